@@ -1,0 +1,158 @@
+"""ALAE (Pidhorskyi et al., CVPR 2020, section 4): a GAN split into F, G, E, D whose autoencoding happens in W.
+
+Here with multi-layer perceptrons (section 5.1, permutation-invariant MNIST); StyleALAE derives from it.
+Follows the official code where the paper is silent: the third update trains F too (its target is detached), the squared
+error is a mean over dimensions, and the adversarial and the reciprocal loss share each network's second moments.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from alae_core import losses
+from alae_core.algorithm import Batch, Networks, Update
+from alae_core.networks.mapping import LinearDiscriminator, Mapping
+from alae_core.networks.mlp import MLPEncoder, MLPGenerator
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the three updates."""
+
+    r1_gamma: float = 10.0
+    r1_every: int = 1
+    """1: the gradient penalty is a term of every discriminator update; k > 1: an update of its own at every k-th iteration."""
+    latent_reconstruction_weight: float = 1.0
+    latent_reconstruction_trains_mapping: bool = True
+    w_mean_decay: float = 0.995
+
+    def __post_init__(self) -> None:
+        if self.r1_every < 1:
+            raise ValueError(f"algorithm.loss.r1_every={self.r1_every}; give 1 (every iteration) or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """MLP ALAE on images of one resolution."""
+
+    kind: Literal["alae"] = "alae"
+    resolution: int = 32
+    channels: int = 1
+    latent: int = 50
+    hidden: int = 1024
+    mapping_layers: int = 6
+    mapping_lr_multiplier: float = 0.1
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def build(self) -> "ALAE":
+        """Networks with fresh weights from torch's global generator; seed it around this call."""
+        networks = {
+            "mapping": Mapping(self.latent, self.mapping_layers, self.mapping_lr_multiplier),
+            "generator": MLPGenerator(self.latent, self.hidden, self.resolution, self.channels),
+            "encoder": MLPEncoder(self.latent, self.hidden, self.resolution, self.channels),
+            "discriminator": LinearDiscriminator(self.latent, self.mapping_lr_multiplier),
+        }
+        return ALAE(networks, self.latent, self.loss)
+
+
+class ALAE:
+    """The three updates of one iteration; `_styles`, `_decode` and `_encode` say what W means to the networks."""
+
+    domains = 1
+    averaged: tuple[str, ...] = ("mapping", "generator", "encoder")
+
+    def __init__(self, networks: dict[str, nn.Module], latent: int, loss: LossConfig) -> None:
+        self.networks = networks
+        self.latent = latent
+        self.loss = loss
+
+    def updates(self, nimg: int) -> tuple[Update, ...]:
+        with_r1 = self.loss.r1_every == 1
+        discriminator = Update(
+            name="discriminator",
+            trains=("encoder", "discriminator"),
+            loss=self._discriminator_with_r1 if with_r1 else self._discriminator,
+            amp=not with_r1,
+        )
+        penalty = Update(
+            name="penalty",
+            trains=("encoder", "discriminator"),
+            loss=self._penalty,
+            every=self.loss.r1_every,
+            amp=False,
+        )
+        generator = Update(name="generator", trains=("mapping", "generator"), loss=self._generator)
+        mapping = ("mapping",) if self.loss.latent_reconstruction_trains_mapping else ()
+        reciprocity = Update(
+            name="reciprocity",
+            trains=("generator", "encoder", *mapping),
+            loss=self._reciprocity,
+            weights={"latent": self.loss.latent_reconstruction_weight},
+        )
+        if with_r1:
+            return discriminator, generator, reciprocity
+        return discriminator, penalty, generator, reciprocity
+
+    def observe(self, batch: Batch) -> None:
+        mapping: Mapping = self.networks["mapping"]  # type: ignore[assignment]
+        mapping.follow_mean(batch.noise("w_mean", self.latent), self.loss.w_mean_decay)
+
+    def generate(self, networks: Networks, batch: Batch) -> Tensor:
+        w = networks["mapping"](batch.noise("z", self.latent))
+        return self._decode(networks, self._styles(w, batch), batch)
+
+    def reconstruct(self, networks: Networks, batch: Batch) -> Tensor:
+        return self._decode(networks, self._styles(self._encode(networks, batch.images[0], batch), batch), batch)
+
+    def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
+        return None
+
+    # The losses of the three updates (ALAE, algorithm 1).
+
+    def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
+        return {"fake": self._fake_loss(batch), "real": losses.logistic_real(self._score(batch.images[0], batch))}
+
+    def _discriminator_with_r1(self, batch: Batch) -> dict[str, Tensor]:
+        images = batch.images[0].detach().requires_grad_()
+        logits = self._score(images, batch)
+        return {
+            "fake": self._fake_loss(batch),
+            "real": losses.logistic_real(logits),
+            "r1": losses.r1_penalty(logits, images, self.loss.r1_gamma),
+        }
+
+    def _fake_loss(self, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            fake = self._fake(batch)
+        return losses.logistic_fake(self._score(fake, batch))
+
+    def _penalty(self, batch: Batch) -> dict[str, Tensor]:
+        images = batch.images[0].detach().requires_grad_()
+        return {"r1": losses.r1_penalty(self._score(images, batch), images, self.loss.r1_gamma)}
+
+    def _generator(self, batch: Batch) -> dict[str, Tensor]:
+        return {"fake": losses.logistic_real(self._score(self._fake(batch), batch))}
+
+    def _reciprocity(self, batch: Batch) -> dict[str, Tensor]:
+        w = self.networks["mapping"](batch.noise("z", self.latent))
+        image = self._decode(self.networks, self._styles(w, batch), batch)
+        return {"latent": losses.latent_l2(self._encode(self.networks, image, batch), w.detach())}
+
+    def _score(self, images: Tensor, batch: Batch) -> Tensor:
+        return self.networks["discriminator"](self._encode(self.networks, images, batch))
+
+    # What StyleALAE replaces.
+
+    def _fake(self, batch: Batch) -> Tensor:
+        return self.generate(self.networks, batch)
+
+    def _styles(self, w: Tensor, batch: Batch) -> Tensor:
+        return w
+
+    def _decode(self, networks: Networks, styles: Tensor, batch: Batch) -> Tensor:
+        return networks["generator"](styles)
+
+    def _encode(self, networks: Networks, images: Tensor, batch: Batch) -> Tensor:
+        return networks["encoder"](images)

@@ -1,0 +1,138 @@
+"""Runs the named updates of one iteration: freezing, autocast, micro-batches, averaging, refusing non-finite, stepping."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from alae_core import images, sync
+from alae_core.algorithm import Batch, Update
+from alae_core.ema import update_averages
+from alae_core.optim import clear_moments, set_lr
+from alae_core.schedule import Level, ProgressiveSchedule
+from alae_core.state import TrainState
+
+Metrics = dict[str, Tensor]
+
+
+class NonFiniteError(RuntimeError):
+    """A loss term or a gradient is not finite; raised before the step, on every rank."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """How iterations are run; holds nothing that changes."""
+
+    schedule: ProgressiveSchedule
+    seed: int = 0
+    ema_half_life_kimg: float = 10.0
+    microbatch: int | None = None
+    """Images per backward pass and rank; None takes the rank's whole share at once."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    flip: bool = False
+
+    def train_iteration(self, state: TrainState, pixels: tuple[Tensor, ...]) -> Metrics:
+        """Train on this rank's share of the batch at `state.nimg` and advance the state.
+
+        `pixels`: per domain uint8 [batch_size / ranks, R, R, C] at the level's resolution, on the training device.
+        Returns the mean of each raw term over this rank's images, on the device. Raises NonFiniteError, before the step,
+        if a term or a gradient is not finite.
+        """
+        level = self.schedule.level_at(state.nimg)
+        if level.index != state.level_index:
+            for optimizer in state.optimizers.values():
+                clear_moments(optimizer)
+            state.level_index = level.index
+        batch = self._prepare(state, level, pixels)
+        metrics: Metrics = {}
+        for update in state.algorithm.updates(state.nimg):
+            if state.iteration % update.every == 0:
+                metrics |= self._run(state, update, replace(batch, update=update.name))
+        with torch.no_grad():
+            state.algorithm.observe(replace(batch, update="observe").whole())
+        update_averages(state.ema, state.algorithm.networks, level.batch_size, self.ema_half_life_kimg)
+        state.nimg += level.batch_size
+        state.iteration += 1
+        return metrics
+
+    def _prepare(self, state: TrainState, level: Level, pixels: tuple[Tensor, ...]) -> Batch:
+        """uint8 -> [-1, 1], mirrored by chance, blended with the coarser level."""
+        share = level.batch_size // sync.world_size()
+        rows = slice(sync.rank() * share, (sync.rank() + 1) * share)
+        for domain in pixels:
+            if domain.shape[:3] != (share, level.resolution, level.resolution):
+                raise ValueError(
+                    f"a batch of shape {tuple(domain.shape)} came where [{share}, {level.resolution}, "
+                    f"{level.resolution}, C] belongs (level {level.index}, {state.nimg} images)"
+                )
+        batch = Batch(
+            images=tuple(images.to_float(domain) for domain in pixels),
+            level=level,
+            nimg=state.nimg,
+            seed=self.seed,
+            rows=rows,
+            update="data",
+        )
+        prepared = []
+        for index, domain in enumerate(batch.images):
+            if self.flip:
+                domain = images.flip_some(domain, batch.uniform(f"flip{index}"))
+            prepared.append(images.blend_with_coarser(domain, level.blend))
+        return replace(batch, images=tuple(prepared))
+
+    def _run(self, state: TrainState, update: Update, batch: Batch) -> Metrics:
+        for name, network in state.algorithm.networks.items():
+            network.requires_grad_(name in update.trains)
+        optimizers = [state.optimizers[name] for name in update.trains]
+        for optimizer in optimizers:
+            set_lr(optimizer, batch.level.lr)
+            optimizer.zero_grad(set_to_none=True)
+        terms = self._accumulate(update, batch)
+        parameters = [p for name in update.trains for p in state.algorithm.networks[name].parameters()]
+        sync.average_gradients(parameters)
+        self._refuse_non_finite(state, update, batch.level, terms, parameters)
+        for optimizer in optimizers:
+            optimizer.step()
+        return {f"{update.name}/{term}": value for term, value in terms.items()}
+
+    def _accumulate(self, update: Update, batch: Batch) -> Metrics:
+        """Backward over the micro-batches; the mean of each term over the rank's images."""
+        size = self.microbatch or batch.size
+        totals: Metrics = {}
+        for start in range(0, batch.size, size):
+            part = _slice(batch, start, min(start + size, batch.size))
+            share = part.size / batch.size
+            with torch.autocast(
+                batch.device.type, torch.bfloat16, enabled=self.precision == "bf16" and update.amp
+            ):
+                terms = {name: term.float().mean() for name, term in update.loss(part).items()}
+            unknown = sorted(update.weights.keys() - terms.keys())
+            if unknown:
+                raise ValueError(f"{update.name} weighs unknown terms {unknown}; its terms are {sorted(terms)}")
+            loss = sum(update.weights.get(name, 1.0) * term for name, term in terms.items())
+            (loss * (share * update.every)).backward()  # type: ignore[union-attr]
+            for name, term in terms.items():
+                totals[name] = totals.get(name, 0.0) + term.detach() * share
+        return totals
+
+    @staticmethod
+    def _refuse_non_finite(
+        state: TrainState, update: Update, level: Level, terms: Metrics, parameters: list[torch.nn.Parameter]
+    ) -> None:
+        norms = torch._foreach_norm([p.grad for p in parameters if p.grad is not None])
+        checks = {**terms, "gradient": torch.stack(norms).sum()}
+        # One wait for the device per update: the price of never stepping on a broken gradient.
+        finite = torch.isfinite(torch.stack(list(checks.values()))).tolist()
+        for name, good in zip(checks, finite, strict=True):
+            if not good:
+                raise NonFiniteError(
+                    f"{update.name}/{name} is not finite at {state.nimg / 1000:,.3f} kimg "
+                    f"(level {level.index}, {level.resolution}px) on rank {sync.rank()}"
+                )
+
+
+def _slice(batch: Batch, start: int, stop: int) -> Batch:
+    first = batch.rows.start
+    images_part = tuple(domain[start:stop] for domain in batch.images)
+    return replace(batch, images=images_part, rows=slice(first + start, first + stop))

@@ -1,0 +1,1 @@
+"""Networks of the family, free of losses and of training."""

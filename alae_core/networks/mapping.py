@@ -1,0 +1,46 @@
+"""Fully connected networks on codes: the mapping F: Z -> W and ALAE's linear discriminator on W."""
+
+import torch
+from torch import Tensor, nn
+
+from alae_core.layers import EqualLinear, leaky_relu, pixel_norm
+
+
+class Mapping(nn.Module):
+    """F: pixel-normalised z [N, D] -> w [N, D]; keeps the running mean of w for truncation (StyleGAN, section 2)."""
+
+    w_mean: Tensor
+
+    def __init__(self, latent: int, layers: int, lr_multiplier: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            EqualLinear(latent, latent, lr_multiplier=lr_multiplier) for _ in range(layers)
+        )
+        self.register_buffer("w_mean", torch.zeros(latent))
+
+    def forward(self, z: Tensor) -> Tensor:
+        w = pixel_norm(z)
+        for layer in self.layers:
+            w = leaky_relu(layer(w))
+        return w
+
+    @torch.no_grad()
+    def follow_mean(self, z: Tensor, decay: float) -> None:
+        """Move `w_mean` towards the mean of F(z)."""
+        self.w_mean.lerp_(self(z).mean(0), 1.0 - decay)
+
+
+class LinearDiscriminator(nn.Module):
+    """D: w [N, D] -> logits [N] by three linear maps without activations (ALAE, section 4.2 and its code)."""
+
+    def __init__(self, latent: int, lr_multiplier: float) -> None:
+        super().__init__()
+        sizes = (latent, latent, latent, 1)
+        self.layers = nn.ModuleList(
+            EqualLinear(a, b, lr_multiplier=lr_multiplier) for a, b in zip(sizes, sizes[1:], strict=False)
+        )
+
+    def forward(self, w: Tensor) -> Tensor:
+        for layer in self.layers:
+            w = layer(w)
+        return w.squeeze(1)

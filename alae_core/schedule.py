@@ -1,0 +1,108 @@
+"""Progressive growing as a pure function of the images seen (ProGAN, section 2; ALAE's order: fade in, then stabilise)."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """What one iteration trains at; computed from nimg, never stored. `blend` is in (0, 1]; 1 is the newest layer only."""
+
+    index: int
+    resolution: int
+    blend: float
+    batch_size: int
+    lr: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """The images [start, stop) of the stream that one level trains on, in whole batches."""
+
+    level: int
+    start: int
+    stop: int
+    batch_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressiveSchedule:
+    """Resolution, blend, global batch and learning rate by level.
+
+    A tuple shorter than `resolutions` repeats its last entry. Level 0 has no fade. A level ends with the first whole
+    batch at or after its last image, so every level starts on a batch boundary.
+    """
+
+    resolutions: tuple[int, ...]
+    stable_kimg: tuple[float, ...]
+    fade_kimg: tuple[float, ...] = (0.0,)
+    batch_size: tuple[int, ...] = (32,)
+    lr: tuple[float, ...] = (0.0015,)
+    fade: Literal["cosine", "linear"] = "cosine"
+
+    def __post_init__(self) -> None:
+        if not self.resolutions:
+            raise ValueError("schedule.resolutions is empty; give at least one, such as (32,)")
+        for coarse, fine in zip(self.resolutions, self.resolutions[1:], strict=False):
+            if fine != 2 * coarse:
+                raise ValueError(f"schedule.resolutions={self.resolutions}: each level must double the one before it")
+        for name in ("stable_kimg", "fade_kimg", "batch_size", "lr"):
+            values = getattr(self, name)
+            if not values or len(values) > len(self.resolutions):
+                raise ValueError(
+                    f"schedule.{name} has {len(values)} entries for {len(self.resolutions)} levels; give 1 to that many"
+                )
+            if min(values) < 0 or (name in ("batch_size", "lr") and min(values) <= 0):
+                raise ValueError(f"schedule.{name}={values} holds a value that is too small")
+        for index in range(len(self.resolutions)):
+            if _at(self.stable_kimg, index) + self._fade_nimg(index) <= 0:
+                raise ValueError(f"schedule.stable_kimg: level {index} trains on no image; give it more than 0 kimg")
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """The levels in order, as ranges of the image stream."""
+        found: list[Segment] = []
+        start = 0
+        for index in range(len(self.resolutions)):
+            batch = _at(self.batch_size, index)
+            length = round(1000 * _at(self.stable_kimg, index)) + self._fade_nimg(index)
+            stop = start + max(1, math.ceil(length / batch)) * batch
+            found.append(Segment(level=index, start=start, stop=stop, batch_size=batch))
+            start = stop
+        return tuple(found)
+
+    @property
+    def total_nimg(self) -> int:
+        """Images seen by the end of the run."""
+        return self.segments[-1].stop
+
+    def level_at(self, nimg: int) -> Level:
+        """The level that trains on the batch starting at image `nimg`; after the end it stays the last one."""
+        segment = next((s for s in self.segments if nimg < s.stop), self.segments[-1])
+        return Level(
+            index=segment.level,
+            resolution=self.resolutions[segment.level],
+            blend=self._blend(segment, nimg),
+            batch_size=segment.batch_size,
+            lr=_at(self.lr, segment.level),
+        )
+
+    def _fade_nimg(self, index: int) -> int:
+        return 0 if index == 0 else round(1000 * _at(self.fade_kimg, index))
+
+    def _blend(self, segment: Segment, nimg: int) -> float:
+        fade = self._fade_nimg(segment.level)
+        # Counted at the batch's end: a blend of exactly 0 would give the new layers no gradient for one batch.
+        seen = nimg - segment.start + segment.batch_size
+        if seen >= fade:
+            return 1.0
+        t = seen / fade
+        return t if self.fade == "linear" else 0.5 * (1.0 - math.cos(math.pi * t))
+
+
+def _at(values: tuple[T, ...], index: int) -> T:
+    return values[min(index, len(values) - 1)]

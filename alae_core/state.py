@@ -1,0 +1,106 @@
+"""Everything that changes during training; loads whole or raises.
+
+The data position is `nimg` itself (see order.py), and all noise is named by it: there is nothing else to remember.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Adam
+
+from alae_core.algorithm import Algorithm
+from alae_core.ema import averaged_copies
+from alae_core.optim import AdamConfig
+from alae_core.random import named_seed
+
+SCHEMA = 1
+_SCALARS = ("nimg", "iteration", "level_index")
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """The algorithm's networks, their optimizers and averages, and the counters."""
+
+    algorithm: Algorithm
+    optimizers: dict[str, Adam]
+    ema: dict[str, nn.Module]
+    nimg: int = 0
+    iteration: int = 0
+    level_index: int = 0
+    """Level of the last iteration: the moments are cleared when the computed one differs."""
+    seconds: float = field(default=0.0)
+    """Time spent training, over all restarts; not part of what resumes bit-identically."""
+
+    @classmethod
+    def build(
+        cls, config: Any, seed: int, adam: AdamConfig, device: torch.device | str = "cpu"
+    ) -> "TrainState":
+        """A fresh state: weights drawn from `seed` alone, whatever the global generator was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(named_seed(seed, "initial weights"))
+            algorithm = config.build()
+        for network in algorithm.networks.values():
+            # Twice as fast as the default layout on CPUs, and what tensor cores want.
+            network.to(device=device, memory_format=torch.channels_last)
+        return cls(
+            algorithm=algorithm,
+            optimizers={name: adam.build(network) for name, network in algorithm.networks.items()},
+            ema=averaged_copies(algorithm.networks, algorithm.averaged),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values only, so that it loads with `weights_only=True`."""
+        return {
+            "schema": SCHEMA,
+            **{name: getattr(self, name) for name in _SCALARS},
+            "seconds": self.seconds,
+            "networks": {name: network.state_dict() for name, network in self.algorithm.networks.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "ema": {name: network.state_dict() for name, network in self.ema.items()},
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore everything; raises ValueError with the missing and unexpected keys before anything is changed."""
+        if saved.get("schema") != SCHEMA:
+            raise ValueError(f"checkpoint schema {saved.get('schema')} is not {SCHEMA}; use the version that wrote it")
+        own = self.state_dict()
+        for part in ("networks", "optimizers", "ema"):
+            _require_same_keys(part, saved.get(part, {}), own[part])
+        for part in ("networks", "ema"):
+            for name, tensors in own[part].items():
+                _require_same_tensors(f"{part}.{name}", saved[part][name], tensors)
+        for name, network in self.algorithm.networks.items():
+            network.load_state_dict(saved["networks"][name])
+        for name, network in self.ema.items():
+            network.load_state_dict(saved["ema"][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(saved["optimizers"][name])
+        for name in (*_SCALARS, "seconds"):
+            setattr(self, name, saved[name])
+
+    def load_networks(self, saved: dict[str, Any]) -> None:
+        """Take the networks and averages of another run's state, nothing else (`training.init_from`)."""
+        own = self.state_dict()
+        for part, networks in (("networks", self.algorithm.networks), ("ema", self.ema)):
+            _require_same_keys(part, saved.get(part, {}), own[part])
+            for name, network in networks.items():
+                _require_same_tensors(f"{part}.{name}", saved[part][name], own[part][name])
+                network.load_state_dict(saved[part][name])
+
+
+def _require_same_keys(where: str, saved: dict[str, Any], own: dict[str, Any]) -> None:
+    missing, unexpected = sorted(own.keys() - saved.keys()), sorted(saved.keys() - own.keys())
+    if missing or unexpected:
+        raise ValueError(f"checkpoint does not fit this experiment: {where} missing {missing}, unexpected {unexpected}")
+
+
+def _require_same_tensors(where: str, saved: dict[str, Any], own: dict[str, Any]) -> None:
+    _require_same_keys(where, saved, own)
+    for key, tensor in own.items():
+        if saved[key].shape != tensor.shape:
+            raise ValueError(
+                f"checkpoint does not fit this experiment: {where}.{key} is {tuple(saved[key].shape)} in the checkpoint "
+                f"and {tuple(tensor.shape)} here"
+            )

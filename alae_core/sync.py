@@ -1,0 +1,68 @@
+"""The only torch.distributed calls: replicas start equal, step on the same gradient, and are checked to be equal."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def rank() -> int:
+    """This process's rank; 0 without a process group."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Processes in the group; 1 without one."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+@torch.no_grad()
+def broadcast_networks(networks: Mapping[str, nn.Module]) -> None:
+    """Copy rank 0's parameters and buffers to every rank."""
+    if world_size() == 1:
+        return
+    for network in networks.values():
+        for tensor in network.state_dict().values():
+            dist.broadcast(tensor, src=0)
+
+
+@torch.no_grad()
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over the ranks, in one flat reduction.
+
+    Parameters without a gradient (layers that this level does not use) are left out, on every rank alike.
+    """
+    if world_size() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    parts = flat.split([g.numel() for g in gradients])
+    torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
+
+
+@torch.no_grad()
+def check_replicas(networks: Mapping[str, nn.Module]) -> None:
+    """Raise RuntimeError with the first tensor whose bits differ between ranks."""
+    if world_size() == 1:
+        return
+    names = [f"{role}.{key}" for role, network in networks.items() for key in network.state_dict()]
+    tensors = [tensor for network in networks.values() for tensor in network.state_dict().values()]
+    low = torch.stack([_fingerprint(t) for t in tensors])
+    high = low.clone()
+    dist.all_reduce(low, op=dist.ReduceOp.MIN)
+    dist.all_reduce(high, op=dist.ReduceOp.MAX)
+    for name, differs in zip(names, (low != high).tolist(), strict=True):
+        if differs:
+            raise RuntimeError(f"replicas differ between ranks in {name}; restart from the last checkpoint")
+
+
+def _fingerprint(tensor: Tensor) -> Tensor:
+    """An int64 that depends on every bit and on its place."""
+    bits = tensor.detach().contiguous().view(-1).view(torch.uint8).to(torch.int64)
+    place = torch.arange(1, bits.numel() + 1, device=bits.device)
+    return (bits * (place * 2654435761 + 1)).sum()

@@ -1,0 +1,108 @@
+"""A connection to a Ray dashboard: which address, which token, and one sentence for what can go wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobSubmissionClient
+
+_OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+
+
+@dataclass(frozen=True)
+class Token:
+    """A cluster's shared secret and where it came from; its value appears in no representation."""
+
+    value: str
+    source: str
+
+    def __repr__(self) -> str:
+        return f"Token(source={self.source!r})"
+
+
+def find_token() -> Token | None:
+    """The token Ray would use here: RAY_AUTH_TOKEN, then RAY_AUTH_TOKEN_PATH, then ~/.ray/auth_token.
+
+    None if there is none or RAY_AUTH_MODE says something other than `token`. Raises ValueError if
+    RAY_AUTH_TOKEN_PATH names a file that cannot be read.
+    """
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return None
+    if value := os.environ.get("RAY_AUTH_TOKEN", "").strip():
+        return Token(value, "RAY_AUTH_TOKEN")
+    if named := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return _read_token(Path(named))
+    default = Path.home() / ".ray" / "auth_token"
+    return _read_token(default) if default.is_file() else None
+
+
+def _read_token(path: Path) -> Token | None:
+    try:
+        value = path.read_text().strip()
+    except OSError as error:
+        raise ValueError(
+            f"the token file {path} cannot be read ({error.strerror}); correct RAY_AUTH_TOKEN_PATH"
+        ) from None
+    return Token(value, str(path)) if value else None
+
+
+def connect(address: str) -> JobSubmissionClient:
+    """A client of the dashboard at `address` (http:// or https://), with the cluster's token if one is found.
+
+    Ray sends a token only under RAY_AUTH_MODE=token, which it reads once when imported, so the token
+    goes in as the documented header instead. Raises ValueError for an address that is not a URL,
+    ConnectionError if nothing answers there, PermissionError if the token is missing or refused.
+    """
+    if not address.startswith(("http://", "https://")):
+        raise ValueError(
+            f"--address={address} is not the URL of a Ray dashboard; write it as http://127.0.0.1:8265"
+        )
+    token = find_token()
+    headers = {"Authorization": f"Bearer {token.value}"} if token else {}
+    with explain(address, token), _explicit_address():
+        return JobSubmissionClient(address.rstrip("/"), headers=headers)
+
+
+@contextmanager
+def explain(address: str, token: Token | None) -> Iterator[None]:
+    """Turn what Ray raises for an unreachable or unwilling dashboard into one sentence."""
+    try:
+        yield
+    except AuthenticationError:
+        raise PermissionError(_refusal(address, token)) from None
+    except ConnectionError:
+        raise ConnectionError(
+            f"nothing answers at {address}; start the cluster (ray up ray_cluster.yaml) "
+            "and open the tunnel to its dashboard (ray dashboard ray_cluster.yaml)"
+        ) from None
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ConnectionError(
+            f"what answers at {address} is not a Ray dashboard ({type(error).__name__})"
+        ) from error
+
+
+def _refusal(address: str, token: Token | None) -> str:
+    if token is None:
+        return (
+            f"the cluster at {address} asks for a token and none was found; "
+            "put the cluster's token into ~/.ray/auth_token or name its file in RAY_AUTH_TOKEN_PATH"
+        )
+    return (
+        f"the cluster at {address} refused the token from {token.source}; "
+        "use the token that the cluster was started with"
+    )
+
+
+@contextmanager
+def _explicit_address() -> Iterator[None]:
+    """Hide the variables by which Ray would replace an address given explicitly."""
+    hidden = {name: os.environ.pop(name) for name in _OVERRIDES if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

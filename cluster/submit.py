@@ -1,0 +1,263 @@
+"""Send a training run to a Ray cluster as a job and follow its log: `alae submit PRESET a.b=c`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cluster import working_dir as folder
+
+if TYPE_CHECKING:  # ray takes a second to import, and `--help` should not
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+# A tunnel that drops is re-opened within a minute or two; a job runs for days.
+_RECONNECTS, _RECONNECT_WAIT_S = 60, 2.0
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """How a job stands: Ray's status word, and the exit code of its driver once it has one."""
+
+    submission_id: str
+    status: str
+    driver_exit_code: int | None = None
+    message: str | None = None
+
+    @property
+    def exit_status(self) -> int:
+        """0 if the job succeeded or is still under way, the driver's own code if it failed with one, else 1."""
+        if self.status in ("SUCCEEDED", "PENDING", "RUNNING"):
+            return 0
+        code = self.driver_exit_code or 1
+        return code if code > 0 else 128 - code  # killed by a signal: what a shell would report
+
+
+def submit(
+    entrypoint: Sequence[str],
+    *,
+    address: str = DEFAULT_ADDRESS,
+    working_dir: str | None = ".",
+    excludes: Sequence[str] = folder.DEFAULT_EXCLUDES,
+    env_vars: Mapping[str, str] | None = None,
+    submission_id: str | None = None,
+    follow: Callable[[str], object] | None = None,
+) -> JobResult:
+    """Run `entrypoint` (a list of arguments) as a job on the cluster whose dashboard is at `address`.
+
+    `follow` receives the job's log piece by piece until the job ends; without it the call returns once
+    the job is accepted. `excludes` are patterns as in .gitignore. Raises ValueError, ConnectionError or
+    PermissionError with one sentence, RuntimeError if the cluster refuses the job.
+    """
+    from cluster.client import connect
+
+    if working_dir is not None:
+        folder.check(working_dir, tuple(excludes))
+    client = connect(address)
+    job = start(
+        client,
+        entrypoint,
+        working_dir=working_dir,
+        excludes=excludes,
+        env_vars=env_vars,
+        submission_id=submission_id,
+    )
+    return follow_job(client, job, follow) if follow else JobResult(job, "PENDING")
+
+
+def start(
+    client: JobSubmissionClient,
+    entrypoint: Sequence[str],
+    *,
+    working_dir: str | None,
+    excludes: Sequence[str] = folder.DEFAULT_EXCLUDES,
+    env_vars: Mapping[str, str] | None = None,
+    submission_id: str | None = None,
+) -> str:
+    """Upload the working directory, start the job, and return its submission id."""
+    runtime_env: dict[str, object] = {"env_vars": dict(env_vars or {})}
+    if working_dir is not None:
+        runtime_env |= {"working_dir": working_dir, "excludes": list(excludes)}
+    # An id of our own: if the reply is lost on the way, the job can still be found.
+    job = submission_id or f"alae_{time.strftime('%Y%m%d_%H%M%S')}_{secrets.token_hex(3)}"
+    try:
+        return client.submit_job(
+            entrypoint=shlex.join(entrypoint), submission_id=job, runtime_env=runtime_env
+        )
+    except RuntimeError as error:
+        if "already exists" in str(error):
+            raise ValueError(
+                f"--submission-id={job} was already used on this cluster; choose another"
+            ) from None
+        raise RuntimeError(f"the cluster refused job {job}: {_last_line(str(error))}") from error
+
+
+def follow_job(
+    client: JobSubmissionClient,
+    submission_id: str,
+    write: Callable[[str], object],
+    *,
+    reconnects: int = _RECONNECTS,
+    wait_s: float = _RECONNECT_WAIT_S,
+) -> JobResult:
+    """Pass a job's log from its beginning to `write` until the job ends, across broken connections.
+
+    Raises ConnectionError after `reconnects` attempts, `wait_s` seconds apart, that brought nothing new.
+    """
+    log, idle = _Log(write), 0
+    while True:
+        before, failure = log.written, None
+        try:
+            info = _follow_once(client, submission_id, log)
+            if info.status.is_terminal():
+                return JobResult(submission_id, info.status.value, info.driver_exit_code, info.message)
+        except Exception as error:  # requests and aiohttp share no base class for a lost connection
+            if log.writing:  # whoever reads the log is gone, not the cluster
+                raise
+            failure = error
+        idle = 0 if log.written > before else idle + 1
+        if idle > reconnects:
+            raise ConnectionError(f"lost the connection to the cluster of job {submission_id}") from failure
+        time.sleep(wait_s)
+
+
+def _follow_once(client: JobSubmissionClient, submission_id: str, log: _Log) -> JobDetails:
+    async def tail() -> None:
+        async for text in client.tail_job_logs(submission_id):
+            log(text)
+
+    log.rewind()
+    asyncio.run(tail())
+    return client.get_job_info(submission_id)
+
+
+class _Log:
+    """Passes on each character once, though every connection replays the log from its start."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self.written, self.writing, self._position, self._write = 0, False, 0, write
+
+    def rewind(self) -> None:
+        self._position = 0
+
+    def __call__(self, text: str) -> None:
+        new = text[max(0, self.written - self._position) :]
+        self._position += len(text)
+        if new:
+            self.writing = True
+            self._write(new)
+            self.writing = False
+            self.written = self._position
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.replace("\\n", "\n").splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"
+
+
+def read_env(pairs: Sequence[str]) -> dict[str, str]:
+    """Environment of the job from `KEY=VALUE` or `KEY` (taken from this process's environment).
+
+    Raises ValueError; the message never contains a value.
+    """
+    variables = {}
+    for position, pair in enumerate(pairs, start=1):
+        name, given, value = pair.partition("=")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(
+                f"--env number {position} does not begin with a variable's name; write KEY=VALUE or KEY"
+            )
+        if not given and name not in os.environ:
+            raise ValueError(f"--env {name}: {name} is not set here; export it or write --env {name}=VALUE")
+        variables[name] = value if given else os.environ[name]
+    return variables
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the `submit` command; its `func` takes the parsed arguments and returns an exit status."""
+    parser = subparsers.add_parser(
+        "submit",
+        help="train a preset on a Ray cluster",
+        description="Upload the working directory, train PRESET there as a Ray job, and follow its log.",
+    )
+    parser.add_argument("preset", metavar="PRESET", help="as for `alae train`")
+    parser.add_argument(
+        "overrides", metavar="a.b=c", nargs="*", help="changes to the preset, right after its name"
+    )
+    parser.add_argument(
+        "--address", default=DEFAULT_ADDRESS, help="the cluster's dashboard (default: %(default)s)"
+    )
+    parser.add_argument("--working-dir", default=".", help="folder to upload (default: the current one)")
+    parser.add_argument("--no-wait", action="store_true", help="print the job's id and return")
+    parser.add_argument("--submission-id", metavar="ID", help="the job's name (default: made from the time)")
+    parser.add_argument(
+        "--env",
+        metavar="KEY[=VALUE]",
+        action="append",
+        default=[],
+        help="set a variable for the job; KEY alone takes the value from here",
+    )
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out `alae submit`: 0 if the job succeeded, its driver's exit code if it failed, 1 or 2 for our errors."""
+    try:
+        return _run(arguments)
+    except ValueError as error:
+        print(f"alae submit: {error}", file=sys.stderr)
+        return 2
+    except (OSError, RuntimeError) as error:
+        print(f"alae submit: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    env_vars = read_env(arguments.env)
+    folder.check(arguments.working_dir, folder.DEFAULT_EXCLUDES)
+    from cluster.client import connect
+
+    client = connect(arguments.address)
+    entrypoint = ["python", "-m", "pipelines.cli", "train", arguments.preset, *arguments.overrides]
+    job = start(
+        client,
+        entrypoint,
+        working_dir=arguments.working_dir,
+        env_vars=env_vars,
+        submission_id=arguments.submission_id,
+    )
+    if arguments.no_wait:
+        print(job)
+        return 0
+    print(f"job {job} submitted to {arguments.address}; Ctrl-C leaves it running", file=sys.stderr)
+    return _follow_from_terminal(client, job, arguments.address)
+
+
+def _follow_from_terminal(client: JobSubmissionClient, job: str, address: str) -> int:
+    try:
+        result = follow_job(client, job, lambda text: print(text, end="", flush=True))
+    except (KeyboardInterrupt, ConnectionError) as error:
+        why = "detached" if isinstance(error, KeyboardInterrupt) else str(error)
+        print(f"\n{why}; job {job} goes on. {_hints(job, address)}", file=sys.stderr)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+    print(f"job {job}: {result.status}, exit status {result.exit_status}", file=sys.stderr)
+    if result.status == "FAILED" and result.driver_exit_code is None and result.message:
+        print(_last_line(result.message), file=sys.stderr)  # it never started, so the log says nothing
+    return result.exit_status
+
+
+def _hints(job: str, address: str) -> str:
+    base = f"--address {shlex.quote(address)} {shlex.quote(job)}"
+    return (
+        f"Follow it again: RAY_AUTH_MODE=token ray job logs --follow {base}\n"
+        f"Stop it: RAY_AUTH_MODE=token ray job stop {base}"
+    )

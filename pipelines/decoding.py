@@ -1,0 +1,126 @@
+"""One image, whatever its file holds, to uint8 [H, W, C]; and to a square of the dataset's resolution.
+
+Orientation from EXIF is applied, transparency is put on white, 16 bits become 8, of an animation the first
+frame counts. Colour profiles are not applied.
+"""
+
+import io
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 89_478_485  # Pillow's own limit: a small file that decodes to more is a decompression bomb
+Square = Literal["crop", "pad"]
+Pixels = NDArray[np.uint8]
+
+
+class ImageRejected(ValueError):
+    """An image that cannot be used; the text is the reason, without the name."""
+
+
+def decode(data: bytes, channels: int) -> Pixels:
+    """The bytes of an image file as uint8 [H, W, channels]; raises ImageRejected."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageRejected(f"{image.width}x{image.height} px is more than {MAX_PIXELS:,} pixels")
+            image.load()
+            return _flattened(ImageOps.exif_transpose(image), channels)
+    except ImageRejected:
+        raise
+    except UnidentifiedImageError:
+        raise ImageRejected("not an image that Pillow can read" if data else "the file is empty") from None
+    except Image.DecompressionBombError:
+        raise ImageRejected(f"more than {MAX_PIXELS:,} pixels") from None
+    except Exception as error:  # decoders raise whatever a damaged file leads them to
+        raise ImageRejected(f"cannot be decoded: {error}") from error
+
+
+def from_array(pixels: Pixels, channels: int) -> Pixels:
+    """uint8 [H, W] or [H, W, 1|3|4] as [H, W, channels]."""
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.shape[2] == channels:
+        return pixels
+    return _flattened(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), channels)
+
+
+def squared(pixels: Pixels, resolution: int, square: Square) -> Pixels:
+    """uint8 [H, W, C] -> [resolution, resolution, C], never enlarged; raises ImageRejected.
+
+    `crop` takes the central square and rejects an image whose shorter side is below `resolution`; `pad` puts
+    the image at the centre of a black square of at least `resolution`. What is larger is then shrunk by
+    Lanczos.
+    """
+    height, width, _ = pixels.shape
+    if square == "pad":
+        pixels = _padded(pixels, max(height, width, resolution))
+    elif min(height, width) < resolution:
+        raise ImageRejected(f"too small: {width}x{height} px for resolution {resolution}")
+    else:
+        pixels = _cropped(pixels, min(height, width))
+    return _shrunk(pixels, resolution)
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """uint8 [H, W, 1|3] as PNG, the same bytes for the same pixels."""
+    file = io.BytesIO()
+    _to_pillow(pixels).save(file, format="png", compress_level=4)
+    return file.getvalue()
+
+
+def decode_png(data: bytes) -> Pixels:
+    """What `encode_png` wrote, as uint8 [H, W, 1|3]."""
+    with Image.open(io.BytesIO(data), formats=["png"]) as image:
+        return _to_pixels(image)
+
+
+def _flattened(image: Image.Image, channels: int) -> Pixels:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image = _to_8_bits(image)
+    if image.has_transparency_data:
+        opaque = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+    if channels == 1 and image.mode in ("1", "L"):
+        return _to_pixels(image.convert("L"))
+    image = image.convert("RGB")
+    return _to_pixels(image.convert("L") if channels == 1 else image)
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise ImageRejected(
+            f"pixels of mode {image.mode} have no fixed range; store 8 or 16 bits per channel"
+        )
+    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _cropped(pixels: Pixels, side: int) -> Pixels:
+    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    return pixels[top : top + side, left : left + side]
+
+
+def _padded(pixels: Pixels, side: int) -> Pixels:
+    height, width, channels = pixels.shape
+    top, left = (side - height) // 2, (side - width) // 2
+    canvas = np.zeros((side, side, channels), np.uint8)
+    canvas[top : top + height, left : left + width] = pixels
+    return canvas
+
+
+def _shrunk(pixels: Pixels, resolution: int) -> Pixels:
+    if len(pixels) == resolution:
+        return pixels
+    return _to_pixels(_to_pillow(pixels).resize((resolution, resolution), Image.Resampling.LANCZOS))
+
+
+def _to_pillow(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
+
+
+def _to_pixels(image: Image.Image) -> Pixels:
+    pixels = np.asarray(image)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels

@@ -1,0 +1,221 @@
+"""One run, complete: what to train, on what, how, on how many workers. Frozen, checked, kept as JSON."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Union
+
+from annotated_types import Ge, Gt
+from pydantic import ConfigDict, Discriminator
+
+from alae_core.algorithm import Algorithm
+from alae_core.algorithms import CONFIGS
+from alae_core.optim import AdamConfig
+from alae_core.schedule import ProgressiveSchedule
+from pipelines import rules, schema
+
+Scalar = str | int | float | bool | None
+Count = Annotated[int, Ge(1)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+
+
+class AlgorithmConfig(Protocol):
+    """What every algorithm's Config offers, whatever else it holds."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def resolution(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    def build(self) -> Algorithm: ...
+
+
+if TYPE_CHECKING:
+    AnyAlgorithm = AlgorithmConfig
+else:
+    AnyAlgorithm = Annotated[Union[tuple(CONFIGS.values())], Discriminator("kind")]  # noqa: UP007
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which packed dataset is read, and how."""
+
+    path: str
+    """Folder or URL of the dataset: the place of its manifest.json."""
+    flip: bool = False
+    """Mirror every image left to right with probability one half."""
+    window_images: Count = 2048
+    """Images are shuffled within windows of about this many; each window is one Ray Data task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How the networks are trained, reported and saved."""
+
+    optimizer: AdamConfig = field(default_factory=AdamConfig)
+    """One such Adam per network; the learning rates are the schedule's."""
+    ema_half_life_kimg: Positive = 10.0
+    """Thousands of images after which a weight counts half in its average."""
+    microbatch: Count | None = None
+    """Images per forward pass and rank; null takes the rank's whole batch. Memory only, not mathematics."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Autocast type of the forward passes; weights stay float32."""
+    tick_kimg: Positive = 1.0
+    """Thousands of images between two reports."""
+    checkpoint_ticks: Count = 10
+    """A checkpoint every so many ticks."""
+    keep_checkpoints: Count | None = None
+    """Newest checkpoints kept; null keeps all."""
+    storage: str = "runs"
+    """Folder or URL that holds the runs, each in a folder of its name."""
+    init_from: str | None = None
+    """Checkpoint whose networks a new run starts from; a run with checkpoints of its own resumes those."""
+    check_replicas: bool = True
+    """Compare the ranks' weights bit for bit at every checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is measured on checkpoints, beside the training."""
+
+    enabled: bool = True
+    """Evaluate at all."""
+    every_checkpoints: Count = 1
+    """Evaluate every so many checkpoints."""
+    samples: Count = 5000
+    """Generated images that the distances are computed over."""
+    extractor: Literal["classifier", "pixels"] = "classifier"
+    """Features compared: those of a classifier trained on the dataset, or the pixels."""
+    reconstructions: Count = 500
+    """Images encoded and decoded for the reconstruction metrics."""
+    grid_columns: Count = 8
+    """Columns of the image grids."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingConfig:
+    """What the run asks of the cluster; changes the speed, not the mathematics."""
+
+    workers: Count = 1
+    """Ranks; every level's global batch is divided over them."""
+    cpus_per_worker: Positive = 1.0
+    """Logical CPUs reserved by each rank."""
+    gpus_per_worker: NotNegative = 0.0
+    """Logical GPUs reserved by each rank."""
+    max_failures: Annotated[int, Ge(0)] = 3
+    """Lost workers after which the run is given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Where the run is written down."""
+
+    uri: str | None = None
+    """MLflow tracking server; null writes the local history only."""
+    experiment: str = "alae"
+    """MLflow experiment."""
+    parent_run_id: str | None = None
+    """MLflow run that this one is nested under, as in a search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One run, complete. `validate()` before it is used; `name` is its identity on storage."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    name: str
+    """Folder of the run on storage, and its name in MLflow."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Names every random draw together with the image count."""
+    algorithm: AnyAlgorithm
+    """Networks and losses: the Config of one module of alae_core.algorithms, told apart by `kind`."""
+    schedule: ProgressiveSchedule
+    """Resolution, blend, global batch and learning rate as functions of the images seen."""
+    data: DataConfig
+    """Which packed dataset is read, and how."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """How the networks are trained, reported and saved."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """What is measured on checkpoints."""
+    scaling: ScalingConfig = field(default_factory=ScalingConfig)
+    """What the run asks of the cluster."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Where the run is written down."""
+
+    def to_json(self) -> str:
+        """The experiment as indented JSON, every field written out."""
+        # A value that JSON lacks becomes a list, which no scalar field accepts, so that validate() names it.
+        return json.dumps(dataclasses.asdict(self), indent=2, default=lambda value: [repr(value)])
+
+    @classmethod
+    def from_json(cls, text: str) -> "Experiment":
+        """The experiment that `to_json` wrote. ValueError: a line per unknown, missing or mistyped field."""
+        return schema.parse(cls, text)
+
+    def flatten(self) -> dict[str, Scalar]:
+        """Dotted path -> scalar for every field; lists are written as `override` reads them: "4,8,16"."""
+        return dict(_leaves(dataclasses.asdict(self), ""))
+
+    def validate(self) -> None:
+        """Raise ValueError, one line per problem, unless every field is sound and all fit together."""
+        problems = rules.problems(Experiment.from_json(self.to_json()))
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    def tiny(self) -> "Experiment":
+        """The same experiment shrunk to train within seconds on one CPU: 160 images per phase, up to 8x8."""
+        levels = min(2, len(self.schedule.resolutions))
+        return replace(
+            self,
+            name=f"{self.name.removesuffix('_tiny')}_tiny",
+            algorithm=_shrunk(self.algorithm),
+            schedule=replace(
+                self.schedule,
+                resolutions=(4, 8)[-levels:],
+                stable_kimg=(0.16,),
+                fade_kimg=(0.16,),
+                batch_size=(8,),
+                lr=self.schedule.lr[:levels],
+            ),
+            data=replace(self.data, window_images=64),
+            training=replace(
+                self.training,
+                ema_half_life_kimg=min(0.1, self.training.ema_half_life_kimg),
+                microbatch=None,
+                precision="fp32",
+                tick_kimg=0.032,
+                checkpoint_ticks=4,
+                init_from=None,
+            ),
+            evaluation=replace(self.evaluation, samples=32, extractor="pixels", reconstructions=16),
+            scaling=replace(self.scaling, workers=1, cpus_per_worker=1.0, gpus_per_worker=0.0),
+        )
+
+
+# The largest value of each size that an algorithm may have in tiny().
+_TINY_SIZES = {
+    "resolution": 8,
+    "latent": 8,
+    "base_channels": 4,
+    "max_channels": 8,
+    "hidden": 16,
+    "mapping_layers": 2,
+}
+
+
+def _shrunk(algorithm: Any) -> Any:
+    given = dataclasses.asdict(algorithm)
+    return replace(
+        algorithm, **{key: min(given[key], cap) for key, cap in _TINY_SIZES.items() if key in given}
+    )
+
+
+def _leaves(value: Any, path: str) -> "list[tuple[str, Scalar]]":
+    if isinstance(value, dict):
+        return [leaf for key, inner in value.items() for leaf in _leaves(inner, f"{path}.{key}".lstrip("."))]
+    if isinstance(value, (tuple, list)):
+        return [(path, ",".join(map(str, value)))]
+    return [(path, value)]

@@ -1,0 +1,120 @@
+"""Pages of images for a person to look at: samples, reconstructions beside their originals, style mixing."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from alae_core.images import box_halve
+
+Pixels = NDArray[np.uint8]
+Cells = list[list[Pixels | None]]
+"""Rows of tiles [R, R, C] of one size; None leaves a cell empty."""
+
+PAGE_PX = 1024
+"""Small images are magnified by a whole factor as long as their row stays within this width."""
+WIDEST_PAGE_PX = 2048
+"""Large images are halved until their row fits this width."""
+THIN_PX, WIDE_PX = 2, 10
+"""Separators: between images, and between groups of images."""
+PAPER = 255
+
+
+def sample_page(images: Pixels, columns: int = 8) -> Pixels:
+    """uint8 images [N, R, R, C] row by row -> page [H, W, C]; the cells after the last image stay empty."""
+    tiles = _tiles("images", images)
+    if columns < 1:
+        raise ValueError(f"columns={columns} must be at least 1")
+    columns = min(columns, len(tiles))
+    cells: Cells = [
+        _padded(tiles[start : start + columns], columns) for start in range(0, len(tiles), columns)
+    ]
+    return _page(cells, wide_every_columns=0, wide_after_first=False)
+
+
+def reconstruction_page(originals: Pixels, reconstructions: Pixels, columns: int = 8) -> Pixels:
+    """Pairs original | reconstruction of uint8 [N, R, R, C], `columns` // 2 pairs to a row -> page [H, W, C]."""
+    left, right = _tiles("originals", originals), _tiles("reconstructions", reconstructions)
+    if originals.shape != reconstructions.shape:
+        raise ValueError(
+            f"originals {originals.shape} and reconstructions {reconstructions.shape} differ in shape; give one for each"
+        )
+    pairs = [tile for pair in zip(left, right, strict=True) for tile in pair]
+    columns = min(max(columns // 2, 1) * 2, len(pairs))
+    cells: Cells = [
+        _padded(pairs[start : start + columns], columns) for start in range(0, len(pairs), columns)
+    ]
+    return _page(cells, wide_every_columns=2, wide_after_first=False)
+
+
+def mixing_page(sources: Pixels, destinations: Pixels, mixed: Pixels) -> Pixels:
+    """Sources down the left edge, destinations along the top, `mixed[i * len(destinations) + j]` where they cross.
+
+    All uint8 [N, R, R, C] of one R and C; returns the page [H, W, C].
+    """
+    left, top, inner = (
+        _tiles("sources", sources),
+        _tiles("destinations", destinations),
+        _tiles("mixed", mixed),
+    )
+    if (
+        len(inner) != len(left) * len(top)
+        or len({sources.shape[1:], destinations.shape[1:], mixed.shape[1:]}) > 1
+    ):
+        raise ValueError(
+            f"mixed {mixed.shape} must hold one image for each of {len(left)} sources {sources.shape} "
+            f"and {len(top)} destinations {destinations.shape}, of their size"
+        )
+    rows: Cells = [[source, *inner[i * len(top) : (i + 1) * len(top)]] for i, source in enumerate(left)]
+    return _page([[None, *top], *rows], wide_every_columns=0, wide_after_first=True)
+
+
+def png_bytes(page: Pixels) -> bytes:
+    """The page [H, W, 1 or 3] as a PNG file."""
+    if page.dtype != np.uint8 or page.ndim != 3 or page.shape[2] not in (1, 3):
+        raise ValueError(f"page is {page.dtype} {page.shape}, expected uint8 [H, W, 1 or 3]")
+    stream = io.BytesIO()
+    Image.fromarray(page[:, :, 0] if page.shape[2] == 1 else page).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _tiles(name: str, images: Pixels) -> list[Pixels]:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or not len(images):
+        raise ValueError(
+            f"{name} are {images.dtype} {images.shape}, expected uint8 [N, R, R, C] with N at least 1"
+        )
+    return list(images)
+
+
+def _padded(row: list[Pixels], columns: int) -> list[Pixels | None]:
+    return [*row, *[None] * (columns - len(row))]
+
+
+def _page(cells: Cells, *, wide_every_columns: int, wide_after_first: bool) -> Pixels:
+    rows, columns = len(cells), len(cells[0])
+    tiles = {(i, j): tile for i, row in enumerate(cells) for j, tile in enumerate(row) if tile is not None}
+    tiles = {place: _fitted(tile, columns) for place, tile in tiles.items()}
+    size, _, channels = next(iter(tiles.values())).shape
+    tops = _offsets(rows, size, 0, wide_after_first)
+    lefts = _offsets(columns, size, wide_every_columns, wide_after_first)
+    page = np.full((tops[-1] + size, lefts[-1] + size, channels), PAPER, np.uint8)
+    for (i, j), tile in tiles.items():
+        page[tops[i] : tops[i] + size, lefts[j] : lefts[j] + size] = tile
+    return page
+
+
+def _offsets(count: int, size: int, wide_every: int, wide_after_first: bool) -> list[int]:
+    offsets = [0]
+    for index in range(1, count):
+        wide = (index == 1 and wide_after_first) or (wide_every > 0 and index % wide_every == 0)
+        offsets.append(offsets[-1] + size + (WIDE_PX if wide else THIN_PX))
+    return offsets
+
+
+def _fitted(tile: Pixels, columns: int) -> Pixels:
+    while tile.shape[0] * columns > WIDEST_PAGE_PX and tile.shape[0] % 2 == 0:
+        tile = box_halve(tile[None])[0]
+    # A whole factor and no interpolation: what is seen are the network's own pixels.
+    scale = max(PAGE_PX // (tile.shape[0] * columns), 1)
+    return tile.repeat(scale, axis=0).repeat(scale, axis=1)

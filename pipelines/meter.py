@@ -1,0 +1,65 @@
+"""Means over a tick, kept on the device until the tick: nothing waits for the device in between."""
+
+import time
+
+import psutil
+import torch
+from torch import Tensor
+
+from alae_core.schedule import Level
+from alae_core.state import TrainState
+
+
+class Meter:
+    """Adds up the terms, the time and the waiting of the iterations since the last tick."""
+
+    def __init__(self) -> None:
+        self._reset(0, 0.0)
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        """One iteration's terms; a lazy update's terms count only where they came."""
+        for name, value in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.double()
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def tick(self, state: TrainState, level: Level, waited_s: float) -> dict[str, float]:
+        """The record of the iterations since the last call, and a fresh start."""
+        sums = torch.stack(list(self._sums.values())).tolist() if self._sums else []
+        record = {name: value / self._counts[name] for name, value in zip(self._sums, sums, strict=True)}
+        elapsed = time.perf_counter() - self._began
+        images = state.nimg - self._nimg
+        waiting = waited_s - self._waited_s
+        self._reset(state.nimg, waited_s)
+        return record | {
+            "progress/nimg": state.nimg,
+            "progress/kimg": state.nimg / 1000,
+            "progress/iteration": state.iteration,
+            "progress/level": level.index,
+            "progress/resolution": level.resolution,
+            "progress/blend": level.blend,
+            "progress/lr": level.lr,
+            "time/total_s": state.seconds,
+            "time/sec_per_kimg": 1000 * elapsed / max(images, 1),
+            "time/images_per_s": images / elapsed,
+            "time/data_wait_frac": waiting / elapsed,
+            "memory/peak_gib": _peak_gib(),
+        }
+
+    def start(self, nimg: int, waited_s: float = 0.0) -> None:
+        """Begin counting at image `nimg`, as after a resume."""
+        self._reset(nimg, waited_s)
+
+    def _reset(self, nimg: int, waited_s: float) -> None:
+        self._sums: dict[str, Tensor | float] = {}
+        self._counts: dict[str, int] = {}
+        self._nimg, self._waited_s = nimg, waited_s
+        self._began = time.perf_counter()
+
+
+def _peak_gib() -> float:
+    """Peak device memory since the last tick, or this process's resident memory on a CPU."""
+    if not torch.cuda.is_available():
+        return psutil.Process().memory_info().rss / 2**30
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    torch.cuda.reset_peak_memory_stats()
+    return peak

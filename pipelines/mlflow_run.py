@@ -1,0 +1,237 @@
+"""One run inside MLflow: finding or creating it, what it has already, and the pushes that add to it.
+
+Nothing here is written twice: MLflow's own history, asked on opening, says what is there.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from pipelines.history import Evaluation, Tick
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Metric, Run
+    from PIL.Image import Image
+
+TICK_MARKER = "progress/nimg"
+EVALUATION_MARKER = "eval/nimg"
+RUN_TAG = "alae.run"
+CHECKPOINT_TAG = "alae.checkpoint"
+
+# MLflow's own limits.
+METRICS_PER_BATCH = 1000
+NAME_LENGTH = 250
+PARAM_LENGTH = 6000
+
+log = logging.getLogger(__name__)
+
+
+def redact(text: str) -> str:
+    """The text without the credentials of any URL in it."""
+    text = re.sub(r"://[^/\s]*@", "://***@", text)
+    return re.sub(r"(?i)([?&](?:password|token|\w*secret\w*|access_key\w*)=)[^&\s'\"]+", r"\1***", text)
+
+
+def absolute_uri(uri: str, cwd: str | os.PathLike[str]) -> str:
+    """The tracking URI with a relative sqlite file, or a relative folder, resolved against `cwd`."""
+    sqlite = re.match(r"(sqlite(?:\+\w+)?:///)(?!/)(.+)", uri)
+    if sqlite:
+        return f"{sqlite[1]}{os.path.normpath(os.path.join(os.path.abspath(cwd), sqlite[2]))}"
+    if ":" in uri or uri.startswith("databricks"):
+        return uri
+    return os.path.normpath(os.path.join(os.path.abspath(cwd), uri))
+
+
+class FigureError(ValueError):
+    """Bytes that are not an image."""
+
+
+class RemoteRun:
+    """What MLflow has of one run, asked once, and the pushes that add to it."""
+
+    def __init__(self, client: "MlflowClient", run: "Run") -> None:
+        self.client, self.run, self.run_id = client, run, run.info.run_id
+        self.ticks = self._steps(TICK_MARKER)
+        self.evaluations = self._steps(EVALUATION_MARKER)
+        self.figures = set(_logged_figures(client, self.run_id))
+
+    def _steps(self, marker: str) -> set[int]:
+        return {point.step for point in self.client.get_metric_history(self.run_id, marker)}
+
+    def describe(self, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Adds what is new; a param keeps its first value for ever, so a changed one is warned about."""
+        from mlflow.entities import Param, RunTag
+
+        logged, labels = self.run.data.params, self.run.data.tags
+        params = {_name(name): value[:PARAM_LENGTH] for name, value in params.items()}
+        changed = sorted(name for name, value in params.items() if logged.get(name, value) != value)
+        if changed:
+            log.warning("MLflow keeps the first value of params that have changed: %s", ", ".join(changed))
+        new_params = [Param(name, value) for name, value in params.items() if name not in logged]
+        new_tags = [RunTag(name, value) for name, value in tags.items() if labels.get(name) != value]
+        self.client.log_batch(self.run_id, params=new_params, tags=new_tags)
+
+    def has_figure(self, key: str, nimg: int) -> bool:
+        return (_name(key), nimg) in self.figures
+
+    def push_ticks(self, ticks: Iterable[Tick]) -> int:
+        missing = [tick for tick in ticks if tick.nimg not in self.ticks]
+        groups = (_metrics(tick.metrics, TICK_MARKER, tick.nimg, tick.time) for tick in missing)
+        for batch in _batches(groups):
+            self.client.log_batch(self.run_id, metrics=batch)
+            self.ticks |= {metric.step for metric in batch if metric.key == TICK_MARKER}
+        return len(missing)
+
+    def push_evaluation(self, evaluation: Evaluation) -> int:
+        if evaluation.nimg in self.evaluations:
+            return 0
+        model_id = self._model_of(evaluation.checkpoint) if evaluation.checkpoint else None
+        nimg, stamp = evaluation.nimg, evaluation.time
+        for batch in _batches([_metrics(evaluation.metrics, EVALUATION_MARKER, nimg, stamp, model_id)]):
+            self.client.log_batch(self.run_id, metrics=batch)
+        self.evaluations.add(nimg)
+        return 1
+
+    def push_figure(self, key: str, evaluation: Evaluation, png: bytes) -> None:
+        """Adds one step of the figure's slider; raises FigureError if the bytes are not an image."""
+        image = _decode(png)
+        stamp, nimg = round(evaluation.time * 1000), evaluation.nimg
+        self.client.log_image(
+            self.run_id, image, key=_name(key), step=nimg, timestamp=stamp, synchronous=True
+        )
+        self.figures.add((_name(key), nimg))
+
+    def end(self, status: str, seconds: float) -> None:
+        self.client.set_terminated(self.run_id, status, round(seconds * 1000) or None)
+
+    def _model_of(self, checkpoint: str) -> str:
+        """The id of the logged model that stands for a checkpoint, whose files stay where they are."""
+        name = re.sub(r"[/:.%\"']", "_", PurePosixPath(checkpoint.rstrip("/")).name)
+        experiment = self.run.info.experiment_id
+        found = self.client.search_logged_models(
+            [experiment], f"name = '{name}' AND source_run_id = '{self.run_id}'"
+        )
+        model = found[0] if found else self._create_model(experiment, name, checkpoint)
+        if model.status != "READY":
+            self.client.finalize_logged_model(model.model_id, "READY")
+        return model.model_id
+
+    def _create_model(self, experiment: str, name: str, checkpoint: str) -> "LoggedModel":
+        tags = {"mlflow.model.isExternal": "true", CHECKPOINT_TAG: redact(checkpoint)}
+        return self.client.create_logged_model(experiment, name, source_run_id=self.run_id, tags=tags)
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client of its own, so that MLflow's process-wide tracking URI stays untouched."""
+    from mlflow import MlflowClient
+
+    database = _sqlite_file(uri)
+    if database:
+        database.parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def get_run(client: "MlflowClient", run_id: str | None) -> "Run | None":
+    """The run with this id, or None if it is not, or no longer, there."""
+    from mlflow.exceptions import MlflowException
+
+    if run_id is None:
+        return None
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    return run if run.info.lifecycle_stage == "active" else None
+
+
+def find_run(client: "MlflowClient", experiment_id: str, tag: str) -> "Run | None":
+    """The newest run of the experiment whose `alae.run` is `tag`."""
+    quote = '"' if "'" in tag else "'"
+    found = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = {quote}{tag}{quote}", max_results=1)
+    return found[0] if found else None
+
+
+def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
+    """The id of the experiment, created if need be; raises RuntimeError if it was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return client.create_experiment(name, artifact_location=_artifact_location(uri))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            experiment = client.get_experiment_by_name(name)
+    if experiment is None or experiment.lifecycle_stage != "active":
+        raise RuntimeError(
+            f"tracking.experiment={name!r} was deleted in MLflow; restore it or use another name"
+        )
+    return experiment.experiment_id
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    match = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
+    return Path(match[1]) if match else None
+
+
+def _artifact_location(uri: str) -> str | None:
+    # MLflow's own choice for a bare database is ./mlruns in whatever folder the process happens to be.
+    database = _sqlite_file(uri)
+    return str(database.parent / "mlartifacts") if database else None
+
+
+def _metrics(
+    values: Mapping[str, float | None], marker: str, nimg: int, seconds: float, model_id: str | None = None
+) -> list["Metric"]:
+    """The record as MLflow metrics, its marker last: a marker that arrived says that all before it did."""
+    from mlflow.entities import Metric
+
+    marked = {_name(name): value for name, value in values.items() if value is not None and name != marker}
+    marked[marker] = nimg
+    stamp = round(seconds * 1000)
+    return [Metric(name, value, stamp, nimg, model_id) for name, value in marked.items()]
+
+
+def _batches(groups: Iterable[list["Metric"]]) -> Iterator[list["Metric"]]:
+    """Packs groups into batches that MLflow accepts; a group is split only if it exceeds a batch alone."""
+    batch: list[Metric] = []
+    for group in groups:
+        if len(batch) + len(group) > METRICS_PER_BATCH:
+            yield batch
+            batch = []
+        batch = batch + group
+        while len(batch) > METRICS_PER_BATCH:
+            yield batch[:METRICS_PER_BATCH]
+            batch = batch[METRICS_PER_BATCH:]
+    yield batch
+
+
+def _logged_figures(client: "MlflowClient", run_id: str) -> Iterator[tuple[str, int]]:
+    for artifact in client.list_artifacts(run_id, "images"):
+        match = re.match(r"images/(.+)\+step\+(\d+)\+timestamp\+.*\.png$", artifact.path)
+        if match:
+            yield match[1].replace("~", "/"), int(match[2])
+
+
+def _name(name: str) -> str:
+    # One name that MLflow refuses would keep a whole batch out for ever.
+    return re.sub(r"[^A-Za-z0-9_\-. /]", "_", name)[:NAME_LENGTH]
+
+
+def _decode(png: bytes) -> "Image":
+    import PIL.Image
+
+    try:
+        image = PIL.Image.open(BytesIO(png))
+        image.load()
+        return image
+    except (OSError, ValueError, SyntaxError) as error:
+        raise FigureError(repr(error)) from error

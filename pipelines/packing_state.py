@@ -1,0 +1,67 @@
+"""What a packing was asked for and how far it is, so that an interrupted one goes on where it stopped."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipelines.decoding import Square
+from pipelines.pyramid import SPLITS, Manifest, Shard
+
+STATE = "packing.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """All that the bytes of a dataset depend on."""
+
+    fingerprint: str  # of the source
+    resolution: int
+    channels: int
+    square: Square
+    validation_fraction: float
+    seed: int
+    rows_per_group: int
+    rows_per_shard: int
+
+    @staticmethod
+    def of_manifest(manifest: Manifest) -> "Parameters":
+        """What a finished dataset was packed with."""
+        return Parameters(
+            **{field.name: getattr(manifest, field.name) for field in dataclasses.fields(Parameters)}
+        )
+
+    def differences(self, stored: "Parameters") -> list[str]:
+        """One phrase for each field in which `stored` differs from what is asked now; the images last."""
+        names = [field.name for field in dataclasses.fields(self) if field.name != "fingerprint"]
+        pairs = [(name, getattr(stored, name), getattr(self, name)) for name in names]
+        found = [f"{name} is {old!r} there and {new!r} now" for name, old, new in pairs if old != new]
+        return found + (["the images are others"] if stored.fingerprint != self.fingerprint else [])
+
+
+@dataclass(frozen=True)
+class PackingState:
+    """What packing.json holds: finished shards, and where in the order of each split the next one begins."""
+
+    parameters: Parameters
+    shards: dict[str, list[Shard]]
+    positions: dict[str, int]
+    rejected: list[tuple[str, str]]  # name, reason
+
+    @staticmethod
+    def new(parameters: Parameters) -> "PackingState":
+        """Nothing done yet."""
+        return PackingState(parameters, {name: [] for name in SPLITS}, dict.fromkeys(SPLITS, 0), [])
+
+    @staticmethod
+    def from_json(value: Any, where: str) -> "PackingState":
+        """Checks and builds; raises ValueError naming `where`."""
+        try:
+            return TypeAdapter(PackingState).validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"{where} is damaged; delete {where} and the shards beside it") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json`."""
+        return dataclasses.asdict(self)

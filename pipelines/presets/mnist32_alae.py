@@ -1,0 +1,22 @@
+"""ALAE of perceptrons on MNIST as flat vectors of 32x32 pixels (ALAE, section 5.1; 28x28 there).
+
+Command:   alae train mnist32_alae
+Expected:  not yet measured
+Cost:      not yet measured; 0.5 million images
+Status:    not yet run
+"""
+
+from alae_core.algorithms import alae
+from alae_core.schedule import ProgressiveSchedule
+from pipelines.experiment import DataConfig, Experiment, ScalingConfig
+
+
+def experiment() -> Experiment:
+    """MLP ALAE, one level of 32, 50 latent dimensions."""
+    return Experiment(
+        name="mnist32_alae",
+        algorithm=alae.Config(resolution=32, channels=1, latent=50, hidden=1024, mapping_layers=6),
+        schedule=ProgressiveSchedule(resolutions=(32,), stable_kimg=(500.0,), batch_size=(128,), lr=(0.002,)),
+        data=DataConfig(path="data/mnist32"),
+        scaling=ScalingConfig(workers=2, cpus_per_worker=0.5),
+    )

@@ -1,0 +1,144 @@
+"""What must fit together in an experiment of well typed fields; a rule yields its broken cases in words."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.experiment import Experiment
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_SIZES = ("resolution", "channels", "latent", "base_channels", "max_channels", "hidden")
+# Searched for in the whole text: a secret key may hold a "/", which ends the part that a parser would look at.
+# A lone user name is a token on the web, but a container in Azure's container@account.
+_SECRET = re.compile(
+    r"://[^@]*:[^@]*@"
+    r"|^https?://[^/?#]*@"
+    r"|[?&]([^=&]*(secret|token|password|signature|credential|access_?key|api_?key)[^=&]*|sig)=",
+    re.IGNORECASE,
+)
+
+
+def problems(experiment: "Experiment") -> list[str]:
+    """One sentence per broken rule: dotted field, value, rule, way out."""
+    rules = (_name, _secrets, _numbers, _resolutions, _batches, _microbatch, _window, _tick)
+    return [sentence for rule in rules for sentence in rule(experiment)]
+
+
+def _name(experiment: "Experiment") -> Iterator[str]:
+    if not _NAME.fullmatch(experiment.name):
+        yield (
+            f'name="{experiment.name}" cannot be a folder name; use 1 to 100 letters, digits, "_", "-" '
+            'and ".", the first a letter or digit'
+        )
+
+
+def _secrets(experiment: "Experiment") -> Iterator[str]:
+    """Whatever stands in an experiment is written to storage and to MLflow."""
+    urls = {
+        "data.path": experiment.data.path,
+        "training.storage": experiment.training.storage,
+        "training.init_from": experiment.training.init_from,
+        "tracking.uri": experiment.tracking.uri,
+    }
+    for path, url in urls.items():
+        if url == "":
+            yield f'{path}="" is empty; give a folder or URL'
+        if url and _SECRET.search(url):
+            yield (
+                f"{path} carries credentials, which would be saved with the run; take them out of the URL "
+                "and set them in the environment (AWS_ACCESS_KEY_ID, MLFLOW_TRACKING_USERNAME and their like)"
+            )
+
+
+def _numbers(experiment: "Experiment") -> Iterator[str]:
+    """The bounds of the parts that live in alae_core, which pydantic does not know."""
+    adam = experiment.training.optimizer
+    for name in ("beta1", "beta2"):
+        if not 0 <= getattr(adam, name) < 1:
+            yield f"training.optimizer.{name}={getattr(adam, name)} must be a number at least 0 and below 1"
+    if adam.eps <= 0:
+        yield f"training.optimizer.eps={adam.eps} must be a number above 0"
+    for path, value in experiment.flatten().items():
+        if path.startswith("algorithm.") and isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield from _algorithm_number(path, value)
+
+
+def _algorithm_number(path: str, value: float) -> Iterator[str]:
+    """The bounds that a number's name tells; an algorithm's Config refuses what only it can know."""
+    name = path.split(".")[-1]
+    if name.endswith("_probability") and not 0 <= value <= 1:
+        yield f"{path}={value} must be a number at least 0 and at most 1"
+    elif name.endswith("_decay") and not 0 <= value < 1:
+        yield f"{path}={value} must be a number at least 0 and below 1"
+    elif name in _SIZES and value < 1:
+        yield f"{path}={value} must be a whole number at least 1"
+    elif value < 0:
+        yield f"{path}={value} must be a number at least 0"
+
+
+def _resolutions(experiment: "Experiment") -> Iterator[str]:
+    resolutions = experiment.schedule.resolutions
+    coarsest, listed = resolutions[0], ",".join(map(str, resolutions))
+    if coarsest < 4 or coarsest & (coarsest - 1):
+        yield f"schedule.resolutions={listed} must be powers of two from 4 up"
+    if experiment.algorithm.resolution != resolutions[-1]:
+        yield (
+            f"algorithm.resolution={experiment.algorithm.resolution} is not the last of "
+            f"schedule.resolutions={listed}; make both the same"
+        )
+
+
+def _batches(experiment: "Experiment") -> Iterator[str]:
+    ranks = experiment.scaling.workers
+    for index, batch in enumerate(experiment.schedule.batch_size):
+        if batch % ranks:
+            below = batch // ranks * ranks
+            near = _alternatives([size for size in (below, below + ranks) if size])
+            yield (
+                f"schedule.batch_size[{index}]={batch} does not divide over scaling.workers={ranks}; "
+                f"use {near}"
+            )
+
+
+def _microbatch(experiment: "Experiment") -> Iterator[str]:
+    size, ranks = experiment.training.microbatch, experiment.scaling.workers
+    batches = experiment.schedule.batch_size
+    if size is None or any(batch % ranks for batch in batches):
+        return
+    fitting = _alternatives(_divisors(math.gcd(*batches) // ranks))
+    for share in sorted({batch // ranks for batch in batches}):
+        if share % size:
+            yield (
+                f"training.microbatch={size} does not divide {share * ranks}/{ranks} ranks = "
+                f"{share} images per rank; use {fitting}"
+            )
+            return
+
+
+def _window(experiment: "Experiment") -> Iterator[str]:
+    window, largest = experiment.data.window_images, max(experiment.schedule.batch_size)
+    if window < largest:
+        yield (
+            f"data.window_images={window} is smaller than the largest batch in schedule.batch_size; "
+            f"use {largest} or more"
+        )
+
+
+def _tick(experiment: "Experiment") -> Iterator[str]:
+    tick, largest = experiment.training.tick_kimg, max(experiment.schedule.batch_size)
+    if round(1000 * tick) < largest:
+        yield (
+            f"training.tick_kimg={tick} is shorter than one iteration of {largest} images (the largest in "
+            f"schedule.batch_size); use {largest / 1000} or more"
+        )
+
+
+def _divisors(number: int) -> list[int]:
+    return [size for size in range(1, number + 1) if number % size == 0]
+
+
+def _alternatives(numbers: list[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} or {last}" if most else last

@@ -1,0 +1,81 @@
+"""The places of one run, its identity, and whether it may go on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alae_core import sync
+from pipelines import checkpoint, storage
+from pipelines.experiment import Experiment
+from pipelines.history import HISTORY_FILE
+from pipelines.override import resume_differences
+
+EXPERIMENT = "experiment.json"
+FAILURE = "failure.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder on storage."""
+
+    url: str
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> "Run":
+        """The run's folder; a local one is made absolute, since Ray's workers run elsewhere."""
+        folder = experiment.training.storage
+        folder = str(storage.local_path(folder).absolute()) if storage.is_local(folder) else folder.rstrip("/")
+        return cls(f"{folder}/{experiment.name}")
+
+    @property
+    def spool(self) -> Path:
+        """Where the controller keeps the history: the run's folder if that is local, else ./runs/<name>."""
+        if storage.is_local(self.url):
+            return Path(self.url)
+        return Path.cwd() / "runs" / self.url.rpartition("/")[2]
+
+    @property
+    def history(self) -> Path:
+        return self.spool / HISTORY_FILE
+
+    def experiment(self) -> Experiment:
+        """The experiment this run was started with; ValueError if the folder is not a run."""
+        path = f"{self.url}/{EXPERIMENT}"
+        if not storage.exists(path):
+            raise ValueError(f"{self.url} is not a run: it has no {EXPERIMENT}")
+        return Experiment.from_json(storage.read_bytes(path).decode())
+
+    def claim(self, experiment: Experiment) -> None:
+        """Write down what this run is; refuse with the differences if it already is something else."""
+        if not storage.exists(f"{self.url}/{EXPERIMENT}"):
+            storage.write_bytes_verified(f"{self.url}/{EXPERIMENT}", experiment.to_json().encode())
+            return
+        differences = resume_differences(self.experiment(), experiment)
+        if differences:
+            raise ValueError(
+                f"the run {experiment.name!r} in {self.url} was started with other settings: "
+                + "; ".join(differences)
+                + ". Repeat the earlier settings to resume it, or give another name=... to start a new run"
+            )
+
+    def finished_at(self, experiment: Experiment) -> checkpoint.CheckpointRef | None:
+        """The last checkpoint, if the run has reached the end of its schedule."""
+        newest = checkpoint.latest(self.url)
+        return newest if newest and newest.nimg >= experiment.schedule.total_nimg else None
+
+    def fail_on_first_rank(self, reason: str) -> None:
+        """Rank 0 writes down why the run cannot go on."""
+        if sync.rank() == 0:
+            storage.write_json_verified(f"{self.url}/{FAILURE}", {"reason": reason})
+
+    def clear_failure(self) -> None:
+        """A new attempt begins."""
+        storage.delete_file(f"{self.url}/{FAILURE}")
+
+    def raise_failure(self) -> None:
+        """RuntimeError with the reason and the last good checkpoint, if the run wrote down a failure."""
+        if not storage.exists(f"{self.url}/{FAILURE}"):
+            return
+        reason = storage.read_json(f"{self.url}/{FAILURE}")["reason"]
+        newest = checkpoint.latest(self.url)
+        place = f"last checkpoint {newest.nimg / 1000:,.3f} kimg" if newest else "no checkpoint yet"
+        raise RuntimeError(f"{reason}; {place} in {self.url}")

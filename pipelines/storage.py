@@ -1,0 +1,310 @@
+"""The one place that opens storage: a local path, `s3://bucket/key` or any other fsspec URL.
+
+Writes are read back before they count, and every failure that a user can mend is one sentence.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+import pyarrow.fs
+
+from pipelines.storage_address import (
+    bucket_and_key,
+    holds_credentials,
+    is_local,
+    is_s3,
+    join,
+    local_path,
+    prepare_s3,
+    s3fs_options,
+)
+from pipelines.storage_errors import (
+    StorageDenied,
+    StorageError,
+    StorageNotFound,
+    StorageUnreachable,
+    explained,
+    raise_if_bucket_missing,
+)
+
+__all__ = [
+    "StorageDenied",
+    "StorageError",
+    "StorageNotFound",
+    "StorageUnreachable",
+    "check_writable",
+    "delete_file",
+    "delete_tree",
+    "download",
+    "exists",
+    "explained",
+    "is_local",
+    "join",
+    "list_dir",
+    "list_files",
+    "local_path",
+    "open_filesystem",
+    "pyarrow_filesystem",
+    "read_bytes",
+    "read_json",
+    "sha256",
+    "size",
+    "upload_verified",
+    "write_bytes_verified",
+    "write_json_verified",
+]
+
+RETRY_WAITS_S = (0.5, 2.0)
+READ_BLOCK_BYTES = 16 * 2**20
+
+
+def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The fsspec filesystem of `url` and the path in it; opens no connection yet."""
+    _refuse_credentials(url)
+    if is_local(url):
+        return fsspec.filesystem("file"), str(local_path(url))
+    try:
+        return fsspec.core.url_to_fs(url, **(s3fs_options() if is_s3(url) else {}))
+    except (ImportError, ValueError) as error:
+        raise StorageError(f"{url}: {error}; use a local path or s3://bucket/folder") from error
+
+
+def pyarrow_filesystem(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """The pyarrow filesystem of `url` and the path in it; for Parquet, where it reads only what is asked."""
+    _refuse_credentials(url)
+    if is_local(url):
+        return pyarrow.fs.LocalFileSystem(), str(local_path(url))
+    if not is_s3(url):
+        fs, path = open_filesystem(url)
+        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs)), path
+    prepare_s3()
+    bucket, key = bucket_and_key(url)
+    with explained(url):
+        # Only from_uri honours AWS_ENDPOINT_URL; S3FileSystem() would talk to AWS. The key stays out of the
+        # URI because from_uri would decode its percent signs.
+        fs, _ = pyarrow.fs.FileSystem.from_uri(f"s3://{bucket}")
+    return fs, f"{bucket}/{key}".rstrip("/")
+
+
+def exists(url: str) -> bool:
+    """Whether a file or folder is there; in a bucket that does not exist nothing is."""
+    fs, path = open_filesystem(url)
+    try:
+        with explained(url):
+            fs.info(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def size(url: str) -> int:
+    """Bytes of one file."""
+    fs, path = open_filesystem(url)
+    with explained(url):
+        return int(fs.info(path)["size"])
+
+
+def read_bytes(url: str) -> bytes:
+    """The whole file."""
+    fs, path = open_filesystem(url)
+    with explained(url):
+        return fs.cat_file(path)
+
+
+def read_json(url: str) -> Any:
+    """The file as JSON; raises StorageError if it holds something else."""
+    try:
+        return json.loads(read_bytes(url))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StorageError(f"{url} is not valid JSON ({error}); it is damaged or not ours") from error
+
+
+def sha256(url: str) -> str:
+    """Hex digest of a file, read in blocks."""
+    fs, path = open_filesystem(url)
+    with explained(url), fs.open(path, "rb", block_size=READ_BLOCK_BYTES) as file:
+        return _digest(file)
+
+
+def list_dir(url: str) -> list[str]:
+    """Sorted names directly in a folder; empty if it is not there, StorageNotFound if its bucket is not."""
+    fs, path = open_filesystem(url)
+    try:
+        with explained(url):
+            entries = fs.ls(path, detail=False)
+    except FileNotFoundError:
+        raise_if_bucket_missing(url)
+        return []
+    # A store may list the folder itself, as an empty object that marks it.
+    return sorted(
+        entry.rstrip("/").rpartition("/")[2] for entry in entries if entry.strip("/") != path.strip("/")
+    )
+
+
+def list_files(url: str) -> dict[str, int]:
+    """Bytes of every file below a folder, by path relative to the folder, sorted; empty if there is none."""
+    fs, path = open_filesystem(url)
+    with explained(url):
+        found = fs.find(path, detail=True)
+    if not found:
+        raise_if_bucket_missing(url)
+    root = path.rstrip("/") + "/"
+    files = {
+        name.removeprefix(root): int(info["size"] or 0)
+        for name, info in found.items()
+        if info["type"] == "file" and not name.endswith("/") and name != path
+    }
+    return dict(sorted(files.items()))
+
+
+def download(url: str, target: Path) -> None:
+    """Copies one file to a local path."""
+    fs, path = open_filesystem(url)
+    with explained(url):
+        fs.get_file(path, str(target))
+
+
+def write_bytes_verified(url: str, data: bytes) -> str:
+    """Writes `data` so that it is whole under its name or not there, reads it back, returns its SHA-256.
+
+    Tries three times, then raises RuntimeError naming `url`; StorageError at once where a retry cannot help.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    if is_local(url):
+        _retried(url, lambda: _write_local(local_path(url), digest, lambda file: file.write(data)))
+    else:
+        fs, path = open_filesystem(url)
+        _retried(url, lambda: _put(url, len(data), digest, lambda: fs.pipe_file(path, data)))
+    return digest
+
+
+def write_json_verified(url: str, value: Any) -> str:
+    """`write_bytes_verified` of `value` as indented JSON."""
+    return write_bytes_verified(url, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def upload_verified(local: str | Path, url: str) -> str:
+    """Copies a local file to `url`; promises, returns and raises as `write_bytes_verified`."""
+    local = Path(local)
+    with local.open("rb") as file:
+        digest = _digest(file)
+    if is_local(url):
+        _retried(url, lambda: _write_local(local_path(url), digest, lambda file: _copy(local, file)))
+    else:
+        fs, path = open_filesystem(url)
+        length = local.stat().st_size
+        _retried(url, lambda: _put(url, length, digest, lambda: fs.put_file(str(local), path)))
+    return digest
+
+
+def delete_file(url: str) -> None:
+    """Removes one file; one that is not there is fine."""
+    fs, path = open_filesystem(url)
+    try:
+        with explained(url):
+            fs.rm_file(path)
+    except FileNotFoundError:
+        raise_if_bucket_missing(url)
+
+
+def delete_tree(url: str) -> None:
+    """Removes a folder and all in it; one that is not there is fine."""
+    fs, path = open_filesystem(url)
+    if not path.strip("/") or (is_s3(url) and not bucket_and_key(url)[1]):
+        raise StorageError(f"{url} is the root of a disk or bucket and is not deleted; name a folder in it")
+    try:
+        with explained(url):
+            fs.rm(path, recursive=True)
+    except FileNotFoundError:
+        raise_if_bucket_missing(url)
+
+
+def check_writable(url: str) -> None:
+    """Writes, reads and deletes a small file in the folder `url`; raises StorageError saying what fails."""
+    probe = join(url, f".write-check-{uuid.uuid4().hex}")
+    data = probe.encode()
+    with explained(url):
+        if is_local(url):
+            _make_folder(url)
+        fs, path = open_filesystem(probe)
+        fs.pipe_file(path, data)
+        stored = fs.cat_file(path)
+        fs.rm_file(path)
+    if stored != data:
+        raise StorageError(f"{url} gives back other bytes than were written; check the object store")
+
+
+def _make_folder(url: str) -> None:
+    try:
+        local_path(url).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError(f"{url} is or lies under a file; name a folder") from error
+
+
+def _refuse_credentials(url: str) -> None:
+    # Addresses are kept in manifests, logs and MLflow.
+    if holds_credentials(url):
+        scheme = url.partition("://")[0]
+        raise StorageError(
+            f"the {scheme}:// address holds credentials; take them out and set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY in the environment"
+        )
+
+
+def _retried(url: str, write: Callable[[], None]) -> None:
+    tries = len(RETRY_WAITS_S) + 1
+    for wait_s in (*RETRY_WAITS_S, None):
+        try:
+            with explained(url):
+                return write()
+        except (StorageNotFound, StorageDenied):
+            raise
+        except Exception as error:
+            if wait_s is None:
+                raise RuntimeError(f"could not write {url} in {tries} tries; the last: {error}") from error
+            time.sleep(wait_s)
+
+
+def _write_local(path: Path, digest: str, fill: Callable[[BinaryIO], Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with partial.open("wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        with partial.open("rb") as file:
+            _require(path, _digest(file) == digest)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _put(url: str, length: int, digest: str, write: Callable[[], Any]) -> None:
+    write()
+    _require(url, size(url) == length and sha256(url) == digest)
+
+
+def _require(where: str | Path, same: bool) -> None:
+    if not same:
+        raise OSError(f"{where} reads back differently from what was written")
+
+
+def _copy(source: Path, target: BinaryIO) -> None:
+    with source.open("rb") as file:
+        shutil.copyfileobj(file, target, READ_BLOCK_BYTES)
+
+
+def _digest(file: Any) -> str:
+    total = hashlib.sha256()
+    while block := file.read(READ_BLOCK_BYTES):
+        total.update(block)
+    return total.hexdigest()

@@ -1,0 +1,67 @@
+"""What a storage address means: this machine, S3 or another fsspec store, and which endpoint answers."""
+
+import os
+import re
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+
+def is_local(url: str) -> bool:
+    """Whether `url` is a path of this machine, plain or as `file://`."""
+    return "://" not in url or url.startswith("file://")
+
+
+def is_s3(url: str) -> bool:
+    """Whether `url` is `s3://...`."""
+    return url.startswith("s3://")
+
+
+def local_path(url: str) -> Path:
+    """The absolute path behind a local `url`, with `~` expanded."""
+    return Path(url.removeprefix("file://")).expanduser().absolute()
+
+
+def bucket_and_key(url: str) -> tuple[str, str]:
+    """`s3://bucket/a/b/` -> ("bucket", "a/b")."""
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    return bucket, key.strip("/")
+
+
+def join(url: str, *parts: str) -> str:
+    """`url` continued by `parts` with single slashes."""
+    return "/".join([url.rstrip("/"), *parts])
+
+
+def endpoint_url() -> str | None:
+    """The S3 endpoint that the environment names, None for the default one."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def endpoint_name() -> str:
+    """The S3 endpoint for a message: without any user name or password."""
+    url = endpoint_url()
+    return re.sub("//[^/@]*@", "//", url) if url else "its default address (AWS_ENDPOINT_URL is not set)"
+
+
+def prepare_s3() -> None:
+    """Sets what S3 clients must find in the environment before they are built."""
+    # Newer clients send uploads in checksummed chunks by default, which older stores refuse (HTTP 411) or
+    # store with the chunk framing inside the object.
+    os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+
+
+def s3fs_options() -> dict[str, Any]:
+    """Arguments for s3fs; credentials and region are left to the environment."""
+    prepare_s3()
+    # fsspec caches instances by their arguments: naming the endpoint keeps two endpoints apart. Cached
+    # listings would hide what other processes write.
+    return {"endpoint_url": endpoint_url(), "use_listings_cache": False}
+
+
+def holds_credentials(url: str) -> bool:
+    """Whether the address itself carries a password or a secret key."""
+    if "://" not in url:
+        return False
+    parts = urllib.parse.urlsplit(url)
+    return ":" in parts.netloc.rpartition("@")[0] or "secret_key" in parts.query

@@ -1,0 +1,122 @@
+"""What storage libraries raise, as one sentence that says what is wrong with an address and the way out.
+
+No sentence holds a credential.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import fsspec
+from botocore.exceptions import BotoCoreError
+
+from pipelines.storage_address import bucket_and_key, endpoint_name, is_local, is_s3, s3fs_options
+
+
+class StorageError(ValueError):
+    """Storage that cannot be used as asked; the text says why and the way out."""
+
+
+class StorageNotFound(StorageError, FileNotFoundError):
+    """A bucket, folder or file does not exist."""
+
+
+class StorageDenied(StorageError, PermissionError):
+    """Credentials are missing, wrong, or lack the right."""
+
+
+class StorageUnreachable(StorageError, ConnectionError):
+    """The object store does not answer."""
+
+
+_NO_CREDENTIALS = re.compile("NoCredentialsError|PartialCredentialsError|TokenRetrievalError")
+_UNREACHABLE = re.compile(
+    "EndpointConnectionError|ConnectTimeout|ReadTimeout|ConnectionClosed|HTTPClientError|ServerTimeout"
+    "|ProxyConnectionError|NETWORK_CONNECTION"
+)
+_DENIED = re.compile("ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|EXPIRED_TOKEN")
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Turns what storage libraries raise in the block into a StorageError about `url`; the rest passes."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except Exception as error:
+        translated = _translated(error, url)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def raise_if_bucket_missing(url: str) -> None:
+    """Raises StorageNotFound if `url` is in an S3 bucket that does not exist."""
+    if _bucket_missing(url):
+        raise StorageNotFound(_missing_bucket_sentence(url))
+
+
+def _translated(error: Exception, url: str) -> StorageError | None:
+    text = _chain_text(error)
+    if _NO_CREDENTIALS.search(text):
+        way_out = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        return StorageDenied(f"{url}: no complete credentials found; {way_out}")
+    if _UNREACHABLE.search(text):
+        return StorageUnreachable(_unreachable_sentence(url))
+    if isinstance(error, FileNotFoundError):
+        missing_bucket = "NoSuchBucket" in text or _bucket_missing(url)
+        return StorageNotFound(_missing_bucket_sentence(url) if missing_bucket else f"{url} does not exist")
+    if isinstance(error, PermissionError) or _DENIED.search(text):
+        return StorageDenied(_denied_sentence(url))
+    return None
+
+
+def _chain_text(error: BaseException) -> str:
+    parts: list[str] = []
+    link: BaseException | None = error
+    while link is not None and len(parts) < 8:
+        parts.append(f"{type(link).__name__}: {link}")
+        link = link.__cause__ or link.__context__
+    return "\n".join(parts)
+
+
+def _unreachable_sentence(url: str) -> str:
+    if not is_s3(url):
+        return f"{url}: the store does not answer; check the address and that it is running"
+    return (
+        f"{url}: the object store at {endpoint_name()} does not answer; "
+        "check AWS_ENDPOINT_URL and that the store is running"
+    )
+
+
+def _denied_sentence(url: str) -> str:
+    if is_local(url):
+        return f"{url}: permission denied; this user may not read or write there"
+    if not is_s3(url):
+        return f"{url}: permission denied; check the credentials"
+    return (
+        f"{url}: access denied by the object store at {endpoint_name()}; the credentials are wrong, "
+        "expired or lack the right: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    )
+
+
+def _missing_bucket_sentence(url: str) -> str:
+    bucket, _ = bucket_and_key(url)
+    return (
+        f"{url}: bucket {bucket!r} does not exist or is not visible with these credentials; "
+        "create it or check AWS_ENDPOINT_URL"
+    )
+
+
+def _bucket_missing(url: str) -> bool:
+    """Asked only after something was not found: neither pyarrow nor a HEAD request says what was missing."""
+    if not is_s3(url):
+        return False
+    try:
+        fsspec.filesystem("s3", **s3fs_options()).ls(bucket_and_key(url)[0], detail=False)
+    except FileNotFoundError:
+        return True
+    except (OSError, BotoCoreError):
+        return False
+    return False

@@ -1,0 +1,291 @@
+"""MLflow as a replica of the run's own files: what it lacks is pushed, whenever it can be reached.
+
+The order is always: the run's files first, MLflow after. A server that was away is caught up when it is back.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines import mlflow_run, storage
+from pipelines.history import (
+    HISTORY_FILE,
+    Evaluation,
+    EvaluationError,
+    list_evaluations,
+    read_evaluation,
+    read_history,
+)
+from pipelines.mlflow_run import RUN_TAG, FigureError, RemoteRun, absolute_uri, redact
+
+__all__ = ["BackgroundSync", "MLflowReplica", "SyncResult", "absolute_uri", "redact", "replay"]
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Param = str | int | float | bool | None
+
+# One short attempt per request: the background thread does the waiting and the repeating.
+HTTP_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+LONGEST_WAIT_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What one sync added to MLflow."""
+
+    run_id: str
+    ticks: int = 0
+    evaluations: int = 0
+    figures: int = 0
+
+
+class MLflowReplica:
+    """One run in MLflow, kept equal to the run's files; it can be pickled, and connects at its first sync.
+
+    `spool` is the local folder with history.jsonl, `run_url` the run folder on storage with the evaluations.
+    The run is found by the id in `<spool>/tracking.json`, else by its tag `alae.run`, else it is created.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        run_name: str,
+        params: Mapping[str, Param],
+        tags: Mapping[str, str],
+        spool: str | os.PathLike[str],
+        run_url: str,
+        parent_run_id: str | None = None,
+    ) -> None:
+        self._uri = uri
+        self.experiment = experiment
+        self.run_name = run_name
+        self.params = {name: redact(str(value)) for name, value in params.items()}
+        self.spool = Path(spool)
+        self.run_url = (run_url if "://" in run_url else os.path.abspath(run_url)).rstrip("/")
+        self.tags = {**tags, RUN_TAG: redact(self.run_url)}
+        if parent_run_id:
+            self.tags["mlflow.parentRunId"] = parent_run_id
+        self._name = uuid.uuid4().hex
+        self._remote: RemoteRun | None = None
+        self._offset = 0
+        self._evaluated: set[str] = set()
+        self._complained: set[str] = set()
+        self._last_time = 0.0
+
+    def __repr__(self) -> str:
+        return f"MLflowReplica({redact(self._uri)!r}, {self.run_name!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The copy is another writer, with a connection of its own.
+        return {
+            **self.__dict__,
+            "_name": uuid.uuid4().hex,
+            "_remote": None,
+            "_offset": 0,
+            "_evaluated": set(),
+        }
+
+    def sync(self, final: bool = False, status: str | None = None) -> SyncResult:
+        """Pushes what MLflow lacks; `final` also ends the run with `status` (FINISHED unless given).
+
+        Raises whatever MLflow or the storage raises; the next call asks MLflow afresh what it has.
+        """
+        with self._only_writer():
+            try:
+                remote = self._remote or self._open(reopen=not final)
+                result = self._push(remote)
+                if final:
+                    remote.end(status or "FINISHED", self._last_time)
+                return result
+            except BaseException:
+                self._remote = None
+                raise
+
+    @contextmanager
+    def _only_writer(self) -> Iterator[None]:
+        """One sync at a time per spool; what another writer pushed in between is asked for, not assumed."""
+        self.spool.mkdir(parents=True, exist_ok=True)
+        with open(self.spool / "tracking.lock", "a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            if file.read() != self._name:
+                self._remote = None
+                file.truncate(0)
+                file.write(self._name)
+                file.flush()
+            yield
+
+    def _open(self, reopen: bool) -> RemoteRun:
+        for name, value in HTTP_LIMITS.items():
+            os.environ.setdefault(name, value)
+        # MLflow would print the tracking URI when a run ends, with the credentials in it.
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+        client = mlflow_run.connect(self._uri)
+        run = self._find_or_create(client)
+        self._remember(run.info.run_id)
+        if reopen and run.info.status != "RUNNING":
+            client.update_run(run.info.run_id, status="RUNNING")
+        self._offset, self._evaluated = 0, set()
+        self._remote = RemoteRun(client, run)
+        self._remote.describe(self.params, self.tags)
+        return self._remote
+
+    def _find_or_create(self, client: "MlflowClient") -> "Run":
+        run = mlflow_run.get_run(client, self._remembered())
+        if run is not None:
+            return run
+        experiment_id = mlflow_run.experiment_id(client, self.experiment, self._uri)
+        found = mlflow_run.find_run(client, experiment_id, self.tags[RUN_TAG])
+        return found or client.create_run(experiment_id, self._started_ms(), self.tags, self.run_name)
+
+    def _started_ms(self) -> int:
+        ticks, _ = read_history(self.spool / HISTORY_FILE)
+        return round(min((tick.time for tick in ticks), default=time.time()) * 1000)
+
+    def _remembered(self) -> str | None:
+        try:
+            return json.loads((self.spool / "tracking.json").read_text())["run_id"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _remember(self, run_id: str) -> None:
+        record = {"run_id": run_id, "experiment": self.experiment, "uri": redact(self._uri)}
+        draft = self.spool / "tracking.json.tmp"
+        draft.write_text(json.dumps(record, indent=2) + "\n")
+        os.replace(draft, self.spool / "tracking.json")
+
+    def _push(self, remote: RemoteRun) -> SyncResult:
+        ticks, self._offset = read_history(self.spool / HISTORY_FILE, self._offset)
+        result = SyncResult(remote.run_id, ticks=remote.push_ticks(ticks))
+        self._last_time = max([self._last_time, *(tick.time for tick in ticks)])
+        for path in list_evaluations(self.run_url):
+            evaluation = None if path in self._evaluated else self._read(path)
+            if evaluation is None:
+                continue
+            evaluations = result.evaluations + remote.push_evaluation(evaluation)
+            figures = result.figures + self._push_figures(remote, evaluation, path)
+            result = replace(result, evaluations=evaluations, figures=figures)
+            self._last_time = max(self._last_time, evaluation.time)
+        return result
+
+    def _read(self, path: str) -> Evaluation | None:
+        try:
+            return read_evaluation(self.run_url, path)
+        except EvaluationError as error:
+            self._complain(path, str(error))
+            return None
+
+    def _push_figures(self, remote: RemoteRun, evaluation: Evaluation, path: str) -> int:
+        """Pushes what is missing, and lets the evaluation rest once all its figures are there."""
+        missing = [key for key in evaluation.figures if not remote.has_figure(key, evaluation.nimg)]
+        pushed = 0
+        for key in missing:
+            figure = evaluation.figures[key]
+            try:
+                remote.push_figure(key, evaluation, storage.read_bytes(storage.join(self.run_url, figure)))
+                pushed += 1
+            except (FileNotFoundError, FigureError):
+                self._complain(figure, f"{path} names {figure}, which is missing or not an image")
+        if pushed == len(missing):
+            self._evaluated.add(path)
+        return pushed
+
+    def _complain(self, path: str, sentence: str) -> None:
+        if path not in self._complained:
+            log.warning("%s; MLflow goes without it", sentence)
+            self._complained.add(path)
+
+
+class BackgroundSync:
+    """Syncs a replica from a daemon thread, so that MLflow can neither delay nor end a run.
+
+    A server that does not answer is warned about once and asked again after ever longer waits.
+    """
+
+    def __init__(self, replica: MLflowReplica, interval_s: float = 5.0) -> None:
+        self.replica = replica
+        self._interval_s = interval_s
+        self._work = threading.Event()
+        self._closing = threading.Event()
+        self._final_status: str | None = None
+        self._failures = 0
+        self._synced = False
+        self._thread = threading.Thread(target=self._run, name="mlflow-sync", daemon=True)
+        self._thread.start()
+
+    def poke(self) -> None:
+        """Says that there may be something new; returns at once."""
+        self._work.set()
+
+    def close(self, timeout_s: float = 30.0, status: str | None = None) -> bool:
+        """Syncs a last time and stops; `status` also ends the MLflow run. True if MLflow has everything."""
+        if not self._closing.is_set():
+            self._final_status = status
+            self._closing.set()
+            self._work.set()
+        self._thread.join(timeout_s)
+        done = self._synced and not self._thread.is_alive()
+        if not done:
+            log.warning(
+                "MLflow lacks the end of this run; the run's own files have it all, replay them later"
+            )
+        return done
+
+    def _run(self) -> None:
+        while True:
+            self._work.wait()
+            self._work.clear()
+            closing = self._closing.is_set()
+            self._synced = self._attempt(closing)
+            if closing:
+                return
+            if not self._synced:
+                self._work.set()
+            self._closing.wait(self._wait_s())
+
+    def _attempt(self, closing: bool) -> bool:
+        try:
+            self.replica.sync(final=closing and self._final_status is not None, status=self._final_status)
+        except Exception as error:
+            self._failures += 1
+            if self._failures == 1:
+                reason = redact(f"{type(error).__name__}: {error}")
+                log.warning("MLflow does not take this run's metrics; training goes on. %s", reason)
+            return False
+        if self._failures:
+            log.info("MLflow is caught up after %d failed attempts", self._failures)
+        self._failures = 0
+        return True
+
+    def _wait_s(self) -> float:
+        return min(self._interval_s * 2 ** min(self._failures, 10), max(LONGEST_WAIT_S, self._interval_s))
+
+
+def replay(
+    uri: str,
+    experiment: str,
+    run_name: str,
+    params: Mapping[str, Param],
+    tags: Mapping[str, str],
+    spool: str | os.PathLike[str],
+    run_url: str,
+    parent_run_id: str | None = None,
+    status: str = "FINISHED",
+) -> SyncResult:
+    """Brings MLflow up to date with a run that has ended; raises if MLflow cannot be reached."""
+    replica = MLflowReplica(uri, experiment, run_name, params, tags, spool, run_url, parent_run_id)
+    return replica.sync(final=True, status=status)

@@ -1,0 +1,142 @@
+"""Experiment -> TorchTrainer: scaling, failures, checkpoints, validation, callbacks, data. `train` is `alae train`."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import ray
+import ray.data
+from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.validation_config import ValidationConfig
+
+from pipelines import checkpoint, preflight
+from pipelines.dataset import SPLIT, execution_options, training_dataset
+from pipelines.experiment import Experiment
+from pipelines.extractors import ensure_extractor
+from pipelines.history import Evaluation, Tick, list_evaluations, read_evaluation
+from pipelines.progress import follow
+from pipelines.recorder import Recorder, replica
+from pipelines.run import Run
+from pipelines.validation import validate_checkpoint
+from pipelines.worker import train_worker
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: where it lies and what was measured."""
+
+    run: Run
+    experiment: Experiment
+    already_finished: bool
+    tracked: bool
+    """False if MLflow lacks a part of the history, which `alae track` replays."""
+
+    def evaluations(self) -> list[Evaluation]:
+        """What was measured of its checkpoints, oldest first."""
+        return [read_evaluation(self.run.url, path) for path in list_evaluations(self.run.url)]
+
+
+def train(
+    experiment: Experiment,
+    *,
+    on_tick: Callable[[Tick], None] | None = None,
+    callbacks: tuple[UserCallback, ...] = (),
+) -> Outcome:
+    """Train `experiment` to its end, from where it stopped last; on the Ray cluster in use, or on a local one.
+
+    `on_tick` is called in this process with each new record of the history. Raises ValueError for what the user can
+    mend, before resources are taken, and RuntimeError if the training itself fails.
+    """
+    dataset = preflight.check(experiment)
+    run = Run.of(experiment)
+    run.claim(experiment)
+    finished = run.finished_at(experiment) is not None
+    if not finished:
+        if experiment.evaluation.enabled:
+            ensure_extractor(dataset, experiment.evaluation.extractor)
+        connect()
+        preflight.check_capacity(experiment)
+        run.clear_failure()
+        with follow(run.history, on_tick):
+            _trainer(experiment, run, callbacks).fit()
+        run.raise_failure()
+    return Outcome(run, experiment, finished, _track(experiment, run))
+
+
+def connect() -> None:
+    """Use the Ray cluster this process is on (RAY_ADDRESS), or start a local one."""
+    if ray.is_initialized():
+        return
+    # The end of a run waits for one health check; Ray's default is 2 s.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        # A client with an explicit address does not turn token authentication on by itself.
+        if os.environ.get("RAY_AUTH_TOKEN") or _token_file().exists():
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+        ray.init(address=address)
+    else:
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="WARNING")
+
+
+def _token_file() -> Path:
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+
+
+def _trainer(experiment: Experiment, run: Run, callbacks: tuple[UserCallback, ...]) -> TorchTrainer:
+    scaling = experiment.scaling
+    resources = {"CPU": scaling.cpus_per_worker}
+    if scaling.gpus_per_worker:
+        resources["GPU"] = scaling.gpus_per_worker
+    folder, _, name = run.url.rpartition("/")
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={"experiment": experiment.to_json(), "run_url": run.url, "commit": _commit()},
+        scaling_config=ScalingConfig(
+            num_workers=scaling.workers,
+            use_gpu=scaling.gpus_per_worker > 0,
+            resources_per_worker=resources,
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=scaling.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=experiment.training.keep_checkpoints),
+            callbacks=[Recorder(run, replica(experiment, run)), *callbacks],
+        ),
+        datasets={SPLIT: partial(_remaining_data, experiment.to_json(), run.url)},
+        dataset_config=DataConfig(execution_options=execution_options(experiment)),
+        validation_config=ValidationConfig(
+            fn=partial(validate_checkpoint, run.url), ray_remote_kwargs={"num_cpus": scaling.cpus_per_evaluation}
+        ),
+    )
+
+
+def _remaining_data(experiment_json: str, run_url: str) -> ray.data.Dataset:
+    """Called at every start of the worker group: the data from the newest checkpoint on."""
+    newest = checkpoint.latest(run_url)
+    return training_dataset(Experiment.from_json(experiment_json), newest.nimg if newest else 0)
+
+
+def _track(experiment: Experiment, run: Run) -> bool:
+    """The last sync, on the driver; an MLflow that is away costs the run nothing but this."""
+    mlflow = replica(experiment, run)
+    if mlflow is None:
+        return True
+    try:
+        mlflow.sync(final=True, status="FINISHED")
+    except Exception:
+        return False
+    return True
+
+
+def _commit() -> str | None:
+    """The code's git commit, if it runs from a checkout."""
+    folder = Path(__file__).parent
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None

@@ -1,0 +1,175 @@
+"""train_loop_per_worker: build, resume, loop, tick. One loop for all algorithms; the only caller of ray.train.report."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray.train
+import ray.train.torch
+import torch
+from ray.train import Checkpoint, CheckpointUploadMode
+from torch import Tensor
+
+from alae_core import sync
+from alae_core.engine import Engine, NonFiniteError
+from alae_core.state import TrainState
+from pipelines import checkpoint, storage
+from pipelines.dataset import SPLIT, plan
+from pipelines.experiment import Experiment
+from pipelines.feed import Feed
+from pipelines.meter import Meter
+from pipelines.run import Run
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is due after an iteration; pure functions of the images seen, so a resume ticks at the same places."""
+
+    report: bool
+    checkpoint: bool
+    validate: bool
+    done: bool
+
+    @classmethod
+    def between(cls, experiment: Experiment, before: int, after: int) -> "Due":
+        """What became due when nimg went from `before` to `after`."""
+        training = experiment.training
+        tick = max(1, round(1000 * training.tick_kimg))
+        done = after >= experiment.schedule.total_nimg
+
+        def crossed(images: int) -> bool:
+            return after // images > before // images or (done and after > before)
+
+        saving = crossed(tick * training.checkpoint_ticks)
+        evaluation = experiment.evaluation
+        validate = crossed(tick * training.checkpoint_ticks * evaluation.every_checkpoints)
+        return cls(
+            report=saving or crossed(tick),
+            checkpoint=saving,
+            validate=saving and validate and evaluation.enabled,
+            done=done,
+        )
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """Entry point of one rank; `config` holds plain values: experiment (JSON), run_url, commit."""
+    experiment = Experiment.from_json(config["experiment"])
+    device = ray.train.torch.get_device()
+    state = TrainState.build(experiment.algorithm, experiment.seed, experiment.training.optimizer, device)
+    _restore(state, experiment, config["run_url"])
+    sync.broadcast_networks(state.algorithm.networks)
+    shard = ray.train.get_dataset_shard(SPLIT)
+    blocks = shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=4)
+    loop = Loop(experiment, state, config["run_url"], config["commit"], device)
+    try:
+        loop.run(blocks)
+    except NonFiniteError as error:
+        # Raised by every rank at once, and again after any restart: it is written down rather than retried.
+        Run(config["run_url"]).fail_on_first_rank(str(error))
+
+
+def _restore(state: TrainState, experiment: Experiment, run_url: str) -> None:
+    """Where the state comes from, in this order."""
+    # 1. The run's own newest checkpoint. Ours rather than Ray's record of it: the data is planned from the same listing.
+    own = checkpoint.latest(run_url)
+    if own is not None:
+        checkpoint.load_into(state, own.url)
+    # 2. Another run's networks.
+    elif experiment.training.init_from is not None:
+        checkpoint.load_into(state, experiment.training.init_from, networks_only=True)
+    # 3. Fresh weights from the seed.
+
+
+class Loop:
+    """The loop of one rank: maintenance of the last iteration first, then the next iteration."""
+
+    def __init__(
+        self, experiment: Experiment, state: TrainState, run_url: str, commit: str | None, device: torch.device
+    ) -> None:
+        self.experiment = experiment
+        self.state = state
+        self.run_url = run_url
+        self.commit = commit
+        self.device = device
+        self.meter = Meter()
+        self.engine = engine(experiment)
+
+    def run(self, blocks: Iterable[pa.Table]) -> None:
+        """Train to the end of the schedule."""
+        state, experiment = self.state, self.experiment
+        if state.nimg >= experiment.schedule.total_nimg:
+            return
+        feed = Feed(
+            blocks,
+            experiment.schedule,
+            plan(experiment, state.nimg),
+            nimg=state.nimg,
+            rank=sync.rank(),
+            ranks=sync.world_size(),
+            channels=experiment.algorithm.channels,
+            device=self.device,
+        )
+        self.meter.start(state.nimg)
+        due = Due(report=False, checkpoint=False, validate=False, done=False)
+        while True:
+            if due.report:
+                self._maintain(due, feed.waited_s)
+            if due.done:
+                return
+            due = self._train(feed.next)
+
+    def _train(self, next_batch: Callable[[], Tensor]) -> Due:
+        before, began = self.state.nimg, time.perf_counter()
+        self.meter.add(self.engine.train_iteration(self.state, (next_batch(),)))
+        self.state.seconds += time.perf_counter() - began
+        return Due.between(self.experiment, before, self.state.nimg)
+
+    def _maintain(self, due: Due, waited_s: float) -> None:
+        """Report, by every rank; and rank 0's checkpoint where one is due."""
+        level = self.engine.schedule.level_at(self.state.nimg - 1)
+        metrics = self.meter.tick(self.state, level, waited_s)
+        if not due.checkpoint:
+            ray.train.report(metrics)
+            return
+        if self.experiment.training.check_replicas:
+            sync.check_replicas(self.state.algorithm.networks)
+        name = checkpoint.directory_name(self.state.nimg)
+        saved = checkpoint.write_on_first_rank(self.state, self.experiment, self.commit)
+        ray.train.report(
+            metrics,
+            checkpoint=saved and Checkpoint.from_directory(str(saved)),
+            checkpoint_dir_name=name,
+            checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+            delete_local_checkpoint_after_upload=True,
+            checkpoint_upload_fn=Upload(self.run_url),
+            validation=due.validate and saved is not None,
+        )
+        self.meter.start(self.state.nimg, waited_s)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Ray's upload hook: publishes the checkpoint verified, and says where it lies."""
+
+    run_url: str
+
+    def __call__(self, saved: Checkpoint, name: str) -> Checkpoint:
+        url = f"{self.run_url}/{name}"
+        checkpoint.publish(Path(saved.path), url)
+        filesystem, path = storage.pyarrow_filesystem(url)
+        return Checkpoint(path, filesystem)
+
+
+def engine(experiment: Experiment) -> Engine:
+    """The engine that an experiment asks for."""
+    return Engine(
+        schedule=experiment.schedule,
+        seed=experiment.seed,
+        ema_half_life_kimg=experiment.training.ema_half_life_kimg,
+        microbatch=experiment.training.microbatch,
+        precision=experiment.training.precision,
+        flip=experiment.data.flip,
+    )

@@ -1,0 +1,118 @@
+"""Every preset: found by its module, valid, kept by JSON, described in words, and small when shrunk."""
+
+from dataclasses import replace
+from importlib import import_module
+
+import pytest
+
+from alae_core.algorithms import CONFIGS
+from pipelines import presets
+from pipelines.experiment import Experiment
+from pipelines.override import override
+
+EVERY = pytest.mark.parametrize("name", presets.names())
+
+
+def test_the_presets_of_the_first_release_are_there() -> None:
+    assert {"mnist32_style_alae", "mnist32_alae", "debug_style_alae", "debug_alae"} <= set(presets.names())
+
+
+def test_every_algorithm_has_a_debug_preset() -> None:
+    debugged = {presets.load(name).algorithm.kind for name in presets.names() if name.startswith("debug_")}
+    assert debugged == set(CONFIGS)
+
+
+def test_an_unknown_preset_is_answered_with_the_nearest_and_all_others() -> None:
+    with pytest.raises(
+        ValueError, match=r"^mnist32_stylealae is not a preset; did you mean mnist32_style_alae\?"
+    ) as caught:
+        presets.load("mnist32_stylealae")
+    assert all(name in str(caught.value) for name in presets.names())
+
+
+@EVERY
+def test_a_preset_is_named_after_its_module_and_is_valid(name: str) -> None:
+    experiment = presets.load(name)
+    assert experiment.name == name
+    experiment.validate()
+
+
+@EVERY
+def test_a_preset_survives_json_unchanged(name: str) -> None:
+    experiment = presets.load(name)
+    assert Experiment.from_json(experiment.to_json()) == experiment
+
+
+@EVERY
+def test_a_preset_says_its_command_result_cost_and_status(name: str) -> None:
+    said = import_module(f"pipelines.presets.{name}").__doc__ or ""
+    assert f"Command:   alae train {name}\n" in said
+    assert all(f"\n{heading}:" in said for heading in ("Expected", "Cost", "Status"))
+
+
+@EVERY
+def test_a_preset_flattens_to_scalars(name: str) -> None:
+    flat = presets.load(name).flatten()
+    assert all(value is None or isinstance(value, (str, int, float, bool)) for value in flat.values())
+
+
+@EVERY
+def test_a_preset_shrinks_to_something_valid_and_small(name: str) -> None:
+    tiny = presets.load(name).tiny()
+    tiny.validate()
+    assert tiny.name == f"{name}_tiny"
+    assert tiny.algorithm.kind == presets.load(name).algorithm.kind
+    assert tiny.algorithm.resolution == tiny.schedule.resolutions[-1] == 8
+    assert tiny.schedule.total_nimg <= 500
+    assert tiny.scaling.workers == 1 and tiny.scaling.gpus_per_worker == 0
+    assert all(value <= 16 for key, value in _sizes(tiny).items()), _sizes(tiny)
+
+
+@EVERY
+def test_shrinking_twice_changes_nothing_more(name: str) -> None:
+    tiny = presets.load(name).tiny()
+    assert tiny.tiny() == tiny
+
+
+def test_a_growing_preset_still_grows_when_shrunk() -> None:
+    tiny = presets.load("mnist32_style_alae").tiny()
+    assert tiny.schedule.resolutions == (4, 8)
+    assert tiny.schedule.level_at(tiny.schedule.segments[1].start).blend < 1
+
+
+def test_a_preset_of_one_level_keeps_one_level_when_shrunk() -> None:
+    assert presets.load("mnist32_alae").tiny().schedule.resolutions == (8,)
+
+
+def test_shrinking_drops_what_needs_a_cluster_or_an_accelerator() -> None:
+    large = override(
+        presets.load("mnist32_style_alae"),
+        [
+            "training.microbatch=32",
+            "training.precision=bf16",
+            "training.init_from=s3://b/run",
+            "scaling.workers=8",
+        ],
+    )
+    tiny = replace(large, scaling=replace(large.scaling, gpus_per_worker=1.0)).tiny()
+    assert (tiny.training.microbatch, tiny.training.precision, tiny.training.init_from) == (
+        None,
+        "fp32",
+        None,
+    )
+    assert (tiny.scaling.workers, tiny.scaling.gpus_per_worker) == (1, 0.0)
+
+
+def test_a_tiny_algorithm_builds_its_networks_within_a_hundred_thousand_weights() -> None:
+    for name in presets.names():
+        networks = presets.load(name).tiny().algorithm.build().networks
+        assert (
+            0
+            < sum(weight.numel() for network in networks.values() for weight in network.parameters())
+            < 100_000
+        )
+
+
+def _sizes(experiment: Experiment) -> dict[str, int]:
+    flat = experiment.flatten()
+    return {key: value for key, value in flat.items() if key.startswith("algorithm.") and type(value) is int}
