@@ -49,6 +49,11 @@ class Batch:
         return replace(self, images=(self.images[0][:0],), rows=slice(0, self.level.batch_size))
 
     def _rows_of(self, draw: Callable[..., Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
+        if self.rows.stop > self.level.batch_size:
+            raise ValueError(
+                f"rows {self.rows.start}..{self.rows.stop} lie beyond the {self.level.batch_size} of level.batch_size; "
+                "give a level whose batch holds them"
+            )
         # All rows are drawn and the wanted ones kept: cheap next to a convolution, and independent of the split.
         whole = (self.level.batch_size, *shape)
         return draw(whole, self.device, self.seed, self.nimg, self.update, name)[self.rows]

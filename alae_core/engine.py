@@ -58,7 +58,12 @@ class Engine:
 
     def _prepare(self, state: TrainState, level: Level, pixels: tuple[Tensor, ...]) -> Batch:
         """uint8 -> [-1, 1], mirrored by chance, blended with the coarser level."""
-        share = level.batch_size // sync.world_size()
+        share, left = divmod(level.batch_size, sync.world_size())
+        if left:
+            raise ValueError(
+                f"schedule.batch_size={level.batch_size} (level {level.index}) does not divide over "
+                f"{sync.world_size()} ranks; use a multiple of them"
+            )
         rows = slice(sync.rank() * share, (sync.rank() + 1) * share)
         for domain in pixels:
             if domain.shape[:3] != (share, level.resolution, level.resolution):
@@ -90,6 +95,7 @@ class Engine:
             optimizer.zero_grad(set_to_none=True)
         terms = self._accumulate(update, batch)
         parameters = [p for name in update.trains for p in state.algorithm.networks[name].parameters()]
+        _spoil_if_not_finite(parameters, terms)
         sync.average_gradients(parameters)
         self._refuse_non_finite(state, update, batch.level, terms, parameters)
         for optimizer in optimizers:
@@ -109,7 +115,9 @@ class Engine:
                 terms = {name: term.float().mean() for name, term in update.loss(part).items()}
             unknown = sorted(update.weights.keys() - terms.keys())
             if unknown:
-                raise ValueError(f"{update.name} weighs unknown terms {unknown}; its terms are {sorted(terms)}")
+                raise ValueError(
+                    f"{update.name} weighs unknown terms {unknown}; its terms are {sorted(terms)}"
+                )
             loss = sum(update.weights.get(name, 1.0) * term for name, term in terms.items())
             (loss * (share * update.every)).backward()  # type: ignore[union-attr]
             for name, term in terms.items():
@@ -130,6 +138,15 @@ class Engine:
                     f"{update.name}/{name} is not finite at {state.nimg / 1000:,.3f} kimg "
                     f"(level {level.index}, {level.resolution}px) on rank {sync.rank()}"
                 )
+
+
+def _spoil_if_not_finite(parameters: list[torch.nn.Parameter], terms: Metrics) -> None:
+    """Carry a term that is not finite into the gradients, so that every rank refuses the step and none waits alone.
+
+    A term can overflow while its own gradient stays finite, as a square does.
+    """
+    gradient = next(p.grad for p in parameters if p.grad is not None)
+    gradient.add_(torch.stack(list(terms.values())).mul(0.0).sum())
 
 
 def _slice(batch: Batch, start: int, stop: int) -> Batch:

@@ -31,6 +31,10 @@ def fit(
     schedule = engine.schedule
     pyramid = _pyramid(pixels, schedule.resolutions)
     stream = order.StreamOrder(group_sizes or (len(pixels),), engine.seed)
+    if stream.num_images != len(pixels):
+        raise ValueError(
+            f"group_sizes add up to {stream.num_images}, but there are {len(pixels)} images; make both the same"
+        )
     device = next(iter(state.algorithm.networks.values())).parameters().__next__().device
     stop = schedule.total_nimg if until_nimg is None else until_nimg
     for nimg, rows in _batches(stream, engine, window_images, state.nimg):
@@ -59,10 +63,12 @@ def _batches(
 
 def _pyramid(pixels: Pixels, resolutions: Sequence[int]) -> dict[int, Pixels]:
     levels = {pixels.shape[1]: pixels}
-    while min(levels) > min(resolutions):
+    while min(levels) > min(resolutions) and min(levels) % 2 == 0:
         finest = min(levels)
         levels[finest // 2] = images.box_halve(levels[finest])
     missing = sorted(set(resolutions) - levels.keys())
     if missing:
-        raise ValueError(f"images of {pixels.shape[1]} px cannot give the levels {missing}; use larger images")
+        raise ValueError(
+            f"images of {pixels.shape[1]} px cannot give the levels {missing}; use larger images"
+        )
     return levels

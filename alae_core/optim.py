@@ -1,7 +1,9 @@
 """One Adam per network. Equalised learning rates and multipliers live in the layers (StyleGAN's runtime scaling)."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Adam
 
@@ -24,6 +26,21 @@ def set_lr(optimizer: Adam, lr: float) -> None:
     """Set the learning rate of every group."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+
+
+def load_moments(optimizer: Adam, saved: dict[str, Any]) -> None:
+    """Restore an optimizer's state as copies, laid out in memory as its parameters.
+
+    The fused kernel walks parameters and moments in memory order: it would pair the wrong elements of another layout.
+    """
+    optimizer.load_state_dict(saved)
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            moments[name] = (
+                value.clone()
+                if name == "step"
+                else torch.empty_like(parameter, requires_grad=False).copy_(value)
+            )
 
 
 def clear_moments(optimizer: Adam) -> None:

@@ -32,6 +32,8 @@ class Window:
 def windows(schedule: ProgressiveSchedule, window_images: int, nimg: int = 0) -> Iterator[Window]:
     """The windows of a run from image `nimg` on; the first may start before `nimg` (its batches up to there are done)."""
     for segment in schedule.segments:
+        if segment.stop <= nimg:
+            continue
         size = max(1, window_images // segment.batch_size) * segment.batch_size
         first = max(0, nimg - segment.start) // size * size + segment.start
         for start in range(first, segment.stop, size):

@@ -12,7 +12,7 @@ from torch.optim import Adam
 
 from alae_core.algorithm import Algorithm
 from alae_core.ema import averaged_copies
-from alae_core.optim import AdamConfig
+from alae_core.optim import AdamConfig, load_moments
 from alae_core.random import named_seed
 
 SCHEMA = 1
@@ -64,10 +64,15 @@ class TrainState:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore everything; raises ValueError with the missing and unexpected keys before anything is changed."""
         if saved.get("schema") != SCHEMA:
-            raise ValueError(f"checkpoint schema {saved.get('schema')} is not {SCHEMA}; use the version that wrote it")
+            raise ValueError(
+                f"checkpoint schema {saved.get('schema')} is not {SCHEMA}; use the version that wrote it"
+            )
         own = self.state_dict()
+        absent = sorted(own.keys() - saved.keys())
+        if absent:
+            raise ValueError(f"checkpoint does not fit this experiment: it lacks {absent}")
         for part in ("networks", "optimizers", "ema"):
-            _require_same_keys(part, saved.get(part, {}), own[part])
+            _require_same_keys(part, saved[part], own[part])
         for part in ("networks", "ema"):
             for name, tensors in own[part].items():
                 _require_same_tensors(f"{part}.{name}", saved[part][name], tensors)
@@ -76,7 +81,7 @@ class TrainState:
         for name, network in self.ema.items():
             network.load_state_dict(saved["ema"][name])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(saved["optimizers"][name])
+            load_moments(optimizer, saved["optimizers"][name])
         for name in (*_SCALARS, "seconds"):
             setattr(self, name, saved[name])
 
@@ -93,7 +98,9 @@ class TrainState:
 def _require_same_keys(where: str, saved: dict[str, Any], own: dict[str, Any]) -> None:
     missing, unexpected = sorted(own.keys() - saved.keys()), sorted(saved.keys() - own.keys())
     if missing or unexpected:
-        raise ValueError(f"checkpoint does not fit this experiment: {where} missing {missing}, unexpected {unexpected}")
+        raise ValueError(
+            f"checkpoint does not fit this experiment: {where} missing {missing}, unexpected {unexpected}"
+        )
 
 
 def _require_same_tensors(where: str, saved: dict[str, Any], own: dict[str, Any]) -> None:

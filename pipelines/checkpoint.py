@@ -94,10 +94,15 @@ def load_into(state: TrainState, url: str, *, networks_only: bool = False) -> No
 
     Raises RuntimeError if a file is not what the manifest says, ValueError if it does not fit the experiment.
     """
+    saved = read_state(url)
+    (state.load_networks if networks_only else state.load_state_dict)(saved)
+
+
+def read_state(url: str) -> dict[str, Any]:
+    """The saved state of a checkpoint, on the CPU; RuntimeError if a file is not what the manifest says."""
     with tempfile.TemporaryDirectory() as scratch:
         path = _fetch(url, STATE, Path(scratch))
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    (state.load_networks if networks_only else state.load_state_dict)(saved)
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def read_manifest(url: str) -> dict[str, Any]:

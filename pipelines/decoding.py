@@ -16,26 +16,30 @@ Square = Literal["crop", "pad"]
 Pixels = NDArray[np.uint8]
 
 
-class ImageRejected(ValueError):
+class ImageRejectedError(ValueError):
     """An image that cannot be used; the text is the reason, without the name."""
 
 
 def decode(data: bytes, channels: int) -> Pixels:
-    """The bytes of an image file as uint8 [H, W, channels]; raises ImageRejected."""
+    """The bytes of an image file as uint8 [H, W, channels]; raises ImageRejectedError."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ImageRejected(f"{image.width}x{image.height} px is more than {MAX_PIXELS:,} pixels")
+                raise ImageRejectedError(
+                    f"{image.width}x{image.height} px is more than {MAX_PIXELS:,} pixels"
+                )
             image.load()
             return _flattened(ImageOps.exif_transpose(image), channels)
-    except ImageRejected:
+    except ImageRejectedError:
         raise
     except UnidentifiedImageError:
-        raise ImageRejected("not an image that Pillow can read" if data else "the file is empty") from None
+        raise ImageRejectedError(
+            "not an image that Pillow can read" if data else "the file is empty"
+        ) from None
     except Image.DecompressionBombError:
-        raise ImageRejected(f"more than {MAX_PIXELS:,} pixels") from None
+        raise ImageRejectedError(f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise ImageRejected(f"cannot be decoded: {error}") from error
+        raise ImageRejectedError(f"cannot be decoded: {error}") from error
 
 
 def from_array(pixels: Pixels, channels: int) -> Pixels:
@@ -48,7 +52,7 @@ def from_array(pixels: Pixels, channels: int) -> Pixels:
 
 
 def squared(pixels: Pixels, resolution: int, square: Square) -> Pixels:
-    """uint8 [H, W, C] -> [resolution, resolution, C], never enlarged; raises ImageRejected.
+    """uint8 [H, W, C] -> [resolution, resolution, C], never enlarged; raises ImageRejectedError.
 
     `crop` takes the central square and rejects an image whose shorter side is below `resolution`; `pad` puts
     the image at the centre of a black square of at least `resolution`. What is larger is then shrunk by
@@ -58,7 +62,7 @@ def squared(pixels: Pixels, resolution: int, square: Square) -> Pixels:
     if square == "pad":
         pixels = _padded(pixels, max(height, width, resolution))
     elif min(height, width) < resolution:
-        raise ImageRejected(f"too small: {width}x{height} px for resolution {resolution}")
+        raise ImageRejectedError(f"too small: {width}x{height} px for resolution {resolution}")
     else:
         pixels = _cropped(pixels, min(height, width))
     return _shrunk(pixels, resolution)
@@ -92,7 +96,7 @@ def _flattened(image: Image.Image, channels: int) -> Pixels:
 def _to_8_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise ImageRejected(
+        raise ImageRejectedError(
             f"pixels of mode {image.mode} have no fixed range; store 8 or 16 bits per channel"
         )
     return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))

@@ -48,6 +48,8 @@ class DataConfig:
     """Mirror every image left to right with probability one half."""
     window_images: Count = 2048
     """Images are shuffled within windows of about this many; each window is one Ray Data task."""
+    read_ahead_gib: Positive = 1.0
+    """Images that Ray Data may hold ready in the object store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,12 @@ class ScalingConfig:
     """Logical CPUs reserved by each rank."""
     gpus_per_worker: NotNegative = 0.0
     """Logical GPUs reserved by each rank."""
+    cpus_per_data_task: Positive = 1.0
+    """Logical CPUs reserved by each task that reads images; at least one must fit beside the workers."""
+    cpus_per_evaluation: Positive = 1.0
+    """Logical CPUs reserved by the evaluation of a checkpoint, which runs beside the training."""
+    autoscaling: bool = False
+    """The cluster grows on demand: do not require that the run fits at its start."""
     max_failures: Annotated[int, Ge(0)] = 3
     """Lost workers after which the run is given up."""
 

@@ -2,19 +2,19 @@
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any
 
 from PIL import Image
 
 from pipelines import storage
-from pipelines.decoding import ImageRejected, Pixels, decode
+from pipelines.decoding import ImageRejectedError, Pixels, decode
 from pipelines.source_item import Item, local_copy
 
 MAX_FILE_BYTES = 512 * 2**20
@@ -34,7 +34,7 @@ class ImageFiles:
     label_names: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
     fingerprint: str
-    fetch: Callable[[str], bytes]  # path -> bytes; raises ImageRejected
+    fetch: Callable[[str], bytes]  # path -> bytes; raises ImageRejectedError
 
     @property
     def label_count(self) -> int:
@@ -68,7 +68,7 @@ def open_folder(source: str, channels: int) -> ImageFiles:
         )
     sizes = storage.list_files(source)
     if not sizes and not storage.exists(source):
-        raise storage.StorageNotFound(f"source {source} does not exist")
+        raise storage.StorageNotFoundError(f"source {source} does not exist")
     marks = {path: [path, size] for path, size in sizes.items()}
     return _image_files(source, channels, "folder", marks, partial(_fetch_file, source, sizes))
 
@@ -91,13 +91,18 @@ def class_folders(paths: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...
     Folders around everything do not count, so an archive with one folder around its classes is fine.
     """
     folders = [PurePosixPath(path).parent.parts for path in paths]
-    shared = len(os.path.commonprefix(folders))
+    shared = len(_common_start(folders))
     below = [folder[shared:] for folder in folders]
     if not all(len(folder) == 1 for folder in below):
         return (), (-1,) * len(paths)
     names = sorted({folder[0] for folder in below})
     index = {name: label for label, name in enumerate(names)}
     return tuple(map(_printable, names)), tuple(index[folder[0]] for folder in below)
+
+
+def _common_start(folders: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    low, high = min(folders, default=()), max(folders, default=())
+    return tuple(part for part, _ in takewhile(lambda pair: pair[0] == pair[1], zip(low, high, strict=False)))
 
 
 def _image_files(
@@ -117,12 +122,14 @@ def _fetch_file(source: str, sizes: dict[str, int], path: str) -> bytes:
     try:
         return storage.read_bytes(storage.join(source, path))
     except FileNotFoundError:
-        raise ImageRejected("the file has gone") from None
+        raise ImageRejectedError("the file has gone") from None
     except OSError as error:
         # On this machine it is the file's own fault; a store that fails would fail for every file.
         if not storage.is_local(source):
             raise
-        raise ImageRejected(f"the file cannot be read: {error.strerror or 'permission denied'}") from error
+        raise ImageRejectedError(
+            f"the file cannot be read: {error.strerror or 'permission denied'}"
+        ) from error
 
 
 def _fetch_member(archive: zipfile.ZipFile, kept: object, path: str) -> bytes:
@@ -131,14 +138,14 @@ def _fetch_member(archive: zipfile.ZipFile, kept: object, path: str) -> bytes:
     try:
         return archive.read(member)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise ImageRejected(f"damaged in the zip: {error}") from error
+        raise ImageRejectedError(f"damaged in the zip: {error}") from error
     except RuntimeError as error:  # encrypted, or packed by a method that is not supported
-        raise ImageRejected(f"cannot be unpacked: {error}") from error
+        raise ImageRejectedError(f"cannot be unpacked: {error}") from error
 
 
 def _refuse_huge(size: int) -> None:
     if size > MAX_FILE_BYTES:
-        raise ImageRejected(f"the file has {size:,} bytes, more than {MAX_FILE_BYTES:,}")
+        raise ImageRejectedError(f"the file has {size:,} bytes, more than {MAX_FILE_BYTES:,}")
 
 
 def _is_hidden(path: str) -> bool:

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from pipelines.decoding import ImageRejected, Pixels
+from pipelines.decoding import ImageRejectedError, Pixels
 from pipelines.source_item import Item, Source
 
 THREADS = min(16, os.cpu_count() or 1)
@@ -25,7 +25,8 @@ class Accepted(NamedTuple):
 class Intake:
     """The images of `source` at the indices `order[position:]`, as `prepare` makes them.
 
-    `rejected` is appended to: (name, reason) of each image whose loading or preparing raised ImageRejected.
+    `rejected` is appended to: (name, reason) of each image whose loading or preparing raises
+    ImageRejectedError.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Intake:
             self.position += 1
             try:
                 taken.append(Accepted(item.name, item.label, pixels.result()))
-            except ImageRejected as error:
+            except ImageRejectedError as error:
                 self._rejected.append((item.name, str(error)))
         return taken
 

@@ -28,6 +28,9 @@ METRICS_PER_BATCH = 1000
 NAME_LENGTH = 250
 PARAM_LENGTH = 6000
 
+# One short attempt per request: whoever syncs does the waiting and the repeating.
+HTTP_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
 log = logging.getLogger(__name__)
 
 
@@ -128,6 +131,10 @@ class RemoteRun:
 
 def connect(uri: str) -> "MlflowClient":
     """A client of its own, so that MLflow's process-wide tracking URI stays untouched."""
+    for name, value in HTTP_LIMITS.items():
+        os.environ.setdefault(name, value)
+    # MLflow would print the tracking URI when a run ends, with any credentials in it.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     from mlflow import MlflowClient
 
     database = _sqlite_file(uri)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import storage
-from pipelines.decoding import ImageRejected, Square, squared
+from pipelines.decoding import ImageRejectedError, Square, squared
 from pipelines.intake import Accepted, Intake
 from pipelines.packing_state import STATE, PackingState, Parameters
 from pipelines.pyramid import (
@@ -130,7 +130,7 @@ def _default_resolution(images: Source) -> int:
     for item in images:
         try:
             side = min(item.load().shape[:2])
-        except ImageRejected as error:
+        except ImageRejectedError as error:
             unread.append(f"{item.name} ({error})")
             continue
         if side < COARSEST:
@@ -177,7 +177,7 @@ def _has_all_shards(dest: str, state: PackingState) -> bool:
     shards = [shard for split in state.shards.values() for shard in split]
     try:
         return all(storage.size(storage.join(dest, shard.path)) == shard.bytes for shard in shards)
-    except storage.StorageNotFound:
+    except storage.StorageNotFoundError:
         return False
 
 

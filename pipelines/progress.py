@@ -1,56 +1,74 @@
-"""Follows a run's history from the driver: the controller writes it, this reads each new tick."""
+"""Follows a run from the driver: each new tick of its history and each new evaluation, as they are written."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pipelines.experiment import Experiment
-from pipelines.history import Tick, read_history
+from pipelines.history import Evaluation, Tick, list_evaluations, read_evaluation, read_history
+from pipelines.run import Run
 
 POLL_S = 0.5
+LOSS_FREE = ("progress", "time", "memory", "system")
 
 
 @contextmanager
-def follow(history: Path, on_tick: Callable[[Tick], None] | None) -> Iterator[None]:
-    """Call `on_tick` for every tick recorded inside the block, from a thread of its own."""
-    if on_tick is None:
-        yield
-        return
-    _, offset = read_history(history)
-    done = threading.Event()
-    thread = threading.Thread(target=_poll, args=(history, offset, on_tick, done), daemon=True)
-    thread.start()
+def follow(
+    run: Run,
+    on_tick: Callable[[Tick], None] | None,
+    on_evaluation: Callable[[Evaluation], None] | None,
+) -> Iterator[None]:
+    """Call back, from a thread of its own, for every tick and evaluation that is written inside the block."""
+    follower = _Follower(run, on_tick, on_evaluation)
+    follower.start()
     try:
         yield
     finally:
-        done.set()
-        thread.join()
+        follower.finish()
 
 
-def _poll(history: Path, offset: int, on_tick: Callable[[Tick], None], done: threading.Event) -> None:
-    while True:
-        last = done.wait(POLL_S)
-        ticks, offset = read_history(history, offset)
-        for tick in ticks:
-            on_tick(tick)
-        if last:
-            return
+class _Follower(threading.Thread):
+    def __init__(
+        self,
+        run: Run,
+        on_tick: Callable[[Tick], None] | None,
+        on_evaluation: Callable[[Evaluation], None] | None,
+    ) -> None:
+        super().__init__(name="follow", daemon=True)
+        self._followed, self._on_tick, self._on_evaluation = run, on_tick, on_evaluation
+        _, self._offset = read_history(run.history)
+        self._seen = set(list_evaluations(run.url)) if on_evaluation else set()
+        self._done = threading.Event()
+
+    def finish(self) -> None:
+        self._done.set()
+        self.join()
+
+    def run(self) -> None:
+        while True:
+            last = self._done.wait(POLL_S)
+            if self._on_tick:
+                ticks, self._offset = read_history(self._followed.history, self._offset)
+                for tick in ticks:
+                    self._on_tick(tick)
+            if self._on_evaluation:
+                for path in sorted(set(list_evaluations(self._followed.url)) - self._seen):
+                    self._seen.add(path)
+                    self._on_evaluation(read_evaluation(self._followed.url, path))
+            if last:
+                return
 
 
 def line(experiment: Experiment, tick: Tick) -> str:
     """One tick for a person: kimg, level, blend, losses, rate, waiting, time left."""
     total = experiment.schedule.total_nimg
     value = {name: number for name, number in tick.metrics.items() if number is not None}
-    losses = "  ".join(f"{name} {number:.3f}" for name, number in value.items() if _is_term(name))
+    terms = (name for name in value if name.partition("/")[0] not in LOSS_FREE)
+    losses = "  ".join(f"{name} {value[name]:.3f}" for name in terms)
     rate = value.get("time/images_per_s", 0.0)
-    left = (total - tick.nimg) / rate if rate else 0.0
+    left = int((total - tick.nimg) / rate) if rate else 0
     return (
-        f"{tick.nimg / 1000:8.2f}/{total / 1000:.0f} kimg  {int(value['progress/resolution']):4d}px "
+        f"{tick.nimg / 1000:8.2f}/{total / 1000:.0f} kimg  {int(value['progress/resolution']):4d} px  "
         f"blend {value['progress/blend']:.2f}  {losses}  {rate:.0f} img/s  "
-        f"wait {value.get('time/data_wait_frac', 0.0):.1%}  ETA {int(left) // 60}:{int(left) % 60:02d}"
+        f"wait {value.get('time/data_wait_frac', 0.0):.1%}  ETA {left // 60}:{left % 60:02d}"
     )
-
-
-def _is_term(name: str) -> bool:
-    return name.partition("/")[0] not in ("progress", "time", "memory", "system")

@@ -1,16 +1,18 @@
 """The controller's callback: every tick into the local history, then MLflow is poked. Never raises into training."""
 
+import dataclasses
 import logging
+import os
 from typing import Any
 
 from ray.train import Checkpoint, UserCallback
-from ray.train.v2.api.context import TrainRunContext
 
 from pipelines.experiment import Experiment
 from pipelines.history import History
 from pipelines.run import Run
 from pipelines.system_metrics import SystemMetrics
-from pipelines.tracking import BackgroundSync, MLflowReplica
+from pipelines import tracking
+from pipelines.tracking import BackgroundSync, MLflowReplica, SyncResult
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ class Recorder(UserCallback):
         self._history: History | None = None
 
     def after_report(
-        self, run_context: TrainRunContext, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None
+        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None
     ) -> None:
         try:
             self._record(merged(metrics))
@@ -57,16 +59,34 @@ def merged(ranks: list[dict[str, float]]) -> dict[str, float]:
 
 def replica(experiment: Experiment, run: Run) -> MLflowReplica | None:
     """The MLflow side of a run; None without a tracking uri."""
-    tracking = experiment.tracking
-    if tracking.uri is None:
+    config = experiment.tracking
+    if config.uri is None:
         return None
     return MLflowReplica(
-        uri=tracking.uri,
-        experiment=tracking.experiment,
+        uri=config.uri,
+        experiment=config.experiment,
         run_name=experiment.name,
         params=experiment.flatten(),
         tags={"alae.algorithm": experiment.algorithm.kind},
         spool=run.spool,
         run_url=run.url,
-        parent_run_id=tracking.parent_run_id,
+        parent_run_id=config.parent_run_id,
     )
+
+
+def replay(run_url: str, uri: str | None) -> SyncResult:
+    """Push to MLflow what it lacks of a run that has ended; raises ValueError if there is no run or no server."""
+    run = Run(run_url.rstrip("/"))
+    experiment = run.experiment()
+    if uri is not None:
+        experiment = dataclasses.replace(
+            experiment, tracking=dataclasses.replace(experiment.tracking, uri=tracking.absolute_uri(uri, os.getcwd()))
+        )
+    mlflow = replica(experiment, run)
+    if mlflow is None:
+        raise ValueError(f"the run {experiment.name!r} was not tracked; name an MLflow server with --uri")
+    try:
+        return mlflow.sync(final=True, status="FINISHED")
+    except Exception as error:
+        where = tracking.redact(experiment.tracking.uri or "")
+        raise RuntimeError(f"MLflow at {where} does not take the run: {tracking.redact(str(error))}") from error

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _SIZES = ("resolution", "channels", "latent", "base_channels", "max_channels", "hidden")
-# Searched for in the whole text: a secret key may hold a "/", which ends the part that a parser would look at.
+# Searched for in the whole text: a secret key may hold a "/", which ends the part a parser would look at.
 # A lone user name is a token on the web, but a container in Azure's container@account.
 _SECRET = re.compile(
     r"://[^@]*:[^@]*@"

@@ -1,12 +1,13 @@
 """The places of one run, its identity, and whether it may go on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alae_core import sync
 from pipelines import checkpoint, storage
 from pipelines.experiment import Experiment
 from pipelines.history import HISTORY_FILE
+from pipelines.mlflow_run import absolute_uri
 from pipelines.override import resume_differences
 
 EXPERIMENT = "experiment.json"
@@ -22,9 +23,7 @@ class Run:
     @classmethod
     def of(cls, experiment: Experiment) -> "Run":
         """The run's folder; a local one is made absolute, since Ray's workers run elsewhere."""
-        folder = experiment.training.storage
-        folder = str(storage.local_path(folder).absolute()) if storage.is_local(folder) else folder.rstrip("/")
-        return cls(f"{folder}/{experiment.name}")
+        return cls(f"{_absolute(experiment.training.storage).rstrip('/')}/{experiment.name}")
 
     @property
     def spool(self) -> Path:
@@ -79,3 +78,20 @@ class Run:
         newest = checkpoint.latest(self.url)
         place = f"last checkpoint {newest.nimg / 1000:,.3f} kimg" if newest else "no checkpoint yet"
         raise RuntimeError(f"{reason}; {place} in {self.url}")
+
+
+def with_absolute_paths(experiment: Experiment) -> Experiment:
+    """The experiment with its local paths made absolute: Ray's actors and tasks run in folders of their own."""
+    training, tracking = experiment.training, experiment.tracking
+    init_from = training.init_from and _absolute(training.init_from)
+    uri = tracking.uri and absolute_uri(tracking.uri, Path.cwd())
+    return replace(
+        experiment,
+        data=replace(experiment.data, path=_absolute(experiment.data.path)),
+        training=replace(training, storage=_absolute(training.storage), init_from=init_from),
+        tracking=replace(tracking, uri=uri),
+    )
+
+
+def _absolute(url: str) -> str:
+    return str(storage.local_path(url).absolute()) if storage.is_local(url) else url

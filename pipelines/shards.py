@@ -125,7 +125,7 @@ class Dataset:
         """Reads and checks the manifest; raises ValueError saying what is missing or wrong."""
         manifest = read_manifest(url)
         if manifest is None:
-            raise storage.StorageNotFound(_no_manifest_sentence(url))
+            raise storage.StorageNotFoundError(_no_manifest_sentence(url))
         splits = {name: Split(url, name, manifest) for name in manifest.splits}
         return Dataset(url, manifest, splits)
 
@@ -186,7 +186,7 @@ def _reading(url: str, shard: Shard, what: str) -> Iterator[None]:
     try:
         with storage.explained(where):
             yield
-    except storage.StorageNotFound as error:
+    except storage.StorageNotFoundError as error:
         raise RuntimeError(f"{error}, but the manifest names it; restore that file or pack again") from error
     except storage.StorageError:
         raise
@@ -210,7 +210,7 @@ def _problem(url: str, shard: Shard) -> str | None:
     where = storage.join(url, shard.path)
     try:
         size = storage.size(where)
-    except storage.StorageNotFound:
+    except storage.StorageNotFoundError:
         return f"{shard.path} is missing"
     if size != shard.bytes:
         return f"{shard.path} has {size:,} bytes, the manifest says {shard.bytes:,}"
@@ -226,7 +226,7 @@ def _problem(url: str, shard: Shard) -> str | None:
 def _count_rejected(url: str) -> int:
     try:
         return len(storage.read_bytes(storage.join(url, REJECTED)).splitlines())
-    except storage.StorageNotFound:
+    except storage.StorageNotFoundError:
         return 0
 
 

@@ -14,7 +14,7 @@ class Item(NamedTuple):
 
     name: str
     label: int  # -1 where the source has no labels
-    load: Callable[[], Pixels]  # -> uint8 [H, W, channels]; raises ImageRejected
+    load: Callable[[], Pixels]  # -> uint8 [H, W, channels]; raises ImageRejectedError
 
 
 class Source(Protocol):
@@ -56,8 +56,8 @@ def local_copy(source: str) -> tuple[Path, object]:
     """A file of this machine with the bytes of `source`, and what to hold while the file is needed."""
     try:
         storage.size(source)
-    except storage.StorageNotFound as error:
-        raise storage.StorageNotFound(f"source {error}") from error
+    except storage.StorageNotFoundError as error:
+        raise storage.StorageNotFoundError(f"source {error}") from error
     if storage.is_local(source):
         return storage.local_path(source), None
     folder = tempfile.TemporaryDirectory(prefix="source-")

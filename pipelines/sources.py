@@ -28,10 +28,9 @@ def open_source(source: str, channels: int | None = None) -> Source:
     except FileNotFoundError as error:
         raise type(error)(f"{error}; a source is {_KNOWN}") from error
     if len(opened) == 0:
-        seen = (
-            f", only {len(opened.skipped)} others such as {opened.skipped[0][0]!r}" if opened.skipped else ""
-        )
-        raise ValueError(f"source {source} holds no image files{seen}; a source is {_KNOWN}")
+        skipped = opened.skipped
+        others = f"; of the other {len(skipped)} files one is {skipped[0][0]!r}" if skipped else ""
+        raise ValueError(f"source {source} holds no images{others}; a source is {_KNOWN}")
     return opened
 
 

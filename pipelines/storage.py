@@ -27,19 +27,19 @@ from pipelines.storage_address import (
     s3fs_options,
 )
 from pipelines.storage_errors import (
-    StorageDenied,
+    StorageDeniedError,
     StorageError,
-    StorageNotFound,
-    StorageUnreachable,
+    StorageNotFoundError,
+    StorageUnreachableError,
     explained,
     raise_if_bucket_missing,
 )
 
 __all__ = [
-    "StorageDenied",
+    "StorageDeniedError",
     "StorageError",
-    "StorageNotFound",
-    "StorageUnreachable",
+    "StorageNotFoundError",
+    "StorageUnreachableError",
     "check_writable",
     "delete_file",
     "delete_tree",
@@ -135,7 +135,7 @@ def sha256(url: str) -> str:
 
 
 def list_dir(url: str) -> list[str]:
-    """Sorted names directly in a folder; empty if it is not there, StorageNotFound if its bucket is not."""
+    """Sorted names directly in a folder; empty if it is not there; raises if its bucket is not."""
     fs, path = open_filesystem(url)
     try:
         with explained(url):
@@ -265,7 +265,7 @@ def _retried(url: str, write: Callable[[], None]) -> None:
         try:
             with explained(url):
                 return write()
-        except (StorageNotFound, StorageDenied):
+        except (StorageNotFoundError, StorageDeniedError):
             raise
         except Exception as error:
             if wait_s is None:
@@ -290,7 +290,11 @@ def _write_local(path: Path, digest: str, fill: Callable[[BinaryIO], Any]) -> No
 
 def _put(url: str, length: int, digest: str, write: Callable[[], Any]) -> None:
     write()
-    _require(url, size(url) == length and sha256(url) == digest)
+    try:
+        same = size(url) == length and sha256(url) == digest
+    except StorageNotFoundError:
+        same = False
+    _require(url, same)
 
 
 def _require(where: str | Path, same: bool) -> None:

@@ -17,15 +17,15 @@ class StorageError(ValueError):
     """Storage that cannot be used as asked; the text says why and the way out."""
 
 
-class StorageNotFound(StorageError, FileNotFoundError):
+class StorageNotFoundError(StorageError, FileNotFoundError):
     """A bucket, folder or file does not exist."""
 
 
-class StorageDenied(StorageError, PermissionError):
+class StorageDeniedError(StorageError, PermissionError):
     """Credentials are missing, wrong, or lack the right."""
 
 
-class StorageUnreachable(StorageError, ConnectionError):
+class StorageUnreachableError(StorageError, ConnectionError):
     """The object store does not answer."""
 
 
@@ -35,6 +35,8 @@ _UNREACHABLE = re.compile(
     "|ProxyConnectionError|NETWORK_CONNECTION"
 )
 _DENIED = re.compile("ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|EXPIRED_TOKEN")
+_BAD_BUCKET = re.compile("InvalidBucketName|ParamValidationError: .*[Bb]ucket name", re.DOTALL)
+_ANSWER = re.compile(r"ClientError: An error occurred \((\w+)\)")
 
 
 @contextmanager
@@ -52,23 +54,29 @@ def explained(url: str) -> Iterator[None]:
 
 
 def raise_if_bucket_missing(url: str) -> None:
-    """Raises StorageNotFound if `url` is in an S3 bucket that does not exist."""
+    """Raises StorageNotFoundError if `url` is in an S3 bucket that does not exist."""
     if _bucket_missing(url):
-        raise StorageNotFound(_missing_bucket_sentence(url))
+        raise StorageNotFoundError(_missing_bucket_sentence(url))
 
 
 def _translated(error: Exception, url: str) -> StorageError | None:
     text = _chain_text(error)
     if _NO_CREDENTIALS.search(text):
         way_out = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        return StorageDenied(f"{url}: no complete credentials found; {way_out}")
+        return StorageDeniedError(f"{url}: no complete credentials found; {way_out}")
     if _UNREACHABLE.search(text):
-        return StorageUnreachable(_unreachable_sentence(url))
+        return StorageUnreachableError(_unreachable_sentence(url))
     if isinstance(error, FileNotFoundError):
         missing_bucket = "NoSuchBucket" in text or _bucket_missing(url)
-        return StorageNotFound(_missing_bucket_sentence(url) if missing_bucket else f"{url} does not exist")
+        return StorageNotFoundError(
+            _missing_bucket_sentence(url) if missing_bucket else f"{url} does not exist"
+        )
     if isinstance(error, PermissionError) or _DENIED.search(text):
-        return StorageDenied(_denied_sentence(url))
+        return StorageDeniedError(_denied_sentence(url))
+    if _BAD_BUCKET.search(text):
+        return StorageError(f"{url}: {bucket_and_key(url)[0]!r} is no valid bucket name; check the address")
+    if answer := _ANSWER.search(text):
+        return StorageError(f"{url}: the object store at {endpoint_name()} answered {answer[1]}")
     return None
 
 

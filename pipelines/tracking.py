@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 Param = str | int | float | bool | None
 
-# One short attempt per request: the background thread does the waiting and the repeating.
-HTTP_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 LONGEST_WAIT_S = 60.0
 
 log = logging.getLogger(__name__)
@@ -130,10 +128,6 @@ class MLflowReplica:
             yield
 
     def _open(self, reopen: bool) -> RemoteRun:
-        for name, value in HTTP_LIMITS.items():
-            os.environ.setdefault(name, value)
-        # MLflow would print the tracking URI when a run ends, with the credentials in it.
-        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         client = mlflow_run.connect(self._uri)
         run = self._find_or_create(client)
         self._remember(run.info.run_id)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ray
 import ray.data
-from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.validation_config import ValidationConfig
 
@@ -20,9 +20,13 @@ from pipelines.extractors import ensure_extractor
 from pipelines.history import Evaluation, Tick, list_evaluations, read_evaluation
 from pipelines.progress import follow
 from pipelines.recorder import Recorder, replica
-from pipelines.run import Run
+from pipelines.run import Run, with_absolute_paths
+from pipelines.tracking import BackgroundSync
 from pipelines.validation import validate_checkpoint
 from pipelines.worker import train_worker
+
+
+LAST_SYNC_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,14 @@ def train(
     experiment: Experiment,
     *,
     on_tick: Callable[[Tick], None] | None = None,
-    callbacks: tuple[UserCallback, ...] = (),
+    on_evaluation: Callable[[Evaluation], None] | None = None,
 ) -> Outcome:
     """Train `experiment` to its end, from where it stopped last; on the Ray cluster in use, or on a local one.
 
-    `on_tick` is called in this process with each new record of the history. Raises ValueError for what the user can
+    `on_tick` and `on_evaluation` are called in this process, from a thread of their own, with each new record. Raises ValueError for what the user can
     mend, before resources are taken, and RuntimeError if the training itself fails.
     """
+    experiment = with_absolute_paths(experiment)
     dataset = preflight.check(experiment)
     run = Run.of(experiment)
     run.claim(experiment)
@@ -61,10 +66,23 @@ def train(
         connect()
         preflight.check_capacity(experiment)
         run.clear_failure()
-        with follow(run.history, on_tick):
-            _trainer(experiment, run, callbacks).fit()
+        _fit(experiment, run, on_tick, on_evaluation)
+    return Outcome(run, experiment, finished, _track(experiment, run, "FINISHED"))
+
+
+def _fit(
+    experiment: Experiment,
+    run: Run,
+    on_tick: Callable[[Tick], None] | None,
+    on_evaluation: Callable[[Evaluation], None] | None,
+) -> None:
+    try:
+        with follow(run, on_tick, on_evaluation):
+            _trainer(experiment, run).fit()
         run.raise_failure()
-    return Outcome(run, experiment, finished, _track(experiment, run))
+    except Exception:
+        _track(experiment, run, "FAILED")
+        raise
 
 
 def connect() -> None:
@@ -87,7 +105,7 @@ def _token_file() -> Path:
     return Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
 
 
-def _trainer(experiment: Experiment, run: Run, callbacks: tuple[UserCallback, ...]) -> TorchTrainer:
+def _trainer(experiment: Experiment, run: Run) -> TorchTrainer:
     scaling = experiment.scaling
     resources = {"CPU": scaling.cpus_per_worker}
     if scaling.gpus_per_worker:
@@ -107,7 +125,7 @@ def _trainer(experiment: Experiment, run: Run, callbacks: tuple[UserCallback, ..
             storage_path=folder,
             failure_config=FailureConfig(max_failures=scaling.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=experiment.training.keep_checkpoints),
-            callbacks=[Recorder(run, replica(experiment, run)), *callbacks],
+            callbacks=[Recorder(run, replica(experiment, run))],
         ),
         datasets={SPLIT: partial(_remaining_data, experiment.to_json(), run.url)},
         dataset_config=DataConfig(execution_options=execution_options(experiment)),
@@ -123,16 +141,10 @@ def _remaining_data(experiment_json: str, run_url: str) -> ray.data.Dataset:
     return training_dataset(Experiment.from_json(experiment_json), newest.nimg if newest else 0)
 
 
-def _track(experiment: Experiment, run: Run) -> bool:
-    """The last sync, on the driver; an MLflow that is away costs the run nothing but this."""
+def _track(experiment: Experiment, run: Run, status: str) -> bool:
+    """The last sync, on the driver; an MLflow that is away costs the run nothing but this wait."""
     mlflow = replica(experiment, run)
-    if mlflow is None:
-        return True
-    try:
-        mlflow.sync(final=True, status="FINISHED")
-    except Exception:
-        return False
-    return True
+    return mlflow is None or BackgroundSync(mlflow).close(timeout_s=LAST_SYNC_S, status=status)
 
 
 def _commit() -> str | None:

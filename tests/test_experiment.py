@@ -239,6 +239,7 @@ class TestValidate:
             "s3://AKIA:hunter2@bucket/runs",
             "s3://AKIA:hun/ter2hunter2@bucket/runs",
             "abfs://box/a?sig=hunter2",
+            "https://store.example.org/x?AccessKey=hunter2",
             "s3://bucket/a?region=x&secret_key=hunter2",
             "https://store.example.org/x?X-Amz-Signature=hunter2",
         ],

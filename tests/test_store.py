@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from pipelines.packing import pack
 from pipelines.shards import Dataset, describe, verify
 from tests.store import free_port, set_s3_environment
 
+pytestmark = pytest.mark.store
 SECRET = "test-secret"
 
 
@@ -36,16 +38,17 @@ def test_a_local_write_leaves_only_the_file_and_returns_its_hash(tmp_path: Path)
     assert os.listdir(tmp_path / "a") == ["b.bin"]
 
 
-def test_a_local_write_that_stops_halfway_keeps_the_old_file_whole(
-    tmp_path: Path, no_waits: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_local_write_that_stops_at_any_step_keeps_the_old_file_whole(
+    tmp_path: Path, no_waits: None, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     url = str(tmp_path / "state.bin")
     storage.write_bytes_verified(url, b"old")
 
-    def full_disk(descriptor: int) -> None:
+    def full_disk(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full_disk)
+    monkeypatch.setattr(os, step, full_disk)
     with pytest.raises(RuntimeError, match=r"could not write .*state\.bin in 3 tries; .*No space left"):
         storage.write_bytes_verified(url, b"new and longer")
     assert storage.read_bytes(url) == b"old"
@@ -56,37 +59,37 @@ def test_a_write_that_fails_twice_succeeds_on_the_third_try(
     s3: str, no_waits: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fs, _ = storage.open_filesystem(s3)
-    lost = iter([True, True, False])
-    monkeypatch.setattr(type(fs), "pipe_file", _losing(type(fs).pipe_file, lost))
+    write, tries = fs.pipe_file, []
+
+    def twice_lost(path: str, data: bytes) -> None:
+        tries.append(path)
+        if len(tries) == 3:
+            write(path, data)
+
+    monkeypatch.setattr(fs, "pipe_file", twice_lost)
     storage.write_bytes_verified(f"{s3}/x", b"kept")
     assert storage.read_bytes(f"{s3}/x") == b"kept"
-    assert next(lost, None) is None
+    assert len(tries) == 3
 
 
-def test_a_store_that_loses_or_changes_bytes_is_found_out(
+def test_a_store_that_loses_what_was_written_is_found_out(
     s3: str, no_waits: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fs, _ = storage.open_filesystem(s3)
-    monkeypatch.setattr(type(fs), "pipe_file", lambda self, path, data, **options: None)
-    with pytest.raises(RuntimeError, match="could not write s3://.*/lost in 3 tries"):
+    monkeypatch.setattr(fs, "pipe_file", lambda path, data: None)
+    with pytest.raises(RuntimeError, match=r"could not write s3://.*/lost in 3 tries"):
         storage.write_bytes_verified(f"{s3}/lost", b"data")
 
-    def changing(self: object, local: str, path: str, **options: object) -> None:
-        with fs.open(path, "wb") as file:
-            file.write(b"dAta")
 
-    monkeypatch.setattr(type(fs), "put_file", changing)
-    source = Path(os.environ["PYTEST_CURRENT_TEST"].split("::")[0]).parent / "store.py"
+def test_a_store_that_changes_a_byte_of_an_upload_is_found_out(
+    s3: str, npz: str, no_waits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs, _ = storage.open_filesystem(s3)
+    data = bytearray(Path(npz).read_bytes())
+    data[100] ^= 1
+    monkeypatch.setattr(fs, "put_file", lambda local, path: fs.pipe_file(path, bytes(data)))
     with pytest.raises(RuntimeError, match="reads back differently"):
-        storage.upload_verified(source, f"{s3}/changed")
-
-
-def _losing(write: object, lost: object) -> object:
-    def wrapper(self: object, path: str, data: bytes, **options: object) -> None:
-        if not next(lost):  # type: ignore[call-overload]
-            write(self, path, data, **options)  # type: ignore[operator]
-
-    return wrapper
+        storage.upload_verified(npz, f"{s3}/changed")
 
 
 def test_listing_deleting_and_json_work_alike_here_and_on_s3(s3: str, tmp_path: Path) -> None:
@@ -123,7 +126,9 @@ def test_the_root_of_a_bucket_or_disk_is_not_deleted(s3: str) -> None:
 
 def test_a_missing_bucket_is_named_whatever_is_asked_of_it(s3: str, tmp_path: Path) -> None:
     url = "s3://no-such-bucket/data"
-    sentence = "bucket 'no-such-bucket' does not exist or is not visible .*; create it or check AWS_ENDPOINT_URL"
+    sentence = (
+        "bucket 'no-such-bucket' does not exist or is not visible .*; create it or check AWS_ENDPOINT_URL"
+    )
     asked = [
         lambda: storage.check_writable(url),
         lambda: storage.read_json(url),
@@ -135,7 +140,7 @@ def test_a_missing_bucket_is_named_whatever_is_asked_of_it(s3: str, tmp_path: Pa
         lambda: pack(f"{url}/folder", str(tmp_path / "d")),
     ]
     for ask in asked:
-        with pytest.raises(storage.StorageNotFound, match=sentence):
+        with pytest.raises(storage.StorageNotFoundError, match=sentence):
             ask()
 
 
@@ -144,10 +149,15 @@ def test_a_missing_object_is_not_blamed_on_the_bucket(s3: str) -> None:
         storage.read_bytes(f"{s3}/x")
 
 
+def test_a_name_that_no_bucket_can_have_is_a_sentence(s3: str) -> None:
+    with pytest.raises(storage.StorageError, match="'No_Bucket!' is no valid bucket name"):
+        storage.check_writable("s3://No_Bucket!/x")
+
+
 def test_an_unreachable_endpoint_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     set_s3_environment(monkeypatch, f"http://user:hidden@127.0.0.1:{port}")
-    with pytest.raises(storage.StorageUnreachable) as caught:
+    with pytest.raises(storage.StorageUnreachableError) as caught:
         storage.check_writable("s3://bucket/runs")
     message = str(caught.value)
     assert f"http://127.0.0.1:{port} does not answer; check AWS_ENDPOINT_URL" in message
@@ -172,11 +182,13 @@ def test_missing_credentials_say_which_variables_to_set(
 def test_refused_credentials_become_a_sentence_without_them(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fs, _ = storage.open_filesystem(s3)
 
-    def refuse(*args: object, **options: object) -> None:
+    def refuse(path: str, data: bytes) -> None:
         raise PermissionError(f"The key {SECRET} is not known")
 
-    monkeypatch.setattr(type(fs), "pipe_file", refuse)
-    with pytest.raises(storage.StorageDenied, match="access denied by .*; the credentials are wrong") as caught:
+    monkeypatch.setattr(fs, "pipe_file", refuse)
+    with pytest.raises(
+        storage.StorageDeniedError, match=r"access denied by .*; the credentials are wrong"
+    ) as caught:
         storage.check_writable(s3)
     assert SECRET not in str(caught.value)
 
@@ -207,7 +219,7 @@ def test_damaged_json_is_named(tmp_path: Path) -> None:
 
 
 def test_a_dataset_packs_to_s3_and_reads_back_as_packed_here(s3: str, npz: str, tmp_path: Path) -> None:
-    options = {"validation_fraction": 0.2, "rows_per_group": 4, "rows_per_shard": 8}
+    options: dict[str, Any] = {"validation_fraction": 0.2, "rows_per_group": 4, "rows_per_shard": 8}
     here, there = str(tmp_path / "here"), f"{s3}/sets/digits"
     local, remote = pack(npz, here, **options), pack(npz, there, **options)
     assert remote.manifest == local.manifest

@@ -49,7 +49,8 @@ class StyleEncoder(nn.Module):
         x, w = self.blocks[level](leaky_relu(self.from_rgb[level](images)))
         if level > 0 and blend < 1.0:
             coarser = leaky_relu(self.from_rgb[level - 1](downsample(images)))
-            x, w = torch.lerp(coarser, x, blend), w * blend
+            # Under autocast the convolution is in half precision, the normalised block in float32.
+            x, w = torch.lerp(coarser.to(x.dtype), x, blend), w * blend
         for index in range(level - 1, -1, -1):
             x, share = self.blocks[index](x)
             w = w + share

@@ -1,0 +1,39 @@
+# Two commands from a fresh clone: `make demo` and `make test`. Needs python3 >= 3.11 and the package registries.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
+
+.PHONY: demo test fast check clean
+
+demo: .venv/demo.installed
+	$(BIN)/python -m pipelines.demo
+
+test: .venv/dev.installed
+	$(BIN)/python -m pytest -q
+
+# Without Ray clusters, object stores and several processes.
+fast: .venv/dev.installed
+	$(BIN)/python -m pytest -q -m "not ray and not store and not distributed and not slow"
+
+check: .venv/dev.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs dev alae_core pipelines tuning cluster tests
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed; try: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+
+.venv/demo.installed: pyproject.toml | .venv/bin/python
+	@echo "installing (a few minutes the first time) ..."
+	$(PIP) -e '.[demo]'
+	@touch $@
+
+.venv/dev.installed: pyproject.toml | .venv/bin/python
+	@echo "installing (a few minutes the first time) ..."
+	$(PIP) -e '.[demo,test,dev]'
+	@touch $@ .venv/demo.installed
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache *.egg-info

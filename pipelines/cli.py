@@ -1,0 +1,137 @@
+"""`alae ...`: parses, calls, prints. No logic; tuning and cluster add their commands by entry point."""
+
+import argparse
+import sys
+from importlib.metadata import entry_points
+
+from pipelines import presets, progress, report
+from pipelines.experiment import Experiment
+from pipelines.override import override
+
+COMMANDS = "alae.commands"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; a ValueError or RuntimeError is one sentence on stderr and exit status 2 or 1."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return parsed.func(parsed) or 0
+    except ValueError as error:
+        print(f"alae {parsed.command}: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        print(f"alae {parsed.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="alae", description="Train generative autoencoders on Ray.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add(commands, "presets", _presets, "list the presets")
+    _add_experiment(commands, "show", _show, "print an experiment in full")
+    _add_pack(commands)
+    _add_data(commands)
+    _add_experiment(commands, "train", _train, "train, or resume where the run stopped")
+    track = _add(commands, "track", _track, "bring MLflow up to date with a run")
+    track.add_argument("run", help="folder or URL of the run")
+    track.add_argument("--uri", help="MLflow server, if not the run's own")
+    for point in entry_points(group=COMMANDS):
+        point.load()(commands)
+    return parser
+
+
+def _add(commands, name: str, func, text: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(func=func)
+    return parser
+
+
+def _add_experiment(commands, name: str, func, text: str) -> None:  # type: ignore[no-untyped-def]
+    parser = _add(commands, name, func, text)
+    parser.add_argument("preset")
+    parser.add_argument("overrides", nargs="*", metavar="a.b=c")
+
+
+def _experiment(arguments: argparse.Namespace) -> Experiment:
+    return override(presets.load(arguments.preset), arguments.overrides)
+
+
+def _add_pack(commands) -> None:  # type: ignore[no-untyped-def]
+    parser = _add(commands, "pack", _pack, "pack images into a dataset that serves every resolution")
+    parser.add_argument("source", help="image folder, zip, npz (images, labels), or mnist5k")
+    parser.add_argument("dest", help="folder or s3:// URL of the dataset")
+    parser.add_argument("--resolution", type=int, help="default: largest power of two that fits the first image")
+    parser.add_argument("--square", choices=("crop", "pad"), default="crop")
+    parser.add_argument("--channels", type=int, choices=(1, 3))
+    parser.add_argument("--validation", type=float, default=0.0, metavar="FRACTION", help="share to hold out")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-rejected", type=float, default=0.01, metavar="FRACTION")
+
+
+def _add_data(commands) -> None:  # type: ignore[no-untyped-def]
+    actions = _add(commands, "data", _show, "look at a dataset").add_subparsers(dest="action", required=True)
+    for name, func, text in (
+        ("show", _data_show, "describe a dataset"),
+        ("verify", _data_verify, "read every byte of a dataset and name what is wrong"),
+    ):
+        _add(actions, name, func, text).add_argument("dest")
+
+
+def _presets(arguments: argparse.Namespace) -> None:
+    for name in presets.names():
+        print(name)
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    experiment = _experiment(arguments)
+    experiment.validate()
+    print(experiment.to_json())
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    from pipelines.packing import pack
+
+    packed = pack(
+        arguments.source,
+        arguments.dest,
+        resolution=arguments.resolution,
+        square=arguments.square,
+        channels=arguments.channels,
+        validation_fraction=arguments.validation,
+        seed=arguments.seed,
+        max_rejected_fraction=arguments.max_rejected,
+        progress=report.Bar("packing"),
+    )
+    print(report.packed(packed))
+
+
+def _data_show(arguments: argparse.Namespace) -> None:
+    from pipelines.shards import describe
+
+    print(describe(arguments.dest))
+
+
+def _data_verify(arguments: argparse.Namespace) -> int:
+    from pipelines.shards import verify
+
+    problems = verify(arguments.dest)
+    print("\n".join(problems) or f"{arguments.dest} is sound")
+    return 1 if problems else 0
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from pipelines.trainer import train
+
+    experiment = _experiment(arguments)
+    outcome = train(experiment, on_tick=lambda tick: print(progress.line(experiment, tick), flush=True))
+    print(report.summary(outcome))
+
+
+def _track(arguments: argparse.Namespace) -> None:
+    from pipelines.recorder import replay
+
+    print(report.tracked(replay(arguments.run, arguments.uri)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

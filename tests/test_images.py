@@ -1,0 +1,59 @@
+"""Pixels: the way to floats and back, the pyramid's halving, the blend of the reals, mirroring, grids."""
+
+import numpy as np
+import torch
+
+from alae_core import images
+
+
+def ramp() -> torch.Tensor:
+    return torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
+
+
+def test_all_256_values_survive_the_way_to_floats_and_back() -> None:
+    assert torch.equal(images.to_uint8(images.to_float(ramp())), ramp())
+
+
+def test_floats_run_from_minus_one_to_one_channels_first() -> None:
+    floats = images.to_float(torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8))
+    assert floats.shape == (1, 3, 1, 1) and floats.dtype == torch.float32
+    torch.testing.assert_close(floats.flatten(), torch.tensor([-1.0, -0.6, 1.0]))
+
+
+def test_bytes_are_rounded_and_clipped() -> None:
+    floats = torch.tensor([-3.0, -1.0, 0.4 / 127.5 - 1, 0.6 / 127.5 - 1, 1.0, 7.0]).view(1, 1, 1, 6)
+    assert images.to_uint8(floats).flatten().tolist() == [0, 0, 0, 1, 255, 255]
+
+
+def test_halving_is_the_rounded_mean_of_each_block_for_every_sum() -> None:
+    rng = np.random.default_rng(0)
+    fine = rng.integers(0, 256, (3, 8, 6, 2), np.uint8)
+    fine[0, :2, :2] = 255
+    coarse = images.box_halve(fine)
+    assert coarse.shape == (3, 4, 3, 2) and coarse.dtype == np.uint8
+    for n, y, x, c in np.ndindex(coarse.shape):
+        block = fine[n, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2, c].astype(int)
+        assert coarse[n, y, x, c] == (block.sum() + 2) // 4
+
+
+def test_a_blend_of_one_is_the_image_and_of_zero_its_blocks_means() -> None:
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(images.blend_with_coarser(x, 1.0), x)
+    means = x.reshape(2, 3, 4, 2, 4, 2).mean((3, 5)).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(images.blend_with_coarser(x, 0.0), means)
+    torch.testing.assert_close(images.blend_with_coarser(x, 0.3), 0.3 * x + 0.7 * means)
+
+
+def test_images_with_a_chance_below_one_half_are_mirrored_left_to_right() -> None:
+    x = torch.arange(12.0).view(3, 1, 2, 2)
+    flipped = images.flip_some(x, torch.tensor([0.49, 0.5, 0.0]))
+    assert flipped.flatten(1).tolist() == [[1, 0, 3, 2], [4, 5, 6, 7], [9, 8, 11, 10]]
+
+
+def test_a_grid_lays_images_out_row_by_row_and_leaves_missing_cells_black() -> None:
+    cells = np.arange(1, 4, dtype=np.uint8).reshape(3, 1, 1, 1).repeat(2, 1).repeat(2, 2)
+    page = images.grid(cells, columns=2)
+    assert page[:, :, 0].tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 0, 0], [3, 3, 0, 0]]
+    large = images.grid(cells, columns=3, scale=2)
+    assert large.shape == (4, 12, 1)
+    assert (large[::2, ::2] == images.grid(cells, columns=3)).all()

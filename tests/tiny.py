@@ -1,0 +1,154 @@
+"""Every preset shrunk to a dozen iterations on random images, for the tests of training."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alae_core import images, sync
+from alae_core.engine import Engine, Metrics
+from alae_core.random import named_seed
+from alae_core.state import TrainState
+from pipelines import presets
+from pipelines.experiment import Experiment
+
+BATCH = 8
+STABLE = 3 * BATCH
+"""Images of level 0, of the fade of each later level, and of what follows the fade."""
+
+
+def experiments() -> dict[str, Experiment]:
+    """The presets that differ once they are shrunk, by the name of the first of each kind."""
+    found: dict[Any, str] = {}
+    for name in presets.names():
+        small = brief(presets.load(name))
+        found.setdefault((small.algorithm, small.schedule, small.training, small.data.flip), name)
+    return {name: brief(presets.load(name)) for name in found.values()}
+
+
+def brief(experiment: Experiment) -> Experiment:
+    """`tiny()` with phases of three iterations."""
+    small = experiment.tiny()
+    kimg = (STABLE / 1000,)
+    schedule = replace(small.schedule, stable_kimg=kimg, fade_kimg=kimg, batch_size=(BATCH,))
+    return replace(small, schedule=schedule)
+
+
+def build(experiment: Experiment, seed: int | None = None) -> TrainState:
+    """A fresh state of the experiment, or of another seed."""
+    return TrainState.build(
+        experiment.algorithm, experiment.seed if seed is None else seed, experiment.training.optimizer
+    )
+
+
+def engine(experiment: Experiment, **changes: Any) -> Engine:
+    """The engine of the experiment, with flips, so that they are tested too."""
+    settings: dict[str, Any] = {
+        "schedule": experiment.schedule,
+        "seed": experiment.seed,
+        "ema_half_life_kimg": experiment.training.ema_half_life_kimg,
+        "flip": True,
+    }
+    return Engine(**(settings | changes))
+
+
+def pixels(experiment: Experiment, nimg: int) -> tuple[Tensor, ...]:
+    """This rank's random images at a position of the stream, one tensor per domain."""
+    level = experiment.schedule.level_at(nimg)
+    shape = (level.batch_size, level.resolution, level.resolution, experiment.algorithm.channels)
+    share = level.batch_size // sync.world_size()
+    rows = slice(sync.rank() * share, (sync.rank() + 1) * share)
+    domains = range(_domains(experiment.algorithm))
+    return tuple(torch.from_numpy(_noise(shape, nimg, domain)[rows]) for domain in domains)
+
+
+def train(state: TrainState, experiment: Experiment, until: int, **changes: Any) -> list[Metrics]:
+    """Train to image `until`; the metrics of each iteration."""
+    runner = engine(experiment, **changes)
+    found = []
+    while state.nimg < until:
+        found.append(runner.train_iteration(state, pixels(experiment, state.nimg)))
+    return found
+
+
+def saved(state: TrainState) -> bytes:
+    """The state as a file."""
+    file = io.BytesIO()
+    torch.save(state.state_dict(), file)
+    return file.getvalue()
+
+
+def restored(experiment: Experiment, file: bytes) -> TrainState:
+    """The state of a file, in a process that started from other weights."""
+    state = build(experiment, seed=experiment.seed + 1)
+    state.load_state_dict(torch.load(io.BytesIO(file), weights_only=True))
+    return state
+
+
+def flat(value: Any) -> dict[str, Any]:
+    """Every tensor (cloned) and plain value of nested dictionaries and lists, by its path."""
+    if isinstance(value, Tensor):
+        return {"": value.detach().clone()}
+    if isinstance(value, (dict, list, tuple)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {f"{key}.{path}": leaf for key, inner in items for path, leaf in flat(inner).items()}
+    return {"": value}
+
+
+def differing(first: Any, second: Any) -> list[str]:
+    """The paths of what is not bit-identical in two nested values."""
+    a, b = flat(first), flat(second)
+    same = {key for key in a.keys() & b.keys() if _equal(a[key], b[key])}
+    return sorted((a.keys() | b.keys()) - same)
+
+
+def distance(first: Any, second: Any) -> float:
+    """The largest absolute difference between the tensors of two nested values of the same form."""
+    a, b = flat(first), flat(second)
+    assert a.keys() == b.keys()
+    return max(
+        float((a[key] - b[key]).abs().max()) for key in a if isinstance(a[key], Tensor) and a[key].numel()
+    )
+
+
+def networks_of(state: TrainState) -> dict[str, dict[str, Tensor]]:
+    """Parameters and buffers of the networks, copied."""
+    return {
+        name: {key: tensor.clone() for key, tensor in network.state_dict().items()}
+        for name, network in state.algorithm.networks.items()
+    }
+
+
+@contextmanager
+def float64() -> Iterator[None]:
+    """Everything in double precision, so that another order of summation leaves only a trace."""
+    original = images.to_float
+    torch.set_default_dtype(torch.float64)
+    images.to_float = lambda raw: original(raw).double()
+    try:
+        yield
+    finally:
+        images.to_float = original
+        torch.set_default_dtype(torch.float32)
+
+
+@cache
+def _domains(config: Any) -> int:
+    return int(config.build().domains)
+
+
+def _noise(shape: tuple[int, ...], *parts: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(named_seed("pixels", *parts)).integers(0, 256, shape, np.uint8)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    return type(a) is type(b) and bool(a == b)

@@ -1,0 +1,92 @@
+"""ASHA over an Experiment (Li et al. 2020): many trials begun, the worse half stopped at each rung."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import BasicVariantGenerator
+
+from pipelines import preflight
+from pipelines.experiment import Experiment
+from pipelines.extractors import ensure_extractor, metric_name
+from pipelines.mlflow_run import connect as connect_mlflow
+from pipelines.mlflow_run import experiment_id
+from pipelines.run import Run
+from pipelines.trainer import connect
+from tuning import space, summary
+from tuning.command import DEFAULT_SPACE
+from tuning.trial import PROGRESS, trial
+
+TRIAL_CPUS = 0.01
+"""The trial's own process only waits; its training run asks for what it needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """How many runs are tried, and which metric decides (smaller is better)."""
+
+    trials: int = 8
+    concurrent: int = 1
+    metric: str | None = None
+    """None takes the Fréchet distance that the experiment evaluates."""
+    reduction_factor: int = 2
+
+
+def search(
+    experiment: Experiment, spaces: Iterable[str] = (DEFAULT_SPACE,), config: SearchConfig | None = None
+) -> list[summary.TrialResult]:
+    """Run the search and return its trials, best first. Raises ValueError for what the user can mend."""
+    config = config or SearchConfig()
+    sampled = space.parse(experiment, spaces)
+    dataset = preflight.check(experiment)
+    if not experiment.evaluation.enabled:
+        raise ValueError("evaluation.enabled=false gives a search nothing to compare; use evaluation.enabled=true")
+    ensure_extractor(dataset, experiment.evaluation.extractor)
+    connect()
+    preflight.check_capacity(experiment, runs=config.concurrent)
+    experiment = _with_parent_run(experiment)
+    metric = config.metric or metric_name(experiment.evaluation)
+    results = _tuner(experiment, sampled, config, metric).fit()
+    return summary.ranked(results, metric)
+
+
+def _tuner(experiment: Experiment, sampled: dict[str, object], config: SearchConfig, metric: str) -> tune.Tuner:
+    run = Run.of(experiment)
+    folder, _, name = run.url.rpartition("/")
+    trainable = tune.with_resources(partial(trial, base=experiment.to_json()), {"CPU": TRIAL_CPUS})
+    rungs = experiment.training.tick_kimg * experiment.training.checkpoint_ticks
+    scheduler = ASHAScheduler(
+        time_attr=PROGRESS,
+        metric=metric,
+        mode="min",
+        max_t=max(1, int(experiment.schedule.total_nimg / 1000)),
+        grace_period=max(1, int(rungs * experiment.evaluation.every_checkpoints)),
+        reduction_factor=config.reduction_factor,
+    )
+    return tune.Tuner(
+        trainable,
+        param_space=sampled,
+        tune_config=tune.TuneConfig(
+            num_samples=config.trials,
+            max_concurrent_trials=config.concurrent,
+            scheduler=scheduler,
+            search_alg=BasicVariantGenerator(random_state=experiment.seed),
+        ),
+        run_config=tune.RunConfig(name=f"{name}-search", storage_path=folder, verbose=0),
+    )
+
+
+def _with_parent_run(experiment: Experiment) -> Experiment:
+    """The MLflow run that the trials are nested under."""
+    tracking = experiment.tracking
+    if tracking.uri is None:
+        return experiment
+    client = connect_mlflow(tracking.uri)
+    parent = client.create_run(
+        experiment_id(client, tracking.experiment, tracking.uri), run_name=f"{experiment.name} search"
+    )
+    client.set_terminated(parent.info.run_id)
+    return replace(experiment, tracking=replace(tracking, parent_run_id=parent.info.run_id))

@@ -1,0 +1,55 @@
+"""The trials of a search, best first."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ray.tune import ResultGrid
+
+from tuning.trial import PROGRESS
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial: what was sampled, how far it came, its best value of the metric, and that checkpoint."""
+
+    name: str
+    config: dict[str, Any]
+    kimg: float
+    metric: str
+    value: float | None
+    checkpoint: str
+
+
+def ranked(results: ResultGrid, metric: str) -> list[TrialResult]:
+    """Best first by the last value of `metric`; trials that never reported it come last."""
+    trials = [_trial(result, metric) for result in results]
+    return sorted(trials, key=lambda trial: math.inf if trial.value is None else trial.value)
+
+
+def _trial(result: Any, metric: str) -> TrialResult:
+    measured = result.metrics or {}
+    return TrialResult(
+        name=str(measured.get("trial_id", "?")),
+        config=dict(result.config or {}),
+        kimg=float(measured.get(PROGRESS, 0.0)),
+        metric=metric,
+        value=measured.get(metric),
+        checkpoint=str(measured.get("checkpoint", "")),
+    )
+
+
+def table(trials: list[TrialResult]) -> str:
+    """The trials as lines for a terminal."""
+    if not trials:
+        return "no trials"
+    lines = [f"{'trial':<16} {'kimg':>8} {trials[0].metric:>22}  settings"]
+    for trial in trials:
+        value = "-" if trial.value is None else f"{trial.value:.3f}"
+        settings = "  ".join(f"{path}={_short(setting)}" for path, setting in trial.config.items())
+        lines.append(f"{trial.name:<16} {trial.kimg:8.2f} {value:>22}  {settings}")
+    return "\n".join([*lines, f"best checkpoint: {trials[0].checkpoint or '-'}"])
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
