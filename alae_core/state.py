@@ -71,11 +71,8 @@ class TrainState:
         absent = sorted(own.keys() - saved.keys())
         if absent:
             raise ValueError(f"checkpoint does not fit this experiment: it lacks {absent}")
-        for part in ("networks", "optimizers", "ema"):
-            _require_same_keys(part, saved[part], own[part])
-        for part in ("networks", "ema"):
-            for name, tensors in own[part].items():
-                _require_same_tensors(f"{part}.{name}", saved[part][name], tensors)
+        _require_same_keys("optimizers", saved["optimizers"], own["optimizers"])
+        _require_same_networks(saved, own)
         for name, network in self.algorithm.networks.items():
             network.load_state_dict(saved["networks"][name])
         for name, network in self.ema.items():
@@ -86,13 +83,18 @@ class TrainState:
             setattr(self, name, saved[name])
 
     def load_networks(self, saved: dict[str, Any]) -> None:
-        """Take the networks and averages of another run's state, nothing else (`training.init_from`)."""
-        own = self.state_dict()
+        """Take the networks and averages of another run's state, nothing else (`training.init_from`); raises as above."""
+        _require_same_networks(saved, self.state_dict())
         for part, networks in (("networks", self.algorithm.networks), ("ema", self.ema)):
-            _require_same_keys(part, saved.get(part, {}), own[part])
             for name, network in networks.items():
-                _require_same_tensors(f"{part}.{name}", saved[part][name], own[part][name])
                 network.load_state_dict(saved[part][name])
+
+
+def _require_same_networks(saved: dict[str, Any], own: dict[str, Any]) -> None:
+    for part in ("networks", "ema"):
+        _require_same_keys(part, saved.get(part, {}), own[part])
+        for name, tensors in own[part].items():
+            _require_same_tensors(f"{part}.{name}", saved[part][name], tensors)
 
 
 def _require_same_keys(where: str, saved: dict[str, Any], own: dict[str, Any]) -> None:

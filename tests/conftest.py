@@ -14,7 +14,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{mark}: needs or is {mark}")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Tiny tensors are fastest on one thread, and sums do not depend on the machine."""
     if torch := sys.modules.get("torch"):

@@ -54,7 +54,9 @@ def test_the_blur_trains_nothing_and_saves_nothing() -> None:
 
 
 @pytest.mark.parametrize(("gain", "multiplier"), [(math.sqrt(2), 1.0), (1.0, 0.1), (0.03, 0.5)])
-def test_a_linear_layer_starts_at_the_he_scale_whatever_its_multiplier(gain: float, multiplier: float) -> None:
+def test_a_linear_layer_starts_at_the_he_scale_whatever_its_multiplier(
+    gain: float, multiplier: float
+) -> None:
     layer = layers.EqualLinear(400, 300, gain, multiplier)
     output = layer(torch.randn(64, 400))
     assert float(output.std()) == pytest.approx(gain, rel=0.03)

@@ -1,0 +1,320 @@
+"""One iteration of named updates, on toy algorithms of which every gradient is known."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from alae_core import images
+from alae_core.algorithm import Batch, Update
+from alae_core.engine import Engine, Metrics, NonFiniteError
+from alae_core.optim import AdamConfig
+from alae_core.random import named_seed
+from alae_core.schedule import ProgressiveSchedule
+from alae_core.state import TrainState
+
+SCHEDULE = ProgressiveSchedule(
+    resolutions=(4, 8), stable_kimg=(0.016,), fade_kimg=(0.032,), batch_size=(8,), lr=(0.1, 0.2)
+)
+Loss = Callable[[Batch], dict[str, Tensor]]
+
+
+class Scalar(nn.Module):
+    """One number that is trained, and one that only follows."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.full((1, 1), value))
+        self.register_buffer("seen", torch.zeros(1))
+
+
+class Toy:
+    """An algorithm of the given updates over two scalar networks."""
+
+    averaged = ("first",)
+
+    def __init__(self, updates: tuple[Update, ...], domains: int = 1) -> None:
+        self.networks: dict[str, nn.Module] = {"first": Scalar(2.0), "second": Scalar(3.0)}
+        self.domains = domains
+        self.observed: list[Batch] = []
+        self._updates = updates
+
+    def updates(self, nimg: int) -> tuple[Update, ...]:
+        return self._updates
+
+    def observe(self, batch: Batch) -> None:
+        self.observed.append(batch)
+        assert not torch.is_grad_enabled()
+        self.networks["first"].seen += 1.0  # type: ignore[operator]
+
+
+class Built:
+    """A Config that gives an algorithm that is already there."""
+
+    def __init__(self, toy: Toy) -> None:
+        self.build = lambda: toy
+
+
+def update(loss: Loss, **changes: Any) -> Update:
+    return Update(**({"name": "step", "trains": ("first",), "loss": loss} | changes))
+
+
+def state_of(*updates: Update, domains: int = 1) -> TrainState:
+    return TrainState.build(Built(Toy(updates, domains)), 0, AdamConfig())
+
+
+def value(state: TrainState, network: str = "first") -> Tensor:
+    return state.algorithm.networks[network].value  # type: ignore[return-value]
+
+
+def times(factor: float, state: list[TrainState], network: str = "first") -> Loss:
+    """The term factor * value, whose gradient is `factor`; `state` is filled in after the state is built."""
+    return lambda batch: {"product": factor * value(state[0], network).expand(batch.size, 1).squeeze(1)}
+
+
+def pixels(resolution: int = 4, count: int = 8, channels: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(named_seed("toy", resolution))
+    return torch.randint(
+        0, 256, (count, resolution, resolution, channels), generator=generator, dtype=torch.uint8
+    )
+
+
+def step(state: TrainState, *data: Tensor, **changes: Any) -> Metrics:
+    return Engine(schedule=SCHEDULE, **changes).train_iteration(state, data or (pixels(),))
+
+
+def images_seen(nimg: int = 0, domains: int = 1, **changes: Any) -> list[Tensor]:
+    """The images of each domain that a loss is given at `nimg`, joined over its micro-batches."""
+    seen: list[tuple[Tensor, ...]] = []
+
+    def look(batch: Batch) -> dict[str, Tensor]:
+        seen.append(batch.images)
+        return {"none": 0 * value(state)}
+
+    state = state_of(update(look), domains=domains)
+    state.nimg = nimg
+    resolution = SCHEDULE.level_at(nimg).resolution
+    step(state, *[pixels(resolution)] * domains, **changes)
+    return [torch.cat(parts) for parts in zip(*seen, strict=True)]
+
+
+def test_an_iteration_advances_by_one_batch_and_names_the_mean_of_each_raw_term() -> None:
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        return {"rows": value(state) * 0 + torch.arange(8.0), "scalar": value(state).sum()}
+
+    state = state_of(update(loss, weights={"rows": 7.0}))
+    metrics = step(state)
+    assert {name: float(term) for name, term in metrics.items()} == {"step/rows": 3.5, "step/scalar": 2.0}
+    assert (state.nimg, state.iteration) == (8, 1)
+
+
+def test_a_step_descends_the_weighted_sum_of_the_terms_at_the_level_s_learning_rate() -> None:
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        return {"a": 5 * value(state).sum(), "b": -value(state).sum()}
+
+    for nimg, lr in ((0, 0.1), (16, 0.2)):
+        state = state_of(update(loss, weights={"b": 3.0}))
+        state.nimg = nimg
+        step(state, pixels(SCHEDULE.level_at(nimg).resolution))
+        assert value(state).grad == pytest.approx(5 - 3)
+        # Without a first moment, Adam's first step is the learning rate itself.
+        assert value(state).item() == pytest.approx(2.0 - lr)
+
+
+def test_updates_run_in_order_and_each_sees_what_the_ones_before_it_did() -> None:
+    seen: list[tuple[str, float]] = []
+
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        seen.append((batch.update, value(state).item()))
+        return {"product": value(state)}
+
+    state = state_of(update(loss, name="early"), update(loss, name="late"))
+    assert list(step(state)) == ["early/product", "late/product"]
+    assert seen == [("early", 2.0), ("late", pytest.approx(1.9))]
+
+
+def test_a_lazy_update_runs_every_kth_iteration_with_its_loss_times_k() -> None:
+    box: list[TrainState] = []
+    state = state_of(
+        update(times(2.0, box), name="lazy", every=3),
+        update(times(1.0, box, "second"), name="eager", trains=("second",)),
+    )
+    box.append(state)
+    ran = []
+    for _ in range(7):
+        ran.append("lazy/product" in step(state))
+        state.nimg = 0
+    assert ran == [True, False, False, True, False, False, True]
+    assert value(state).grad is not None and value(state).grad.item() == 2.0 * 3  # type: ignore[union-attr]
+    assert value(state, "second").grad.item() == 1.0  # type: ignore[union-attr]
+
+
+def test_only_the_trained_network_asks_for_gradients_in_the_forward_pass() -> None:
+    asked: dict[str, tuple[bool, bool]] = {}
+
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        asked[batch.update] = (value(state).requires_grad, value(state, "second").requires_grad)
+        return {"product": value(state) * value(state, "second")}
+
+    state = state_of(update(loss, name="one"), update(loss, name="two", trains=("second",)))
+    step(state)
+    assert asked == {"one": (True, False), "two": (False, True)}
+
+
+@pytest.mark.parametrize("microbatch", [None, 1, 3, 8, 20])
+def test_micro_batches_see_every_row_once_and_give_the_same_gradient_and_terms(
+    microbatch: int | None,
+) -> None:
+    rows: list[int] = []
+
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        rows.extend(range(batch.rows.start, batch.rows.stop))
+        assert batch.size == len(batch.images[0]) <= (microbatch or 8)
+        return {"own": value(state).squeeze() * torch.arange(8.0)[batch.rows], "scalar": value(state).sum()}
+
+    state = state_of(update(loss))
+    metrics = step(state, microbatch=microbatch)
+    assert rows == list(range(8))
+    assert float(metrics["step/own"]) == pytest.approx(7.0)
+    assert float(metrics["step/scalar"]) == pytest.approx(2.0)
+    assert value(state).grad.item() == pytest.approx(4.5)  # type: ignore[union-attr]
+
+
+# Refusals.
+
+
+def _nan_term(state: TrainState) -> dict[str, Tensor]:
+    return {"good": value(state).sum(), "bad": value(state).sum() * float("nan")}
+
+
+def _infinite_term_of_finite_gradient(state: TrainState) -> dict[str, Tensor]:
+    return {"good": value(state).sum(), "bad": (value(state) * 1e20).square() * 1e-20 * 1e20}
+
+
+def _finite_term_of_infinite_gradient(state: TrainState) -> dict[str, Tensor]:
+    return {"good": (value(state) - value(state).detach()).sum().sqrt()}
+
+
+@pytest.mark.parametrize(
+    ("broken", "name"),
+    [
+        (_nan_term, "bad"),
+        (_infinite_term_of_finite_gradient, "bad"),
+        (_finite_term_of_infinite_gradient, "gradient"),
+    ],
+)
+def test_what_is_not_finite_is_refused_by_name_and_place_before_anything_moved(
+    broken: Callable[[TrainState], dict[str, Tensor]], name: str
+) -> None:
+    box: list[TrainState] = []
+    state = state_of(update(lambda batch: broken(box[0]), name="second_step"))
+    box.append(state)
+    state.nimg, state.iteration = 24, 3
+    message = rf"^second_step/{name} is not finite at 0\.024 kimg \(level 1, 8px\) on rank 0$"
+    with pytest.raises(NonFiniteError, match=message):
+        step(state, pixels(8))
+    assert value(state).item() == 2.0 and not state.optimizers["first"].state
+    assert state.ema["first"].value.item() == 2.0
+    assert (state.nimg, state.iteration) == (24, 3)
+
+
+@pytest.mark.parametrize("shape", [(7, 4, 4, 3), (8, 8, 8, 3), (8, 4, 8, 3)])
+def test_a_batch_of_another_shape_is_refused_with_what_belongs_there(shape: tuple[int, ...]) -> None:
+    state = state_of(update(lambda batch: {"none": 0 * value(state)}))
+    with pytest.raises(
+        ValueError, match=r"a batch of shape \(.*\) came where \[8, 4, 4, C\] belongs \(level 0"
+    ):
+        step(state, torch.zeros(shape, dtype=torch.uint8))
+
+
+def test_weights_of_unknown_terms_are_refused_with_the_known_ones() -> None:
+    state = state_of(update(lambda batch: {"a": value(state)}, weights={"b": 1.0}))
+    with pytest.raises(ValueError, match=r"step weighs unknown terms \['b'\]; its terms are \['a'\]"):
+        step(state)
+    assert value(state).item() == 2.0
+
+
+# What the losses are given.
+
+
+def test_losses_get_floats_of_the_pixels_blended_with_the_coarser_level_in_a_fade() -> None:
+    (stable,) = images_seen(0)
+    assert torch.equal(stable, images.to_float(pixels()))
+    (fading,) = images_seen(24)
+    blend = SCHEDULE.level_at(24).blend
+    assert blend == pytest.approx(0.5)
+    torch.testing.assert_close(fading, images.blend_with_coarser(images.to_float(pixels(8)), blend))
+
+
+def test_flips_are_named_by_the_images_seen_and_the_same_for_any_split() -> None:
+    (whole,) = images_seen(0, flip=True)
+    (again,) = images_seen(0, flip=True)
+    (halves,) = images_seen(0, flip=True, microbatch=4)
+    (later,) = images_seen(8, flip=True)
+    assert torch.equal(whole, again) and torch.equal(whole, halves)
+    assert not torch.equal(whole, later)
+    plain = images.to_float(pixels())
+    mirrored = [torch.equal(w, p.flip(2)) for w, p in zip(whole, plain, strict=True)]
+    kept = [torch.equal(w, p) for w, p in zip(whole, plain, strict=True)]
+    assert [a != b for a, b in zip(mirrored, kept, strict=True)] == [True] * 8
+    assert 0 < sum(mirrored) < 8
+
+
+def test_two_domains_are_flipped_apart() -> None:
+    first, second = images_seen(0, domains=2, flip=True)
+    assert not torch.equal(first, second)
+    assert all(torch.equal(a, b) or torch.equal(a, b.flip(2)) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_autocast_covers_the_updates_that_allow_it(precision: str) -> None:
+    found: dict[str, torch.dtype] = {}
+
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        product = value(state) @ torch.ones(1, 1)
+        found[batch.update] = product.dtype
+        return {"product": product}
+
+    state = state_of(update(loss, name="fast"), update(loss, name="exact", amp=False))
+    metrics = step(state, precision=precision)
+    fast = torch.bfloat16 if precision == "bf16" else torch.float32
+    assert found == {"fast": fast, "exact": torch.float32}
+    assert {term.dtype for term in metrics.values()} == {torch.float32}
+
+
+# After the updates.
+
+
+def test_the_averages_follow_after_the_last_update_and_the_whole_batch_is_observed() -> None:
+    state = state_of(update(lambda batch: {"product": value(state)}))
+    step(state, ema_half_life_kimg=0.008)
+    assert state.ema["first"].value.item() == pytest.approx((2.0 + 1.9) / 2)
+    assert state.ema["first"].seen.item() == 1.0
+    (seen,) = state.algorithm.observed  # type: ignore[attr-defined]
+    assert (seen.rows, seen.nimg, seen.update) == (slice(0, 8), 0, "observe")
+
+
+def test_moments_are_cleared_where_the_level_changes_and_only_there() -> None:
+    state = state_of(update(lambda batch: {"product": value(state)}))
+    steps = []
+    while state.nimg < SCHEDULE.total_nimg:
+        step(state, pixels(SCHEDULE.level_at(state.nimg).resolution))
+        steps.append(int(state.optimizers["first"].state[value(state)]["step"]))
+    assert steps == [1, 2, 1, 2, 3, 4, 5, 6]
+
+
+def test_another_seed_names_other_noise() -> None:
+    drawn = []
+
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        drawn.append(batch.noise("z", 1))
+        return {"none": 0 * value(state)}
+
+    state = state_of(update(loss))
+    for seed in (0, 0, 1):
+        state = state_of(replace(update(loss)))
+        step(state, seed=seed)
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])

@@ -1,0 +1,124 @@
+"""The plain loop: resumes, stops, grows, learns, and shares its batches over ranks as the service does."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from alae_core import order
+from alae_core.algorithms import alae
+from alae_core.engine import Metrics
+from alae_core.fit import fit
+from alae_core.images import box_halve
+from alae_core.optim import AdamConfig
+from alae_core.schedule import ProgressiveSchedule
+from alae_core.state import TrainState
+from tests import tiny
+from tests.ranks import Pair
+
+EXPERIMENT = tiny.brief(tiny.presets.load("debug_style_alae"))
+END = EXPERIMENT.schedule.total_nimg
+
+
+def pictures(count: int = 20, resolution: int = 8) -> NDArray[np.uint8]:
+    shape = (count, resolution, resolution, EXPERIMENT.algorithm.channels)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def test_a_fit_stopped_anywhere_and_resumed_ends_bit_identical() -> None:
+    engine = tiny.engine(EXPERIMENT)
+    whole = fit(tiny.build(EXPERIMENT), engine, pictures(), window_images=24)
+    assert whole.nimg == END
+    for stop in (tiny.BATCH, tiny.STABLE, tiny.STABLE + tiny.BATCH):
+        part = fit(tiny.build(EXPERIMENT), engine, pictures(), window_images=24, until_nimg=stop)
+        again = fit(tiny.restored(EXPERIMENT, tiny.saved(part)), engine, pictures(), window_images=24)
+        assert not tiny.differing(again.state_dict(), whole.state_dict()), stop
+
+
+@pytest.mark.parametrize(("until", "reached"), [(0, 0), (1, 8), (16, 16), (17, 24), (10**9, END)])
+def test_it_stops_with_the_first_batch_that_reaches_the_limit_or_at_the_end(until: int, reached: int) -> None:
+    assert fit(tiny.build(EXPERIMENT), tiny.engine(EXPERIMENT), pictures(), until_nimg=until).nimg == reached
+
+
+def test_a_finished_state_is_left_as_it_is() -> None:
+    state = tiny.build(EXPERIMENT)
+    state.nimg = END
+    before = tiny.networks_of(state)
+    fit(state, tiny.engine(EXPERIMENT), pictures())
+    assert not tiny.differing(tiny.networks_of(state), before)
+
+
+def test_it_trains_on_the_rows_of_the_stream_at_the_resolution_of_the_level() -> None:
+    images, groups = pictures(), (6, 9, 5)
+    fitted = fit(
+        tiny.build(EXPERIMENT), tiny.engine(EXPERIMENT), images, group_sizes=groups, window_images=24
+    )
+    by_hand = tiny.build(EXPERIMENT)
+    engine = tiny.engine(EXPERIMENT)
+    stream = order.StreamOrder(groups, EXPERIMENT.seed)
+    for window in order.windows(EXPERIMENT.schedule, 24):
+        for rows in stream.rows(window.start, window.stop).reshape(-1, tiny.BATCH):
+            batch = images[rows] if window.level else box_halve(images[rows])
+            engine.train_iteration(by_hand, (torch.from_numpy(batch),))
+    assert not tiny.differing(fitted.state_dict(), by_hand.state_dict())
+
+
+def test_larger_images_are_halved_to_the_levels() -> None:
+    small = fit(tiny.build(EXPERIMENT), tiny.engine(EXPERIMENT), box_halve(pictures(resolution=16)))
+    large = fit(tiny.build(EXPERIMENT), tiny.engine(EXPERIMENT), pictures(resolution=16))
+    assert not tiny.differing(small.state_dict(), large.state_dict())
+
+
+@pytest.mark.parametrize("resolution", [4, 12, 5])
+def test_images_that_cannot_give_a_level_are_refused(resolution: int) -> None:
+    with pytest.raises(ValueError, match=rf"images of {resolution} px cannot give the levels \[.*8\]"):
+        fit(tiny.build(EXPERIMENT), tiny.engine(EXPERIMENT), pictures(resolution=resolution))
+
+
+@pytest.mark.parametrize("groups", [(6, 9), (6, 9, 6)])
+def test_groups_that_do_not_add_up_to_the_images_are_refused(groups: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"group_sizes add up to {sum(groups)}, but there are 20 images"):
+        fit(tiny.build(EXPERIMENT), tiny.engine(EXPERIMENT), pictures(), group_sizes=groups)
+
+
+def test_each_iteration_is_told_with_its_metrics() -> None:
+    told: list[tuple[int, set[str]]] = []
+
+    def on_iteration(state: TrainState, metrics: Metrics) -> None:
+        told.append((state.nimg, {name.split("/")[0] for name in metrics}))
+
+    state = tiny.build(EXPERIMENT)
+    due = [{u.name for u in state.algorithm.updates(0) if n % u.every == 0} for n in range(2)]
+    fit(state, tiny.engine(EXPERIMENT), pictures(), until_nimg=16, on_iteration=on_iteration)
+    assert told == [(8, due[0]), (16, due[1])]
+
+
+def test_a_tiny_alae_learns_to_encode_what_it_generates() -> None:
+    """The latent term falls far below where it began, on images of constant grey."""
+    grey = np.random.default_rng(0).integers(0, 256, (64, 1, 1, 1), np.uint8).repeat(4, 1).repeat(4, 2)
+    config = alae.Config(resolution=4, latent=8, hidden=32, mapping_layers=2)
+    schedule = ProgressiveSchedule(resolutions=(4,), stable_kimg=(2.4,), batch_size=(16,), lr=(0.002,))
+    engine = replace(tiny.engine(EXPERIMENT), schedule=schedule, flip=False)
+    latent: list[float] = []
+    state = TrainState.build(config, 0, AdamConfig())
+    fit(state, engine, grey, on_iteration=lambda _, m: latent.append(float(m["reciprocity/latent"])))
+    assert len(latent) == 150
+    assert np.mean(latent[-10:]) < 0.3 * np.mean(latent[:10])
+
+
+def fitted() -> list[float]:
+    with tiny.float64():
+        state = fit(
+            tiny.build(EXPERIMENT), tiny.engine(EXPERIMENT), pictures(), until_nimg=40, window_images=24
+        )
+        tensors = tiny.flat(tiny.networks_of(state)).values()
+        return [number for tensor in tensors for number in tensor.flatten().tolist()]
+
+
+@pytest.mark.distributed
+def test_two_ranks_fit_as_one(pair: Pair) -> None:
+    alone = fitted()
+    for rank in pair(fitted):
+        np.testing.assert_allclose(rank, alone, rtol=0, atol=1e-6)
