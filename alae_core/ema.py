@@ -14,7 +14,10 @@ def averaged_copies(networks: Mapping[str, nn.Module], names: Iterable[str]) -> 
 
 @torch.no_grad()
 def update_averages(
-    averages: Mapping[str, nn.Module], networks: Mapping[str, nn.Module], batch_size: int, half_life_kimg: float
+    averages: Mapping[str, nn.Module],
+    networks: Mapping[str, nn.Module],
+    batch_size: int,
+    half_life_kimg: float,
 ) -> None:
     """Move each average towards its network so that after `half_life_kimg` half of the old value is left.
 

@@ -109,15 +109,11 @@ class Engine:
         for start in range(0, batch.size, size):
             part = _slice(batch, start, min(start + size, batch.size))
             share = part.size / batch.size
-            with torch.autocast(
-                batch.device.type, torch.bfloat16, enabled=self.precision == "bf16" and update.amp
-            ):
+            with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.precision == "bf16" and update.amp):
                 terms = {name: term.float().mean() for name, term in update.loss(part).items()}
             unknown = sorted(update.weights.keys() - terms.keys())
             if unknown:
-                raise ValueError(
-                    f"{update.name} weighs unknown terms {unknown}; its terms are {sorted(terms)}"
-                )
+                raise ValueError(f"{update.name} weighs unknown terms {unknown}; its terms are {sorted(terms)}")
             loss = sum(update.weights.get(name, 1.0) * term for name, term in terms.items())
             (loss * (share * update.every)).backward()  # type: ignore[union-attr]
             for name, term in terms.items():

@@ -68,7 +68,5 @@ def _pyramid(pixels: Pixels, resolutions: Sequence[int]) -> dict[int, Pixels]:
         levels[finest // 2] = images.box_halve(levels[finest])
     missing = sorted(set(resolutions) - levels.keys())
     if missing:
-        raise ValueError(
-            f"images of {pixels.shape[1]} px cannot give the levels {missing}; use larger images"
-        )
+        raise ValueError(f"images of {pixels.shape[1]} px cannot give the levels {missing}; use larger images")
     return levels

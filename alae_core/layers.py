@@ -1,4 +1,7 @@
-"""Equalised layers, blur, instance statistics and style modulation (ProGAN, section 4.1; StyleGAN, section 2; ALAE, section 4)."""
+"""Equalised layers, blur, instance statistics and style modulation.
+
+ProGAN, section 4.1; StyleGAN, section 2; ALAE, section 4.
+"""
 
 import math
 

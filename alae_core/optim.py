@@ -37,9 +37,7 @@ def load_moments(optimizer: Adam, saved: dict[str, Any]) -> None:
     for parameter, moments in optimizer.state.items():
         for name, value in moments.items():
             moments[name] = (
-                value.clone()
-                if name == "step"
-                else torch.empty_like(parameter, requires_grad=False).copy_(value)
+                value.clone() if name == "step" else torch.empty_like(parameter, requires_grad=False).copy_(value)
             )
 
 

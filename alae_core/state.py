@@ -34,16 +34,13 @@ class TrainState:
     """Time spent training, over all restarts; not part of what resumes bit-identically."""
 
     @classmethod
-    def build(
-        cls, config: Any, seed: int, adam: AdamConfig, device: torch.device | str = "cpu"
-    ) -> "TrainState":
+    def build(cls, config: Any, seed: int, adam: AdamConfig, device: torch.device | str = "cpu") -> "TrainState":
         """A fresh state: weights drawn from `seed` alone, whatever the global generator was."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(named_seed(seed, "initial weights"))
+            torch.default_generator.manual_seed(named_seed(seed, "initial weights"))
             algorithm = config.build()
         for network in algorithm.networks.values():
-            # Twice as fast as the default layout on CPUs, and what tensor cores want.
-            network.to(device=device, memory_format=torch.channels_last)
+            channels_last(network.to(device))
         return cls(
             algorithm=algorithm,
             optimizers={name: adam.build(network) for name, network in algorithm.networks.items()},
@@ -64,9 +61,7 @@ class TrainState:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore everything; raises ValueError with the missing and unexpected keys before anything is changed."""
         if saved.get("schema") != SCHEMA:
-            raise ValueError(
-                f"checkpoint schema {saved.get('schema')} is not {SCHEMA}; use the version that wrote it"
-            )
+            raise ValueError(f"checkpoint schema {saved.get('schema')} is not {SCHEMA}; use the version that wrote it")
         own = self.state_dict()
         absent = sorted(own.keys() - saved.keys())
         if absent:
@@ -97,12 +92,15 @@ def _require_same_networks(saved: dict[str, Any], own: dict[str, Any]) -> None:
             _require_same_tensors(f"{part}.{name}", saved[part][name], tensors)
 
 
+def channels_last(network: nn.Module) -> None:
+    """Lay out the 4-D weights channels last: twice as fast as the default on CPUs, and what tensor cores want."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def _require_same_keys(where: str, saved: dict[str, Any], own: dict[str, Any]) -> None:
     missing, unexpected = sorted(own.keys() - saved.keys()), sorted(saved.keys() - own.keys())
     if missing or unexpected:
-        raise ValueError(
-            f"checkpoint does not fit this experiment: {where} missing {missing}, unexpected {unexpected}"
-        )
+        raise ValueError(f"checkpoint does not fit this experiment: {where} missing {missing}, unexpected {unexpected}")
 
 
 def _require_same_tensors(where: str, saved: dict[str, Any], own: dict[str, Any]) -> None:

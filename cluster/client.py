@@ -59,9 +59,7 @@ def connect(address: str) -> JobSubmissionClient:
     ConnectionError if nothing answers there, PermissionError if the token is missing or refused.
     """
     if not address.startswith(("http://", "https://")):
-        raise ValueError(
-            f"--address={address} is not the URL of a Ray dashboard; write it as http://127.0.0.1:8265"
-        )
+        raise ValueError(f"--address={address} is not the URL of a Ray dashboard; write it as http://127.0.0.1:8265")
     token = find_token()
     headers = {"Authorization": f"Bearer {token.value}"} if token else {}
     with explain(address, token), _explicit_address():
@@ -81,9 +79,7 @@ def explain(address: str, token: Token | None) -> Iterator[None]:
             "and open the tunnel to its dashboard (ray dashboard ray_cluster.yaml)"
         ) from None
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ConnectionError(
-            f"what answers at {address} is not a Ray dashboard ({type(error).__name__})"
-        ) from error
+        raise ConnectionError(f"what answers at {address} is not a Ray dashboard ({type(error).__name__})") from error
 
 
 def _refusal(address: str, token: Token | None) -> str:

@@ -53,7 +53,7 @@ def _against_schema(config: Config) -> list[str]:
         return ["available_node_types is missing; define head, GPU and CPU node types"]
     try:
         validate_config(prepare_config(config))
-    except Exception as error:  # noqa: BLE001 - Ray raises a different type for each kind of mistake
+    except Exception as error:
         where = ".".join(str(part) for part in getattr(error, "absolute_path", ()))
         what = getattr(error, "message", None) or str(error) or type(error).__name__
         return [f"{where or 'Ray'}: {what}"]
@@ -61,11 +61,7 @@ def _against_schema(config: Config) -> list[str]:
 
 
 def _workers(config: Config) -> dict[str, Config]:
-    return {
-        name: node
-        for name, node in config["available_node_types"].items()
-        if name != config["head_node_type"]
-    }
+    return {name: node for name, node in config["available_node_types"].items() if name != config["head_node_type"]}
 
 
 def _gpus(node: Config) -> int:
@@ -144,9 +140,7 @@ def _versions(config: Config) -> Iterator[str]:
     docker = config.get("docker") or {}
     images = {f"docker.{key}": docker.get(key) for key in ("image", "head_image", "worker_image")}
     for name, node in config["available_node_types"].items():
-        images[f"available_node_types.{name}.docker.worker_image"] = node.get("docker", {}).get(
-            "worker_image"
-        )
+        images[f"available_node_types.{name}.docker.worker_image"] = node.get("docker", {}).get("worker_image")
     named = {field: str(image) for field, image in images.items() if image}
     for field, image in named.items():
         if not re.search(rf":{re.escape(ray.__version__)}(-|$)", image):
@@ -191,10 +185,7 @@ def main(arguments: list[str]) -> int:
     problems = check_cluster_file(arguments[0])
     for problem in problems:
         print(problem)
-    print(
-        f"{arguments[0]}: "
-        + (f"{len(problems)} problem(s)" if problems else "no problems found (offline check)")
-    )
+    print(f"{arguments[0]}: " + (f"{len(problems)} problem(s)" if problems else "no problems found (offline check)"))
     return 1 if problems else 0
 
 

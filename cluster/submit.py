@@ -90,14 +90,10 @@ def start(
     # An id of our own: if the reply is lost on the way, the job can still be found.
     job = submission_id or f"alae_{time.strftime('%Y%m%d_%H%M%S')}_{secrets.token_hex(3)}"
     try:
-        return client.submit_job(
-            entrypoint=shlex.join(entrypoint), submission_id=job, runtime_env=runtime_env
-        )
+        return client.submit_job(entrypoint=shlex.join(entrypoint), submission_id=job, runtime_env=runtime_env)
     except RuntimeError as error:
         if "already exists" in str(error):
-            raise ValueError(
-                f"--submission-id={job} was already used on this cluster; choose another"
-            ) from None
+            raise ValueError(f"--submission-id={job} was already used on this cluster; choose another") from None
         raise RuntimeError(f"the cluster refused job {job}: {_last_line(str(error))}") from error
 
 
@@ -173,9 +169,7 @@ def read_env(pairs: Sequence[str]) -> dict[str, str]:
     for position, pair in enumerate(pairs, start=1):
         name, given, value = pair.partition("=")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError(
-                f"--env number {position} does not begin with a variable's name; write KEY=VALUE or KEY"
-            )
+            raise ValueError(f"--env number {position} does not begin with a variable's name; write KEY=VALUE or KEY")
         if not given and name not in os.environ:
             raise ValueError(f"--env {name}: {name} is not set here; export it or write --env {name}=VALUE")
         variables[name] = value if given else os.environ[name]
@@ -190,12 +184,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Upload the working directory, train PRESET there as a Ray job, and follow its log.",
     )
     parser.add_argument("preset", metavar="PRESET", help="as for `alae train`")
-    parser.add_argument(
-        "overrides", metavar="a.b=c", nargs="*", help="changes to the preset, right after its name"
-    )
-    parser.add_argument(
-        "--address", default=DEFAULT_ADDRESS, help="the cluster's dashboard (default: %(default)s)"
-    )
+    parser.add_argument("overrides", metavar="a.b=c", nargs="*", help="changes to the preset, right after its name")
+    parser.add_argument("--address", default=DEFAULT_ADDRESS, help="the cluster's dashboard (default: %(default)s)")
     parser.add_argument("--working-dir", default=".", help="folder to upload (default: the current one)")
     parser.add_argument("--no-wait", action="store_true", help="print the job's id and return")
     parser.add_argument("--submission-id", metavar="ID", help="the job's name (default: made from the time)")

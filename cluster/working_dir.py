@@ -62,9 +62,7 @@ def check(working_dir: str, excludes: tuple[str, ...], limit: int | None = None)
     """
     root = Path(working_dir)
     if not root.is_dir():
-        raise ValueError(
-            f"--working-dir={working_dir} is not a folder; give the folder that holds the code to run"
-        )
+        raise ValueError(f"--working-dir={working_dir} is not a folder; give the folder that holds the code to run")
     # The package is a zip without compression: its size is the sum of the files.
     counted = sizes(root, excludes)
     total, limit = sum(counted.values()), limit or upload_limit()

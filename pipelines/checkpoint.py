@@ -5,6 +5,7 @@ A directory without a manifest is not a checkpoint, so an upload that dies halfw
 
 import hashlib
 import json
+import pickle
 import re
 import tempfile
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import safetensors.torch
 import torch
 
 from alae_core import sync
-from alae_core.state import SCHEMA, TrainState
+from alae_core.state import SCHEMA, TrainState, channels_last
 from pipelines import storage
 from pipelines.experiment import Experiment
 
@@ -86,7 +87,7 @@ def finished(run_url: str) -> list[CheckpointRef]:
 
 def latest(run_url: str) -> CheckpointRef | None:
     """The newest finished checkpoint of a run."""
-    return (finished(run_url) or [None])[-1]
+    return max(finished(run_url), key=lambda ref: ref.nimg, default=None)
 
 
 def load_into(state: TrainState, url: str, *, networks_only: bool = False) -> None:
@@ -102,7 +103,13 @@ def read_state(url: str) -> dict[str, Any]:
     """The saved state of a checkpoint, on the CPU; RuntimeError if a file is not what the manifest says."""
     with tempfile.TemporaryDirectory() as scratch:
         path = _fetch(url, STATE, Path(scratch))
-        return torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise RuntimeError(
+                f"{url}/{STATE} holds more than tensors and plain values, so it is not opened: loading it could run "
+                "code; use a checkpoint that this program wrote"
+            ) from error
 
 
 def read_manifest(url: str) -> dict[str, Any]:
@@ -124,7 +131,7 @@ def load_averages(url: str) -> tuple[Experiment, Any, dict[str, torch.nn.Module]
         own = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
         networks[name] = algorithm.networks[name].eval().requires_grad_(False)
         networks[name].load_state_dict(own)
-        networks[name].to(memory_format=torch.channels_last)
+        channels_last(networks[name])
     return experiment, algorithm, networks, manifest["nimg"]
 
 

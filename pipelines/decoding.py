@@ -25,17 +25,13 @@ def decode(data: bytes, channels: int) -> Pixels:
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ImageRejectedError(
-                    f"{image.width}x{image.height} px is more than {MAX_PIXELS:,} pixels"
-                )
+                raise ImageRejectedError(f"{image.width}x{image.height} px is more than {MAX_PIXELS:,} pixels")
             image.load()
             return _flattened(ImageOps.exif_transpose(image), channels)
     except ImageRejectedError:
         raise
     except UnidentifiedImageError:
-        raise ImageRejectedError(
-            "not an image that Pillow can read" if data else "the file is empty"
-        ) from None
+        raise ImageRejectedError("not an image that Pillow can read" if data else "the file is empty") from None
     except Image.DecompressionBombError:
         raise ImageRejectedError(f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # decoders raise whatever a damaged file leads them to
@@ -96,9 +92,7 @@ def _flattened(image: Image.Image, channels: int) -> Pixels:
 def _to_8_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise ImageRejectedError(
-            f"pixels of mode {image.mode} have no fixed range; store 8 or 16 bits per channel"
-        )
+        raise ImageRejectedError(f"pixels of mode {image.mode} have no fixed range; store 8 or 16 bits per channel")
     return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
 
 

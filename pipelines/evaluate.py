@@ -47,7 +47,12 @@ class Subject:
         content = torch.zeros(count, self.channels, size, size) if real is None else real
         level = replace(self.level, batch_size=count)
         return Batch(
-            images=(content,), level=level, nimg=number, seed=self.seed, rows=slice(0, count), update="evaluate"
+            images=(content,),
+            level=level,
+            nimg=number,
+            seed=self.seed,
+            rows=slice(0, count),
+            update="evaluate",
         )
 
     def samples(self, count: int) -> Iterator[Tensor]:
@@ -112,7 +117,9 @@ def _pages(subject: Subject, split: Split, columns: int) -> dict[str, Pixels]:
     pages = {
         "reals": figures.sample_page(_pixels(real), columns),
         "reconstructions": figures.reconstruction_page(_pixels(real), _pixels(subject.reconstruction(real)), columns),
-        "samples": figures.sample_page(np.concatenate([s.numpy() for s in subject.samples(columns * columns)]), columns),
+        "samples": figures.sample_page(
+            np.concatenate([s.numpy() for s in subject.samples(columns * columns)]), columns
+        ),
     }
     sources, destinations = real[:MIXED], real[MIXED : 2 * MIXED]
     if len(destinations):
@@ -136,5 +143,3 @@ def _pixels(content: Tensor) -> Pixels:
 
 def _sizes(count: int) -> list[int]:
     return [min(BATCH, count - start) for start in range(0, count, BATCH)]
-
-

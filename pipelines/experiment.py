@@ -216,9 +216,7 @@ _TINY_SIZES = {
 
 def _shrunk(algorithm: Any) -> Any:
     given = dataclasses.asdict(algorithm)
-    return replace(
-        algorithm, **{key: min(given[key], cap) for key, cap in _TINY_SIZES.items() if key in given}
-    )
+    return replace(algorithm, **{key: min(given[key], cap) for key, cap in _TINY_SIZES.items() if key in given})
 
 
 def _leaves(value: Any, path: str) -> "list[tuple[str, Scalar]]":

@@ -57,7 +57,9 @@ def ensure_extractor(dataset: Dataset, name: str) -> Extractor:
     if name == "pixels":
         return _pixels(dataset)
     if not dataset.label_count:
-        raise ValueError(f"{dataset.url} has no labels for evaluation.extractor=classifier; use evaluation.extractor=pixels")
+        raise ValueError(
+            f"{dataset.url} has no labels for evaluation.extractor=classifier; use evaluation.extractor=pixels"
+        )
     path = f"{dataset.url}/{FOLDER}/classifier_r{dataset.resolution}"
     if not storage.exists(f"{path}.json"):
         _train(dataset, path)

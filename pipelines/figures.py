@@ -27,9 +27,7 @@ def sample_page(images: Pixels, columns: int = 8) -> Pixels:
     if columns < 1:
         raise ValueError(f"columns={columns} must be at least 1")
     columns = min(columns, len(tiles))
-    cells: Cells = [
-        _padded(tiles[start : start + columns], columns) for start in range(0, len(tiles), columns)
-    ]
+    cells: Cells = [_padded(tiles[start : start + columns], columns) for start in range(0, len(tiles), columns)]
     return _page(cells, wide_every_columns=0, wide_after_first=False)
 
 
@@ -42,9 +40,7 @@ def reconstruction_page(originals: Pixels, reconstructions: Pixels, columns: int
         )
     pairs = [tile for pair in zip(left, right, strict=True) for tile in pair]
     columns = min(max(columns // 2, 1) * 2, len(pairs))
-    cells: Cells = [
-        _padded(pairs[start : start + columns], columns) for start in range(0, len(pairs), columns)
-    ]
+    cells: Cells = [_padded(pairs[start : start + columns], columns) for start in range(0, len(pairs), columns)]
     return _page(cells, wide_every_columns=2, wide_after_first=False)
 
 
@@ -58,10 +54,7 @@ def mixing_page(sources: Pixels, destinations: Pixels, mixed: Pixels) -> Pixels:
         _tiles("destinations", destinations),
         _tiles("mixed", mixed),
     )
-    if (
-        len(inner) != len(left) * len(top)
-        or len({sources.shape[1:], destinations.shape[1:], mixed.shape[1:]}) > 1
-    ):
+    if len(inner) != len(left) * len(top) or len({sources.shape[1:], destinations.shape[1:], mixed.shape[1:]}) > 1:
         raise ValueError(
             f"mixed {mixed.shape} must hold one image for each of {len(left)} sources {sources.shape} "
             f"and {len(top)} destinations {destinations.shape}, of their size"
@@ -81,9 +74,7 @@ def png_bytes(page: Pixels) -> bytes:
 
 def _tiles(name: str, images: Pixels) -> list[Pixels]:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or not len(images):
-        raise ValueError(
-            f"{name} are {images.dtype} {images.shape}, expected uint8 [N, R, R, C] with N at least 1"
-        )
+        raise ValueError(f"{name} are {images.dtype} {images.shape}, expected uint8 [N, R, R, C] with N at least 1")
     return list(images)
 
 

@@ -71,15 +71,11 @@ def open_npz(source: str, channels: int | None) -> ImageArray:
         raise ValueError(f"source {source} is not a readable .npz of plain arrays: {error}") from error
     if "images" not in found:
         have = ", ".join(names) or "none"
-        raise ValueError(
-            f"source {source} has no array 'images' (its arrays: {have}); save it with that name"
-        )
+        raise ValueError(f"source {source} has no array 'images' (its arrays: {have}); save it with that name")
     return _image_array(source, channels, found["images"], found.get("labels"))
 
 
-def _image_array(
-    source: str, channels: int | None, images: NDArray[Any], labels: NDArray[Any] | None
-) -> ImageArray:
+def _image_array(source: str, channels: int | None, images: NDArray[Any], labels: NDArray[Any] | None) -> ImageArray:
     depth = images.shape[3] if images.ndim == 4 else 1
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or depth not in (1, 3, 4):
         raise ValueError(

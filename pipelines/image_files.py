@@ -63,9 +63,7 @@ class ImageFiles:
 def open_folder(source: str, channels: int) -> ImageFiles:
     """All image files below a folder; hidden files are ignored."""
     if storage.is_local(source) and storage.local_path(source).is_file():
-        raise ValueError(
-            f"source {source} is a single file of no known kind; give a folder, a .zip or a .npz"
-        )
+        raise ValueError(f"source {source} is a single file of no known kind; give a folder, a .zip or a .npz")
     sizes = storage.list_files(source)
     if not sizes and not storage.exists(source):
         raise storage.StorageNotFoundError(f"source {source} does not exist")
@@ -127,9 +125,7 @@ def _fetch_file(source: str, sizes: dict[str, int], path: str) -> bytes:
         # On this machine it is the file's own fault; a store that fails would fail for every file.
         if not storage.is_local(source):
             raise
-        raise ImageRejectedError(
-            f"the file cannot be read: {error.strerror or 'permission denied'}"
-        ) from error
+        raise ImageRejectedError(f"the file cannot be read: {error.strerror or 'permission denied'}") from error
 
 
 def _fetch_member(archive: zipfile.ZipFile, kept: object, path: str) -> bytes:

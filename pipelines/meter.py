@@ -19,7 +19,8 @@ class Meter:
     def add(self, metrics: dict[str, Tensor]) -> None:
         """One iteration's terms; a lazy update's terms count only where they came."""
         for name, value in metrics.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value.double()
+            total = self._sums.get(name)
+            self._sums[name] = value.double() if total is None else total + value.double()
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def tick(self, state: TrainState, level: Level, waited_s: float) -> dict[str, float]:
@@ -50,7 +51,7 @@ class Meter:
         self._reset(nimg, waited_s)
 
     def _reset(self, nimg: int, waited_s: float) -> None:
-        self._sums: dict[str, Tensor | float] = {}
+        self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._nimg, self._waited_s = nimg, waited_s
         self._began = time.perf_counter()

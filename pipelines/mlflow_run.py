@@ -104,9 +104,7 @@ class RemoteRun:
         """Adds one step of the figure's slider; raises FigureError if the bytes are not an image."""
         image = _decode(png)
         stamp, nimg = round(evaluation.time * 1000), evaluation.nimg
-        self.client.log_image(
-            self.run_id, image, key=_name(key), step=nimg, timestamp=stamp, synchronous=True
-        )
+        self.client.log_image(self.run_id, image, key=_name(key), step=nimg, timestamp=stamp, synchronous=True)
         self.figures.add((_name(key), nimg))
 
     def end(self, status: str, seconds: float) -> None:
@@ -116,9 +114,7 @@ class RemoteRun:
         """The id of the logged model that stands for a checkpoint, whose files stay where they are."""
         name = re.sub(r"[/:.%\"']", "_", PurePosixPath(checkpoint.rstrip("/")).name)
         experiment = self.run.info.experiment_id
-        found = self.client.search_logged_models(
-            [experiment], f"name = '{name}' AND source_run_id = '{self.run_id}'"
-        )
+        found = self.client.search_logged_models([experiment], f"name = '{name}' AND source_run_id = '{self.run_id}'")
         model = found[0] if found else self._create_model(experiment, name, checkpoint)
         if model.status != "READY":
             self.client.finalize_logged_model(model.model_id, "READY")
@@ -178,9 +174,7 @@ def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
                 raise
             experiment = client.get_experiment_by_name(name)
     if experiment is None or experiment.lifecycle_stage != "active":
-        raise RuntimeError(
-            f"tracking.experiment={name!r} was deleted in MLflow; restore it or use another name"
-        )
+        raise RuntimeError(f"tracking.experiment={name!r} was deleted in MLflow; restore it or use another name")
     return experiment.experiment_id
 
 

@@ -63,9 +63,7 @@ def _resumable(path: str) -> bool:
 def _split(assignment: str) -> tuple[str, str]:
     path, equals, text = assignment.partition("=")
     if not equals or not path.strip():
-        raise ValueError(
-            f'"{assignment}" is not an override; write field=value, such as training.tick_kimg=2'
-        )
+        raise ValueError(f'"{assignment}" is not an override; write field=value, such as training.tick_kimg=2')
     return path.strip(), text.strip()
 
 

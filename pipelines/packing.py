@@ -86,9 +86,7 @@ def pack(
     """
     _check_options(resolution, square, validation_fraction, max_rejected_fraction)
     if rows_per_group < 1 or rows_per_shard < 1 or rows_per_shard % rows_per_group:
-        raise ValueError(
-            f"rows_per_shard={rows_per_shard} must be a multiple of rows_per_group={rows_per_group}"
-        )
+        raise ValueError(f"rows_per_shard={rows_per_shard} must be a multiple of rows_per_group={rows_per_group}")
     images = open_source(source, channels)
     parameters = Parameters(
         fingerprint=images.fingerprint,
@@ -114,9 +112,7 @@ def _check_options(
     resolution: int | None, square: str, validation_fraction: float, max_rejected_fraction: float
 ) -> None:
     if resolution is not None and (resolution & (resolution - 1) or not COARSEST <= resolution <= FINEST):
-        raise ValueError(
-            f"resolution={resolution} is not possible; use a power of two from {COARSEST} to {FINEST}"
-        )
+        raise ValueError(f"resolution={resolution} is not possible; use a power of two from {COARSEST} to {FINEST}")
     if square not in ("crop", "pad"):
         raise ValueError(f"square={square!r} is unknown; use 'crop' or 'pad'")
     if not 0 <= validation_fraction < 1:
@@ -134,9 +130,7 @@ def _default_resolution(images: Source) -> int:
             unread.append(f"{item.name} ({error})")
             continue
         if side < COARSEST:
-            raise ValueError(
-                f"{item.name} has a side of {side} px, below {COARSEST}; set resolution and square='pad'"
-            )
+            raise ValueError(f"{item.name} has a side of {side} px, below {COARSEST}; set resolution and square='pad'")
         return min(FINEST, 1 << (side.bit_length() - 1))
     raise ValueError(f"none of the {len(images):,} images of {images.name} can be read: {_first_few(unread)}")
 
@@ -213,9 +207,7 @@ class _Packing:
         return manifest
 
     def _pack_split(self, split: str, order: list[int]) -> None:
-        square = partial(
-            squared, resolution=self.state.parameters.resolution, square=self.state.parameters.square
-        )
+        square = partial(squared, resolution=self.state.parameters.resolution, square=self.state.parameters.square)
         with Intake(self.source, order, self.state.positions[split], square, self.state.rejected) as intake:
             while not intake.exhausted:
                 self._pack_shard(split, intake)

@@ -28,9 +28,7 @@ class Parameters:
     @staticmethod
     def of_manifest(manifest: Manifest) -> "Parameters":
         """What a finished dataset was packed with."""
-        return Parameters(
-            **{field.name: getattr(manifest, field.name) for field in dataclasses.fields(Parameters)}
-        )
+        return Parameters(**{field.name: getattr(manifest, field.name) for field in dataclasses.fields(Parameters)})
 
     def differences(self, stored: "Parameters") -> list[str]:
         """One phrase for each field in which `stored` differs from what is asked now; the images last."""

@@ -2,8 +2,9 @@
 
 import ray
 
-from pipelines import storage
+from pipelines import checkpoint, storage
 from pipelines.experiment import Experiment
+from pipelines.run import Run
 from pipelines.shards import Dataset
 
 
@@ -13,6 +14,7 @@ def check(experiment: Experiment) -> Dataset:
     dataset = Dataset.open(experiment.data.path)
     _check_dataset(experiment, dataset)
     storage.check_writable(experiment.training.storage)
+    _check_init_from(experiment)
     return dataset
 
 
@@ -36,25 +38,38 @@ def _check_dataset(experiment: Experiment, dataset: Dataset) -> None:
         )
 
 
-def check_capacity(experiment: Experiment) -> None:
-    """Raise ValueError if the workers would leave Ray Data or the evaluation no CPU: they would wait for ever, silently."""
+def _check_init_from(experiment: Experiment) -> None:
+    source = experiment.training.init_from
+    if source is None or checkpoint.latest(Run.of(experiment).url) is not None:
+        return
+    try:
+        checkpoint.read_manifest(source)
+    except ValueError as error:
+        raise ValueError(f"training.init_from: {error}") from error
+
+
+def check_capacity(experiment: Experiment, runs: int = 1) -> None:
+    """Raise ValueError if `runs` such runs leave Ray Data or the evaluation no CPU: they would wait for ever, silently."""
     scaling = experiment.scaling
     if scaling.autoscaling:
         return
     total = ray.cluster_resources()
     beside = scaling.cpus_per_data_task + (scaling.cpus_per_evaluation if experiment.evaluation.enabled else 0.0)
-    cpus, wanted = total.get("CPU", 0.0), scaling.workers * scaling.cpus_per_worker
+    cpus = total.get("CPU", 0.0) / runs
+    wanted = scaling.workers * scaling.cpus_per_worker
+    share = "" if runs == 1 else f" for each of {runs} runs at a time"
     if wanted + beside > cpus + 1e-9:
         most = max(0.0, (cpus - beside) / scaling.workers)
         raise ValueError(
             f"scaling.workers={scaling.workers} x scaling.cpus_per_worker={scaling.cpus_per_worker:g} leaves "
-            f"{cpus - wanted:g} of {cpus:g} CPUs, and Ray Data and the evaluation need {beside:g}; use "
-            f"scaling.cpus_per_worker={most:.2f} or less, or fewer workers"
+            f"{cpus - wanted:g} of {cpus:g} CPUs{share}, and Ray Data and the evaluation need {beside:g}; use "
+            f"scaling.cpus_per_worker={most:.2f} or less, fewer workers, or smaller scaling.cpus_per_data_task and "
+            "scaling.cpus_per_evaluation"
         )
-    gpus = scaling.workers * scaling.gpus_per_worker
-    if gpus > total.get("GPU", 0.0):
+    gpus, offered = scaling.workers * scaling.gpus_per_worker, total.get("GPU", 0.0) / runs
+    if gpus > offered:
         raise ValueError(
             f"scaling.workers={scaling.workers} x scaling.gpus_per_worker={scaling.gpus_per_worker:g} asks for {gpus:g} "
-            f"GPUs of {total.get('GPU', 0.0):g}; use scaling.gpus_per_worker=0, or scaling.autoscaling=true where the "
-            "cluster grows on demand"
+            f"of {offered:g} GPUs{share}; use scaling.gpus_per_worker=0, or scaling.autoscaling=true where the cluster "
+            "grows on demand"
         )

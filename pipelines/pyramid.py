@@ -86,17 +86,13 @@ class Manifest:
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise ValueError(f"{where} is not the manifest of a packed dataset (no format {FORMAT!r})")
         if value.get("version") != VERSION:
-            raise ValueError(
-                f"{where} has version {value.get('version')}; this program reads version {VERSION}"
-            )
+            raise ValueError(f"{where} has version {value.get('version')}; this program reads version {VERSION}")
         try:
             manifest = TypeAdapter(Manifest).validate_python(value)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"]))
-            raise ValueError(
-                f"{where} is damaged: {field}: {first['msg']}; pack the dataset again"
-            ) from error
+            raise ValueError(f"{where} is damaged: {field}: {first['msg']}; pack the dataset again") from error
         _check_counts(manifest, where)
         return manifest
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from ray.train import Checkpoint, UserCallback
 
+from pipelines import tracking
 from pipelines.experiment import Experiment
 from pipelines.history import History
 from pipelines.run import Run
 from pipelines.system_metrics import SystemMetrics
-from pipelines import tracking
 from pipelines.tracking import BackgroundSync, MLflowReplica, SyncResult
 
 log = logging.getLogger(__name__)
@@ -28,9 +28,7 @@ class Recorder(UserCallback):
         self._replica = replica
         self._history: History | None = None
 
-    def after_report(
-        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None
-    ) -> None:
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
         try:
             self._record(merged(metrics))
         except Exception:
@@ -80,7 +78,8 @@ def replay(run_url: str, uri: str | None) -> SyncResult:
     experiment = run.experiment()
     if uri is not None:
         experiment = dataclasses.replace(
-            experiment, tracking=dataclasses.replace(experiment.tracking, uri=tracking.absolute_uri(uri, os.getcwd()))
+            experiment,
+            tracking=dataclasses.replace(experiment.tracking, uri=tracking.absolute_uri(uri, os.getcwd())),
         )
     mlflow = replica(experiment, run)
     if mlflow is None:

@@ -4,6 +4,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.history import Evaluation, read_history
@@ -62,7 +63,7 @@ def summary(outcome: "Outcome") -> str:
     if experiment.tracking.uri:
         if not outcome.tracked:
             lines.append(f"MLflow lacks a part of this run; bring it up to date with: alae track {run.url}")
-        lines.append(f"review it with: mlflow ui --backend-store-uri {experiment.tracking.uri}")
+        lines.append(f"review it with: {_mlflow_command()} ui --backend-store-uri {outcome.experiment.tracking.uri}")
     return "\n".join(lines)
 
 
@@ -85,6 +86,12 @@ def _rates(outcome: "Outcome") -> Sequence[str]:
         f"{'images/s at the last level':<32}{statistics.median(rates or [0.0]):>18.0f}",
         f"{'data-wait fraction (median)':<32}{statistics.median(waits or [0.0]):>18.2%}",
     )
+
+
+def _mlflow_command() -> str:
+    """The mlflow of this environment, as one would type it here."""
+    command = Path(sys.executable).parent / "mlflow"
+    return str(command.relative_to(Path.cwd())) if command.is_relative_to(Path.cwd()) else str(command)
 
 
 def _number(value: float | None) -> str:

@@ -96,10 +96,7 @@ def _batches(experiment: "Experiment") -> Iterator[str]:
         if batch % ranks:
             below = batch // ranks * ranks
             near = _alternatives([size for size in (below, below + ranks) if size])
-            yield (
-                f"schedule.batch_size[{index}]={batch} does not divide over scaling.workers={ranks}; "
-                f"use {near}"
-            )
+            yield (f"schedule.batch_size[{index}]={batch} does not divide over scaling.workers={ranks}; use {near}")
 
 
 def _microbatch(experiment: "Experiment") -> Iterator[str]:

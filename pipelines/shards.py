@@ -61,9 +61,7 @@ class Split:
         """
         known = resolutions(self._manifest.resolution)
         if resolution not in known:
-            raise ValueError(
-                f"{self.url} has no resolution {resolution}; it has {', '.join(map(str, known))}"
-            )
+            raise ValueError(f"{self.url} has no resolution {resolution}; it has {', '.join(map(str, known))}")
         channels = self._manifest.channels
         images = np.empty((len(rows), resolution, resolution, channels), np.uint8)
         for places, column, local in self._parts(column_name(resolution), rows):
@@ -88,9 +86,7 @@ class Split:
         """For each row group that holds some of `rows`: their places in `rows`, the column, rows in it."""
         rows = np.asarray(rows, np.int64)
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.rows:
-            raise ValueError(
-                f"rows {rows.min()} to {rows.max()} are asked of {self.rows} in {self.url}/{self.name}"
-            )
+            raise ValueError(f"rows {rows.min()} to {rows.max()} are asked of {self.rows} in {self.url}/{self.name}")
         groups = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(groups):
             places = np.flatnonzero(groups == number)
@@ -165,9 +161,7 @@ def read_manifest(url: str) -> Manifest | None:
 def _no_manifest_sentence(url: str) -> str:
     names = storage.list_dir(url)
     if "packing.json" in names:
-        return (
-            f"{url} is not fully packed; run the same `alae data pack` again and it goes on where it stopped"
-        )
+        return f"{url} is not fully packed; run the same `alae data pack` again and it goes on where it stopped"
     state = "has no manifest.json" if names else "does not exist"
     return f"{url} is no packed dataset: it {state}; make one with `alae data pack SOURCE {url}`"
 

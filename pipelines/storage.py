@@ -144,9 +144,7 @@ def list_dir(url: str) -> list[str]:
         raise_if_bucket_missing(url)
         return []
     # A store may list the folder itself, as an empty object that marks it.
-    return sorted(
-        entry.rstrip("/").rpartition("/")[2] for entry in entries if entry.strip("/") != path.strip("/")
-    )
+    return sorted(entry.rstrip("/").rpartition("/")[2] for entry in entries if entry.strip("/") != path.strip("/"))
 
 
 def list_files(url: str) -> dict[str, int]:

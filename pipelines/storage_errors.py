@@ -68,9 +68,7 @@ def _translated(error: Exception, url: str) -> StorageError | None:
         return StorageUnreachableError(_unreachable_sentence(url))
     if isinstance(error, FileNotFoundError):
         missing_bucket = "NoSuchBucket" in text or _bucket_missing(url)
-        return StorageNotFoundError(
-            _missing_bucket_sentence(url) if missing_bucket else f"{url} does not exist"
-        )
+        return StorageNotFoundError(_missing_bucket_sentence(url) if missing_bucket else f"{url} does not exist")
     if isinstance(error, PermissionError) or _DENIED.search(text):
         return StorageDeniedError(_denied_sentence(url))
     if _BAD_BUCKET.search(text):

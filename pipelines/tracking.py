@@ -234,9 +234,7 @@ class BackgroundSync:
         self._thread.join(timeout_s)
         done = self._synced and not self._thread.is_alive()
         if not done:
-            log.warning(
-                "MLflow lacks the end of this run; the run's own files have it all, replay them later"
-            )
+            log.warning("MLflow lacks the end of this run; the run's own files have it all, replay them later")
         return done
 
     def _run(self) -> None:

@@ -1,5 +1,6 @@
 """Experiment -> TorchTrainer: scaling, failures, checkpoints, validation, callbacks, data. `train` is `alae train`."""
 
+import logging
 import os
 import subprocess
 from collections.abc import Callable
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import ray
 import ray.data
-from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train import DataConfig
+from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.validation_config import ValidationConfig
+from ray.train.v2.torch.torch_trainer import TorchTrainer
 
-from pipelines import checkpoint, preflight
+from pipelines import checkpoint, preflight, storage
 from pipelines.dataset import SPLIT, execution_options, training_dataset
 from pipelines.experiment import Experiment
 from pipelines.extractors import ensure_extractor
@@ -22,9 +24,8 @@ from pipelines.progress import follow
 from pipelines.recorder import Recorder, replica
 from pipelines.run import Run, with_absolute_paths
 from pipelines.tracking import BackgroundSync
-from pipelines.validation import validate_checkpoint
-from pipelines.worker import train_worker
-
+from pipelines.validation import evaluate_checkpoint, evaluation_url, validate_checkpoint
+from pipelines.worker import Due, train_worker
 
 LAST_SYNC_S = 120.0
 
@@ -52,8 +53,8 @@ def train(
 ) -> Outcome:
     """Train `experiment` to its end, from where it stopped last; on the Ray cluster in use, or on a local one.
 
-    `on_tick` and `on_evaluation` are called in this process, from a thread of their own, with each new record. Raises ValueError for what the user can
-    mend, before resources are taken, and RuntimeError if the training itself fails.
+    `on_tick` and `on_evaluation` are called in this process, from a thread of their own, with each new record. Raises
+    ValueError for what the user can mend, before resources are taken, and RuntimeError if the training itself fails.
     """
     experiment = with_absolute_paths(experiment)
     dataset = preflight.check(experiment)
@@ -79,6 +80,7 @@ def _fit(
     try:
         with follow(run, on_tick, on_evaluation):
             _trainer(experiment, run).fit()
+            _evaluate_missed(experiment, run)
         run.raise_failure()
     except Exception:
         _track(experiment, run, "FAILED")
@@ -89,8 +91,8 @@ def connect() -> None:
     """Use the Ray cluster this process is on (RAY_ADDRESS), or start a local one."""
     if ray.is_initialized():
         return
-    # The end of a run waits for one health check; Ray's default is 2 s.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    # A report and the end of a run wait for the controller's next look at the workers; Ray's default is 2 s.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     address = os.environ.get("RAY_ADDRESS")
     if address:
         # A client with an explicit address does not turn token authentication on by itself.
@@ -98,7 +100,7 @@ def connect() -> None:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         ray.init(address=address)
     else:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="WARNING")
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
 
 
 def _token_file() -> Path:
@@ -130,7 +132,8 @@ def _trainer(experiment: Experiment, run: Run) -> TorchTrainer:
         datasets={SPLIT: partial(_remaining_data, experiment.to_json(), run.url)},
         dataset_config=DataConfig(execution_options=execution_options(experiment)),
         validation_config=ValidationConfig(
-            fn=partial(validate_checkpoint, run.url), ray_remote_kwargs={"num_cpus": scaling.cpus_per_evaluation}
+            fn=partial(validate_checkpoint, run.url),
+            ray_remote_kwargs={"num_cpus": scaling.cpus_per_evaluation},
         ),
     )
 
@@ -139,6 +142,16 @@ def _remaining_data(experiment_json: str, run_url: str) -> ray.data.Dataset:
     """Called at every start of the worker group: the data from the newest checkpoint on."""
     newest = checkpoint.latest(run_url)
     return training_dataset(Experiment.from_json(experiment_json), newest.nimg if newest else 0)
+
+
+def _evaluate_missed(experiment: Experiment, run: Run) -> None:
+    """Evaluate what a kill between a checkpoint's upload and its registration with Ray left out."""
+    remote = ray.remote(evaluate_checkpoint).options(num_cpus=experiment.scaling.cpus_per_evaluation)
+    for saved in checkpoint.finished(run.url):
+        batch = experiment.schedule.level_at(saved.nimg - 1).batch_size
+        due = Due.between(experiment, saved.nimg - batch, saved.nimg).validate
+        if due and not storage.exists(evaluation_url(run.url, saved.nimg)):
+            ray.get(remote.remote(run.url, saved.url))
 
 
 def _track(experiment: Experiment, run: Run, status: str) -> bool:

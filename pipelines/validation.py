@@ -23,7 +23,7 @@ def validate_checkpoint(run_url: str, checkpoint: Checkpoint) -> dict[str, float
 def evaluate_checkpoint(run_url: str, url: str) -> dict[str, float]:
     """The metrics of the checkpoint at `url`, kept with its run."""
     nimg = checkpoints.read_manifest(url)["nimg"]
-    path = f"{run_url}/evaluations/{nimg:012d}.json"
+    path = evaluation_url(run_url, nimg)
     if storage.exists(path):
         return storage.read_json(path)["metrics"]
     scores = _score(url)
@@ -39,6 +39,11 @@ def evaluate_checkpoint(run_url: str, url: str) -> dict[str, float]:
     }
     storage.write_json_verified(path, record)
     return scores.metrics
+
+
+def evaluation_url(run_url: str, nimg: int) -> str:
+    """Where the evaluation of the checkpoint at `nimg` is kept."""
+    return f"{run_url}/evaluations/{nimg:012d}.json"
 
 
 def _score(url: str) -> Scores:

@@ -87,7 +87,12 @@ class Loop:
     """The loop of one rank: maintenance of the last iteration first, then the next iteration."""
 
     def __init__(
-        self, experiment: Experiment, state: TrainState, run_url: str, commit: str | None, device: torch.device
+        self,
+        experiment: Experiment,
+        state: TrainState,
+        run_url: str,
+        commit: str | None,
+        device: torch.device,
     ) -> None:
         self.experiment = experiment
         self.state = state

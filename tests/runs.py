@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from pipelines import checkpoint
-from pipelines.history import Tick, read_history
+from pipelines.history import Tick, list_evaluations, read_evaluation, read_history
 from pipelines.packing import pack
 from pipelines.run import Run
 
@@ -34,7 +34,6 @@ OVERRIDES = (
     "evaluation.extractor=pixels",
     "evaluation.samples=32",
     "evaluation.reconstructions=16",
-    "evaluation.enabled=false",
 )
 
 
@@ -147,6 +146,12 @@ def repeatable(history: Path) -> list[tuple[int, dict[str, Any]]]:
         return {name: value for name, value in tick.metrics.items() if not name.startswith(UNREPEATABLE)}
 
     return [(tick.nimg, kept(tick)) for tick in read_history(history)[0]]
+
+
+def evaluations(run: Run) -> list[tuple[int, dict[str, Any]]]:
+    """What was measured of each checkpoint, without how long it took."""
+    found = [read_evaluation(run.url, path) for path in list_evaluations(run.url)]
+    return [(e.nimg, {k: v for k, v in e.metrics.items() if k != "eval/seconds"}) for e in found]
 
 
 def differing(left: Any, right: Any, path: str = "") -> list[str]:

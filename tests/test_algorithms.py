@@ -1,4 +1,4 @@
-"""The contract of every algorithm, held against every preset shrunk to a dozen iterations (design: one file, one preset)."""
+"""The contract of every algorithm, held against every preset shrunk to a dozen iterations."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -111,9 +111,7 @@ def test_a_frozen_network_collects_no_gradient_though_gradients_pass_through_it(
 
 @EVERY
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_terms_are_finite_float32_scalars_named_by_their_update_at_every_level(
-    name: str, precision: str
-) -> None:
+def test_terms_are_finite_float32_scalars_named_by_their_update_at_every_level(name: str, precision: str) -> None:
     experiment = EXPERIMENTS[name]
     state = tiny.build(experiment)
     for nimg in moments_in_time(experiment):
@@ -145,9 +143,7 @@ def test_an_update_that_weighs_an_unknown_term_is_refused_with_its_terms(name: s
         state = tiny.build(experiment)
         wrong = replace(update, weights={**update.weights, "misspelt": 1.0})
         state.algorithm = Alone(state.algorithm, wrong)  # type: ignore[assignment]
-        with pytest.raises(
-            ValueError, match=rf"^{update.name} weighs unknown terms \['misspelt'\]; its terms are"
-        ):
+        with pytest.raises(ValueError, match=rf"^{update.name} weighs unknown terms \['misspelt'\]; its terms are"):
             tiny.train(state, experiment, until=1)
 
 

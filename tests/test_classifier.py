@@ -101,9 +101,7 @@ def test_images_and_labels_of_another_form_are_refused():
         train_classifier(images.astype(np.float32), labels, seed=0)
     with pytest.raises(ValueError, match="10 images with labels of shape"):
         train_classifier(images, labels[:9], seed=0)
-    with pytest.raises(
-        ValueError, match="labels span -1..1, expected 0 or more; leave unlabelled images out"
-    ):
+    with pytest.raises(ValueError, match=r"labels span -1..1, expected 0 or more; leave unlabelled images out"):
         train_classifier(images, np.array([-1, *[1] * 9]), seed=0)
     with pytest.raises(ValueError, match=r"expected in 0\.\.1"):
         train_classifier(images, labels + 5, seed=0, classes=2)

@@ -135,9 +135,7 @@ def test_text_that_is_not_yaml_is_a_problem_not_a_traceback(tmp_path: Path) -> N
     assert "cannot be read" in preflight.check_cluster_file(tmp_path / "absent.yaml")[0]
 
 
-def test_the_command_prints_problems_and_exits_non_zero(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_problems_and_exits_non_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = tmp_path / "cluster.yaml"
     broken.write_text(CLUSTER_FILE.read_text().replace("max_workers: 12", "max_workers: 1200"))
     assert preflight.main([str(broken)]) == 1

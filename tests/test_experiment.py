@@ -128,9 +128,7 @@ class TestJson:
         lines = str(caught.value).splitlines()
         assert [line.split("=")[0].split(" ")[0] for line in lines] == ["seed", "data.path", "tracking.url"]
 
-    @pytest.mark.parametrize(
-        ("text", "sentence"), [("{", "not JSON"), ("[1]", r"the whole=\[1\] must be a group")]
-    )
+    @pytest.mark.parametrize(("text", "sentence"), [("{", "not JSON"), ("[1]", r"the whole=\[1\] must be a group")])
     def test_what_is_no_experiment_at_all_is_refused(self, text: str, sentence: str) -> None:
         with pytest.raises(ValueError, match=f"^{sentence}"):
             Experiment.from_json(text)
@@ -154,9 +152,7 @@ class TestValidate:
         experiment.validate()
 
     def test_a_microbatch_is_told_the_divisors_it_may_take(self, experiment: Experiment) -> None:
-        broken = override(
-            experiment, ["schedule.batch_size=32", "scaling.workers=4", "training.microbatch=24"]
-        )
+        broken = override(experiment, ["schedule.batch_size=32", "scaling.workers=4", "training.microbatch=24"])
         assert invalid(broken) == (
             "training.microbatch=24 does not divide 32/4 ranks = 8 images per rank; use 1, 2, 4 or 8"
         )
@@ -170,10 +166,7 @@ class TestValidate:
 
     def test_a_batch_must_divide_over_the_workers(self, experiment: Experiment) -> None:
         broken = override(experiment, ["scaling.workers=4", "schedule.batch_size=64,30"])
-        assert (
-            invalid(broken)
-            == "schedule.batch_size[1]=30 does not divide over scaling.workers=4; use 28 or 32"
-        )
+        assert invalid(broken) == "schedule.batch_size[1]=30 does not divide over scaling.workers=4; use 28 or 32"
 
     def test_a_batch_smaller_than_the_workers_is_not_offered_zero(self, experiment: Experiment) -> None:
         broken = override(experiment, ["scaling.workers=4", "schedule.batch_size=64,3"])
@@ -184,13 +177,9 @@ class TestValidate:
         assert "algorithm.resolution=32 is not the last of schedule.resolutions=4,8,16" in invalid(broken)
 
     @pytest.mark.parametrize("resolutions", ["7,14,28", "2,4,8"])
-    def test_resolutions_are_powers_of_two_from_four_up(
-        self, experiment: Experiment, resolutions: str
-    ) -> None:
+    def test_resolutions_are_powers_of_two_from_four_up(self, experiment: Experiment, resolutions: str) -> None:
         finest = resolutions.split(",")[-1]
-        broken = override(
-            experiment, [f"algorithm.resolution={finest}", f"schedule.resolutions={resolutions}"]
-        )
+        broken = override(experiment, [f"algorithm.resolution={finest}", f"schedule.resolutions={resolutions}"])
         assert invalid(broken) == f"schedule.resolutions={resolutions} must be powers of two from 4 up"
 
     def test_a_window_holds_the_largest_batch(self, experiment: Experiment) -> None:
@@ -227,9 +216,7 @@ class TestValidate:
 
     def test_values_of_the_wrong_type_given_in_python_are_refused(self, experiment: Experiment) -> None:
         broken = replace(experiment, seed="1", data=DataConfig(path=Path("data")))  # type: ignore[arg-type]
-        assert re.fullmatch(
-            r'seed="1" must be a whole number.*\ndata\.path=.*Path.* must be text', invalid(broken)
-        )
+        assert re.fullmatch(r'seed="1" must be a whole number.*\ndata\.path=.*Path.* must be text', invalid(broken))
 
     @pytest.mark.parametrize(
         "url",

@@ -77,9 +77,7 @@ def test_an_odd_number_of_columns_never_splits_a_pair():
 
 
 def test_mixed_images_stand_where_their_source_row_and_destination_column_cross():
-    page = mixing_page(
-        flat(1, 2, size=256), flat(11, 12, 13, size=256), flat(21, 22, 23, 24, 25, 26, size=256)
-    )
+    page = mixing_page(flat(1, 2, size=256), flat(11, 12, 13, size=256), flat(21, 22, 23, 24, 25, 26, size=256))
     tops = [0, 256 + WIDE_PX, 512 + WIDE_PX + THIN_PX]
     lefts = [*tops, 768 + WIDE_PX + 2 * THIN_PX]
     assert page.shape == (tops[-1] + 256, lefts[-1] + 256, 1)
@@ -114,7 +112,7 @@ def test_pages_of_another_form_are_refused_by_name():
         sample_page(flat(1), columns=0)
     with pytest.raises(ValueError, match="differ in shape"):
         reconstruction_page(flat(1, 2), flat(1))
-    with pytest.raises(ValueError, match="one image for each of 1 sources .* and 2 destinations"):
+    with pytest.raises(ValueError, match=r"one image for each of 1 sources .* and 2 destinations"):
         mixing_page(flat(1), flat(1, 2), flat(1))
     with pytest.raises(ValueError, match="expected uint8 \\[H, W, 1 or 3\\]"):
         png_bytes(np.zeros((4, 4, 2), np.uint8))

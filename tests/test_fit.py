@@ -52,9 +52,7 @@ def test_a_finished_state_is_left_as_it_is() -> None:
 
 def test_it_trains_on_the_rows_of_the_stream_at_the_resolution_of_the_level() -> None:
     images, groups = pictures(), (6, 9, 5)
-    fitted = fit(
-        tiny.build(EXPERIMENT), tiny.engine(EXPERIMENT), images, group_sizes=groups, window_images=24
-    )
+    fitted = fit(tiny.build(EXPERIMENT), tiny.engine(EXPERIMENT), images, group_sizes=groups, window_images=24)
     by_hand = tiny.build(EXPERIMENT)
     engine = tiny.engine(EXPERIMENT)
     stream = order.StreamOrder(groups, EXPERIMENT.seed)
@@ -110,9 +108,7 @@ def test_a_tiny_alae_learns_to_encode_what_it_generates() -> None:
 
 def fitted() -> list[float]:
     with tiny.float64():
-        state = fit(
-            tiny.build(EXPERIMENT), tiny.engine(EXPERIMENT), pictures(), until_nimg=40, window_images=24
-        )
+        state = fit(tiny.build(EXPERIMENT), tiny.engine(EXPERIMENT), pictures(), until_nimg=40, window_images=24)
         tensors = tiny.flat(tiny.networks_of(state)).values()
         return [number for tensor in tensors for number in tensor.flatten().tolist()]
 

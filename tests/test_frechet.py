@@ -28,9 +28,7 @@ def reference_distance(x: torch.Tensor, y: torch.Tensor) -> float:
     a_centred = (a - a.mean(0)) / np.sqrt(len(a) - 1)
     b_centred = (b - b.mean(0)) / np.sqrt(len(b) - 1)
     nuclear = np.linalg.svd(a_centred @ b_centred.T, compute_uv=False).sum()
-    return float(
-        ((a.mean(0) - b.mean(0)) ** 2).sum() + (a_centred**2).sum() + (b_centred**2).sum() - 2 * nuclear
-    )
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + (a_centred**2).sum() + (b_centred**2).sum() - 2 * nuclear)
 
 
 @pytest.mark.parametrize(("count_a", "count_b"), [(300, 400), (20, 400), (20, 30), (2, 2)])
@@ -105,9 +103,7 @@ def test_merging_leaves_the_other_untouched():
 
 def test_float32_features_are_summed_in_float64():
     features = correlated(8, 500, 8).float() + 1000
-    np.testing.assert_allclose(
-        gather(features).covariance, np.cov(features.double().numpy().T), rtol=1e-10, atol=1e-10
-    )
+    np.testing.assert_allclose(gather(features).covariance, np.cov(features.double().numpy().T), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -126,13 +122,13 @@ def test_statistics_survive_pickling_and_their_state_dict(copy):
 def test_a_state_with_other_keys_is_refused():
     state = gather(correlated(9, 50, 6)).state_dict()
     del state["pivot"]
-    with pytest.raises(ValueError, match="expected .*pivot"):
+    with pytest.raises(ValueError, match=r"expected .*pivot"):
         FeatureStatistics.from_state_dict(state)
 
 
 def test_different_dimensions_are_refused_with_the_way_out():
     a, b = gather(torch.rand(9, 3)), gather(torch.rand(9, 4))
-    with pytest.raises(ValueError, match="3 and 4 differ; .* same extractor"):
+    with pytest.raises(ValueError, match=r"3 and 4 differ; .* same extractor"):
         frechet_distance(a, b)
     with pytest.raises(ValueError, match="3 and 4 differ"):
         a.merge(b)

@@ -65,9 +65,7 @@ def test_reading_goes_on_where_it_stopped(path: Path) -> None:
     assert read_history(path, next_offset) == ([], next_offset)
 
 
-def test_a_damaged_line_inside_the_file_loses_only_itself(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_line_inside_the_file_loses_only_itself(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     history = History(path)
     history.append(1000, {})
     with path.open("ab") as file:
@@ -79,9 +77,7 @@ def test_a_damaged_line_inside_the_file_loses_only_itself(
 
 def test_numpy_scalars_are_plain_numbers_and_non_finite_values_are_null(path: Path) -> None:
     history = History(path)
-    history.append(
-        1000, {"a": np.float32(0.5), "b": np.int64(3), "c": float("nan"), "d": float("inf"), "e": True}
-    )
+    history.append(1000, {"a": np.float32(0.5), "b": np.int64(3), "c": float("nan"), "d": float("inf"), "e": True})
     assert history.records()[0].metrics == {"a": 0.5, "b": 3, "c": None, "d": None, "e": 1}
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("alae_core", "pipelines", "tuning", "cluster")
 MAX_LINES = 400
 
-# What a package may import beside the standard library and itself; None: anything but the packages named after it.
+# What a package may import beside the standard library and itself; one that is not listed: anything.
 MAY_IMPORT = {
     "alae_core": {"torch", "torchvision", "numpy"},
     "cluster": {"ray", "yaml"},
@@ -135,13 +135,9 @@ def core_touches_nothing_outside(root: Path) -> Iterator[str]:
     """No printing, files, environment or command line."""
     for name, tree in files(root, "alae_core"):
         yield from (
-            f"{name} imports {found}"
-            for found in imports(name, tree)
-            if found.split(".")[0] in BANNED_CORE_MODULES
+            f"{name} imports {found}" for found in imports(name, tree) if found.split(".")[0] in BANNED_CORE_MODULES
         )
-        yield from (
-            f"{name} calls {dotted(c.func)}" for c in calls(tree) if dotted(c.func) in BANNED_CORE_CALLS
-        )
+        yield from (f"{name} calls {dotted(c.func)}" for c in calls(tree) if dotted(c.func) in BANNED_CORE_CALLS)
 
 
 def core_draws_from_named_generators(root: Path) -> Iterator[str]:
@@ -165,8 +161,7 @@ def core_draws_from_named_generators(root: Path) -> Iterator[str]:
 def _lends_global_generator(node: ast.AST) -> bool:
     if isinstance(node, ast.With):
         return any(
-            isinstance(item.context_expr, ast.Call)
-            and dotted(item.context_expr.func) == "torch.random.fork_rng"
+            isinstance(item.context_expr, ast.Call) and dotted(item.context_expr.func) == "torch.random.fork_rng"
             for item in node.items
         )
     return isinstance(node, ast.FunctionDef) and node.name == "__init__"
@@ -318,10 +313,10 @@ def test_importing_every_module_of_alae_core_imports_neither_ray_nor_mlflow_nor_
     assert "alae_core.engine" in modules
     code = (
         f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\n"
-        "print([name for name in ('ray', 'mlflow', 'pipelines', 'pyarrow', 'pydantic') if name in sys.modules])"
+        "print({'ray', 'mlflow', 'pipelines', 'pyarrow', 'pydantic'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+    assert (done.stdout.strip(), done.stderr) == ("set()", "")
 
 
 def plant(root: Path, contents: Iterable[tuple[str, str]]) -> None:

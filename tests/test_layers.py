@@ -1,6 +1,7 @@
 """Layers against what they claim to equal, computed the long way."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def double(module: nn.Module) -> nn.Module:
+def double(module: nn.Module) -> Any:
     return module.double()
 
 
@@ -54,9 +55,7 @@ def test_the_blur_trains_nothing_and_saves_nothing() -> None:
 
 
 @pytest.mark.parametrize(("gain", "multiplier"), [(math.sqrt(2), 1.0), (1.0, 0.1), (0.03, 0.5)])
-def test_a_linear_layer_starts_at_the_he_scale_whatever_its_multiplier(
-    gain: float, multiplier: float
-) -> None:
+def test_a_linear_layer_starts_at_the_he_scale_whatever_its_multiplier(gain: float, multiplier: float) -> None:
     layer = layers.EqualLinear(400, 300, gain, multiplier)
     output = layer(torch.randn(64, 400))
     assert float(output.std()) == pytest.approx(gain, rel=0.03)
@@ -66,7 +65,7 @@ def test_a_linear_layer_starts_at_the_he_scale_whatever_its_multiplier(
 
 @pytest.mark.parametrize("multiplier", [1.0, 0.1])
 def test_one_adam_step_moves_the_effective_weight_as_a_scaled_rate_would(multiplier: float) -> None:
-    """Implicit equalisation (He-scaled weights, each tensor's rate times its scale) equals the runtime scale."""
+    """Implicit equalisation (He-scaled weights, rates times that scale) equals the runtime scale."""
     layer = double(layers.EqualLinear(6, 4, lr_multiplier=multiplier))
     with torch.no_grad():
         layer.bias.normal_()

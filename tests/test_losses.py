@@ -11,9 +11,7 @@ def test_the_logistic_terms_are_the_cross_entropies_of_real_and_fake() -> None:
     logits = torch.tensor([-30.0, -1.5, 0.0, 0.3, 30.0], dtype=torch.float64)
     for term, sign in ((losses.logistic_real, 1), (losses.logistic_fake, -1)):
         expected = [-math.log(1 / (1 + math.exp(-sign * t))) for t in logits.tolist()]
-        torch.testing.assert_close(
-            term(logits), torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=1e-12
-        )
+        torch.testing.assert_close(term(logits), torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=1e-12)
 
 
 def test_the_logistic_terms_stay_finite_for_extreme_logits() -> None:

@@ -1,7 +1,7 @@
 """The networks: golden sizes, growth by level, and what an image may depend on."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -45,12 +45,8 @@ GOLDEN = {
     "celebahq256": Golden(
         256, 3, 512, 64, 512, 8, (512, 512, 512, 512, 256, 128, 64), 2_101_248, 23_984_981, 26_789_952
     ),
-    "bedroom256": Golden(
-        256, 3, 512, 32, 512, 8, (512, 512, 512, 256, 128, 64, 32), 2_101_248, 18_305_717, 21_145_888
-    ),
-    "celeba128": Golden(
-        128, 3, 256, 64, 256, 8, (256, 256, 256, 256, 128, 64), 526_336, 5_944_402, 6_625_600
-    ),
+    "bedroom256": Golden(256, 3, 512, 32, 512, 8, (512, 512, 512, 256, 128, 64, 32), 2_101_248, 18_305_717, 21_145_888),
+    "celeba128": Golden(128, 3, 256, 64, 256, 8, (256, 256, 256, 256, 128, 64), 526_336, 5_944_402, 6_625_600),
     "mnist32": Golden(32, 1, 32, 64, 256, 4, (256, 256, 128, 64), 4_224, 2_422_980, 3_017_920),
 }
 EVERY = pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
@@ -236,7 +232,7 @@ def test_the_perceptron_s_long_code_is_the_layer_before_its_short_one() -> None:
 
 def test_perceptrons_know_nothing_of_where_a_pixel_lies() -> None:
     """Permuting the pixels and the weights of the first layer alike changes nothing."""
-    e = MLPEncoder(5, 16, 4, 1)
+    e: Any = MLPEncoder(5, 16, 4, 1)
     images, order = torch.randn(3, 1, 4, 4), torch.randperm(16)
     before = e(images)
     with torch.no_grad():

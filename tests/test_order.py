@@ -1,6 +1,7 @@
 """The image stream: each image once per epoch, whatever the level, the workers, or the place of a resume."""
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_windows_cover_each_level_exactly_in_whole_batches(window_images: int) -
     for segment in SCHEDULE.segments:
         own = found[segment.level]
         assert (own[0].start, own[-1].stop) == (segment.start, segment.stop)
-        assert all(a.stop == b.start for a, b in zip(own, own[1:], strict=False))
+        assert all(a.stop == b.start for a, b in pairwise(own))
         assert {(w.stop - w.start) % segment.batch_size for w in own} == {0}
         assert all(w.stop - w.start <= max(window_images, segment.batch_size) for w in own)
 
@@ -75,13 +76,11 @@ def test_windows_cover_each_level_exactly_in_whole_batches(window_images: int) -
 def test_any_number_of_workers_together_sees_the_same_batches(ranks: int) -> None:
     plan = ProgressiveSchedule(resolutions=(4,), stable_kimg=(0.12,), batch_size=(12,))
     order = StreamOrder(GROUPS, 3)
-    batches = []
+    batches: list[list[int]] = []
     for window in windows(plan, 24):
         rows = order.rows(window.start, window.stop).reshape(-1, ranks, 12 // ranks)
         batches.extend(np.concatenate(list(batch)).tolist() for batch in rows)
-    assert (
-        batches == np.concatenate([order.rows(s, s + 24) for s in range(0, 120, 24)]).reshape(-1, 12).tolist()
-    )
+    assert batches == np.concatenate([order.rows(s, s + 24) for s in range(0, 120, 24)]).reshape(-1, 12).tolist()
 
 
 def test_another_seed_and_another_epoch_give_another_order() -> None:

@@ -84,13 +84,9 @@ class TestOverride:
         assert changed.schedule.resolutions == (4, 8)
 
     def test_flattened_fields_are_valid_overrides(self, experiment: Experiment) -> None:
-        changed = override(
-            experiment, ["seed=9", "data.flip=true", "schedule.lr=0.1,0.2", "training.microbatch=2"]
-        )
+        changed = override(experiment, ["seed=9", "data.flip=true", "schedule.lr=0.1,0.2", "training.microbatch=2"])
         flat = {key: value for key, value in changed.flatten().items() if key != "algorithm.kind"}
-        lines = [
-            f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat.items()
-        ]
+        lines = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat.items()]
         assert override(experiment, lines) == changed
 
     @pytest.mark.parametrize(
@@ -115,9 +111,7 @@ class TestOverride:
     ) -> None:
         assert refusal(experiment, assignment) == sentence
 
-    def test_a_misspelt_field_is_offered_the_nearest_and_all_of_its_level(
-        self, experiment: Experiment
-    ) -> None:
+    def test_a_misspelt_field_is_offered_the_nearest_and_all_of_its_level(self, experiment: Experiment) -> None:
         sentence = refusal(experiment, "training.optimizer.beta_2=0.9")
         assert "did you mean training.optimizer.beta2? Known: beta2, beta1, eps" in sentence
 
@@ -126,9 +120,7 @@ class TestOverride:
 
     def test_a_field_without_its_group_is_answered_with_the_whole_path(self, experiment: Experiment) -> None:
         sentence = refusal(experiment, "r1_gamma=1")
-        assert sentence.startswith(
-            "r1_gamma is not a field; did you mean algorithm.loss.r1_gamma? Known: name, seed"
-        )
+        assert sentence.startswith("r1_gamma is not a field; did you mean algorithm.loss.r1_gamma? Known: name, seed")
 
     def test_a_whole_group_is_refused_with_its_fields(self, experiment: Experiment) -> None:
         sentence = refusal(experiment, "scaling=4")
@@ -185,14 +177,10 @@ class TestResume:
             ("training.init_from=s3://b/run", "training.init_from: null -> s3://b/run"),
         ],
     )
-    def test_what_touches_the_mathematics_is_listed(
-        self, experiment: Experiment, assignment: str, line: str
-    ) -> None:
+    def test_what_touches_the_mathematics_is_listed(self, experiment: Experiment, assignment: str, line: str) -> None:
         assert resume_differences(experiment, override(experiment, [assignment])) == [line]
 
-    def test_another_kind_of_algorithm_lists_the_fields_that_only_one_has(
-        self, experiment: Experiment
-    ) -> None:
+    def test_another_kind_of_algorithm_lists_the_fields_that_only_one_has(self, experiment: Experiment) -> None:
         lines = resume_differences(experiment, replace(experiment, algorithm=alae.Config(resolution=16)))
         assert "algorithm.kind: style_alae -> alae" in lines
         assert "algorithm.hidden: absent -> 1024" in lines

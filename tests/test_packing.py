@@ -156,15 +156,12 @@ def test_the_resolution_defaults_to_the_power_of_two_that_fits_the_first_readabl
 # --- the same bytes ----------------------------------------------------------------------------------
 
 
-def test_two_packs_of_one_source_are_byte_identical_and_another_seed_differs(
-    npz: str, tmp_path: Path
-) -> None:
+def test_two_packs_of_one_source_are_byte_identical_and_another_seed_differs(npz: str, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         pack(npz, str(tmp_path / name), seed=seed, validation_fraction=0.1, **SMALL)
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
     assert (
-        files_of(tmp_path / "a")["train/shard_00000.parquet"]
-        != files_of(tmp_path / "c")["train/shard_00000.parquet"]
+        files_of(tmp_path / "a")["train/shard_00000.parquet"] != files_of(tmp_path / "c")["train/shard_00000.parquet"]
     )
 
 
@@ -348,9 +345,7 @@ def test_images_too_small_for_any_resolution_say_what_to_set(tmp_path: Path) -> 
 
 
 def test_a_folder_with_other_things_is_not_packed_into(npz: str, tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"holds other things \(source\.npz\) and no dataset; name a new folder"
-    ):
+    with pytest.raises(ValueError, match=r"holds other things \(source\.npz\) and no dataset; name a new folder"):
         pack(npz, str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["source.npz"]
 
@@ -358,9 +353,7 @@ def test_a_folder_with_other_things_is_not_packed_into(npz: str, tmp_path: Path)
 # --- reading -----------------------------------------------------------------------------------------
 
 
-def test_reading_a_column_fetches_little_more_than_its_own_bytes(
-    packed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_a_column_fetches_little_more_than_its_own_bytes(packed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     split = Dataset.open(packed).split("train")
     fetched = count_fetched(monkeypatch)
     split.read(4, all_rows(split))
@@ -434,9 +427,7 @@ def flip_a_pixel(dest: str, column: str, shard: str = "train/shard_00001.parquet
 def test_a_flipped_byte_is_detected_and_its_place_is_named(packed: str) -> None:
     flip_a_pixel(packed, "r16")
     split = Dataset.open(packed).split("train")
-    with pytest.raises(
-        RuntimeError, match=r"shard_00001\.parquet: row group 2, column r16 cannot be read .*CRC"
-    ):
+    with pytest.raises(RuntimeError, match=r"shard_00001\.parquet: row group 2, column r16 cannot be read .*CRC"):
         split.read(16, np.array([0, 20]))
     assert split.read(8, all_rows(split)).shape == (COUNT, 8, 8, 3)
 

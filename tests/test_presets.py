@@ -106,11 +106,7 @@ def test_shrinking_drops_what_needs_a_cluster_or_an_accelerator() -> None:
 def test_a_tiny_algorithm_builds_its_networks_within_a_hundred_thousand_weights() -> None:
     for name in presets.names():
         networks = presets.load(name).tiny().algorithm.build().networks
-        assert (
-            0
-            < sum(weight.numel() for network in networks.values() for weight in network.parameters())
-            < 100_000
-        )
+        assert 0 < sum(weight.numel() for network in networks.values() for weight in network.parameters()) < 100_000
 
 
 def _sizes(experiment: Experiment) -> dict[str, int]:

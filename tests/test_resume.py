@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import presets
-from tests.runs import Command, differing, final_state, repeatable
+from tests.runs import Command, differing, evaluations, final_state, repeatable
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -37,6 +37,7 @@ def _moments(count: int) -> list[int]:
 def _require_identical(run: Command, undisturbed: Command) -> None:
     assert differing(final_state(run.run), final_state(undisturbed.run)) == []
     assert repeatable(run.run.history) == repeatable(undisturbed.run.history)
+    assert evaluations(run.run) == evaluations(undisturbed.run) != []
 
 
 def test_a_run_whose_workers_are_killed_ends_bit_identical(

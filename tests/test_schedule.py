@@ -1,6 +1,7 @@
 """Levels as pure functions of the images seen: segments, fades, batches, learning rates, and refusals."""
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_segments_follow_each_other_without_a_gap_in_whole_batches() -> None:
     segments = schedule().segments
     assert [s.level for s in segments] == [0, 1, 2]
     assert segments[0].start == 0
-    for before, after in zip(segments, segments[1:], strict=False):
+    for before, after in pairwise(segments):
         assert before.stop == after.start
     assert all((s.stop - s.start) % s.batch_size == 0 for s in segments)
 
@@ -91,9 +92,7 @@ def test_a_fade_is_symmetric_about_one_half_and_ends_at_one(fade: str) -> None:
 def test_the_linear_fade_is_linear() -> None:
     plan = schedule(fade="linear")
     start = plan.segments[1].start
-    assert [plan.level_at(start + 16 * i).blend for i in range(6)] == pytest.approx(
-        [0.2, 0.4, 0.6, 0.8, 1, 1]
-    )
+    assert [plan.level_at(start + 16 * i).blend for i in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
 
 
 def test_no_batch_ever_trains_with_a_blend_of_zero() -> None:

@@ -60,9 +60,7 @@ def test_files_come_sorted_with_the_pixels_they_hold(tmp_path: Path, kind: str) 
 
 
 def test_one_level_of_class_folders_becomes_the_labels(tmp_path: Path, kind: str) -> None:
-    source = open_source(
-        write_files(tmp_path, {"dog/1.png": png(), "cat/2.png": png(), "dog/3": png()}, kind)
-    )
+    source = open_source(write_files(tmp_path, {"dog/1.png": png(), "cat/2.png": png(), "dog/3": png()}, kind))
     assert source.label_names == ("cat", "dog")
     assert [(item.name, item.label) for item in source] == [("cat/2.png", 0), ("dog/1.png", 1), ("dog/3", 1)]
     assert "3 image files in 2 classes" in source.describe()

@@ -126,9 +126,7 @@ def test_the_root_of_a_bucket_or_disk_is_not_deleted(s3: str) -> None:
 
 def test_a_missing_bucket_is_named_whatever_is_asked_of_it(s3: str, tmp_path: Path) -> None:
     url = "s3://no-such-bucket/data"
-    sentence = (
-        "bucket 'no-such-bucket' does not exist or is not visible .*; create it or check AWS_ENDPOINT_URL"
-    )
+    sentence = "bucket 'no-such-bucket' does not exist or is not visible .*; create it or check AWS_ENDPOINT_URL"
     asked = [
         lambda: storage.check_writable(url),
         lambda: storage.read_json(url),
@@ -186,9 +184,7 @@ def test_refused_credentials_become_a_sentence_without_them(s3: str, monkeypatch
         raise PermissionError(f"The key {SECRET} is not known")
 
     monkeypatch.setattr(fs, "pipe_file", refuse)
-    with pytest.raises(
-        storage.StorageDeniedError, match=r"access denied by .*; the credentials are wrong"
-    ) as caught:
+    with pytest.raises(storage.StorageDeniedError, match=r"access denied by .*; the credentials are wrong") as caught:
         storage.check_writable(s3)
     assert SECRET not in str(caught.value)
 

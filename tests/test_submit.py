@@ -261,17 +261,13 @@ def test_a_wrong_or_missing_token_is_one_sentence_that_does_not_show_it(
 
 
 @pytest.mark.ray
-def test_an_explicit_address_wins_over_the_environment(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_explicit_address_wins_over_the_environment(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
     assert connect(cluster.address).get_address() == cluster.address
     assert os.environ["RAY_ADDRESS"] == "http://127.0.0.1:1"
 
 
-def test_an_address_where_nothing_listens_is_one_sentence(
-    code: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_address_where_nothing_listens_is_one_sentence(code: Path, capfd: pytest.CaptureFixture[str]) -> None:
     [port] = _free_ports(1)
     address = f"http://127.0.0.1:{port}"
     assert _alae("submit_test", "--address", address, "--working-dir", str(code)) == 1

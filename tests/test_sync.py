@@ -1,6 +1,7 @@
 """What ranks tell each other; each function here runs on both ranks of a pair."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -14,19 +15,19 @@ from tests.test_engine import SCHEDULE, pixels, state_of, update, value
 pytestmark = pytest.mark.distributed
 
 
-def networks(seed: int) -> dict[str, nn.Module]:
+def networks(seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 1))
-    return {"model": network.to(memory_format=torch.channels_last)}
+    return {"model": network.to(memory_format=torch.channels_last)}  # type: ignore[call-overload]
 
 
-def contents(found: dict[str, nn.Module]) -> list[list[float]]:
+def contents(found: dict[str, Any]) -> list[list[float]]:
     return [tensor.double().flatten().tolist() for tensor in found["model"].state_dict().values()]
 
 
 def broadcast() -> tuple[list[list[float]], list[list[float]]]:
     own = networks(sync.rank())
-    own["model"][1].running_mean.fill_(float(sync.rank()))  # type: ignore[index, union-attr, operator]
+    own["model"][1].running_mean.fill_(float(sync.rank()))
     before = contents(own)
     sync.broadcast_networks(own)
     return before, contents(own)
@@ -56,31 +57,31 @@ def test_gradients_become_their_mean_element_by_element_and_missing_ones_stay_mi
         assert gradient == [2.0 * place + index for place in range(len(gradient))]
 
 
-def _nothing(network: nn.Module) -> None:
+def _nothing(network: Any) -> None:
     pass
 
 
-def _one_bit(network: nn.Module) -> None:
+def _one_bit(network: Any) -> None:
     if sync.rank() == 1:
-        bits = network[2].weight.data.view(torch.int32)  # type: ignore[index, union-attr, operator]
+        bits = network[2].weight.data.view(torch.int32)
         bits[0, 3] ^= 1
 
 
-def _swapped(network: nn.Module) -> None:
+def _swapped(network: Any) -> None:
     if sync.rank() == 1:
-        weight = network[0].weight.data  # type: ignore[index, union-attr]
+        weight = network[0].weight.data
         weight[0], weight[1] = weight[1].clone(), weight[0].clone()  # type: ignore[operator, index]
 
 
-def _buffer(network: nn.Module) -> None:
-    network[1].num_batches_tracked.fill_(sync.rank())  # type: ignore[index, union-attr, operator]
+def _buffer(network: Any) -> None:
+    network[1].num_batches_tracked.fill_(sync.rank())
 
 
-def _same_nan(network: nn.Module) -> None:
-    network[2].bias.data.fill_(float("nan"))  # type: ignore[index, union-attr, operator]
+def _same_nan(network: Any) -> None:
+    network[2].bias.data.fill_(float("nan"))
 
 
-def checked(spoil: Callable[[nn.Module], None]) -> str:
+def checked(spoil: Callable[[Any], None]) -> str:
     own = networks(0)
     spoil(own["model"])
     try:
@@ -98,15 +99,13 @@ def checked(spoil: Callable[[nn.Module], None]) -> str:
         (_buffer, "model.1.num_batches_tracked"),
     ],
 )
-def test_a_difference_between_ranks_is_named_on_both(
-    pair: Pair, spoil: Callable[[nn.Module], None], where: str
-) -> None:
+def test_a_difference_between_ranks_is_named_on_both(pair: Pair, spoil: Callable[[Any], None], where: str) -> None:
     said = f"replicas differ between ranks in {where}; restart from the last checkpoint"
     assert pair(checked, spoil) == [said, said]
 
 
 @pytest.mark.parametrize("spoil", [_nothing, _same_nan])
-def test_equal_bits_are_equal_replicas(pair: Pair, spoil: Callable[[nn.Module], None]) -> None:
+def test_equal_bits_are_equal_replicas(pair: Pair, spoil: Callable[[Any], None]) -> None:
     assert pair(checked, spoil) == ["equal", "equal"]
 
 

@@ -25,9 +25,7 @@ def test_names_are_those_of_mlflows_own_monitors(tmp_path: Path) -> None:
     assert all(0 <= value <= 100 for name, value in values.items() if name.endswith("percentage"))
 
 
-def test_network_traffic_is_counted_since_the_call_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_network_traffic_is_counted_since_the_call_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counters = types.SimpleNamespace(bytes_recv=7e6, bytes_sent=1e6)
     monkeypatch.setattr(psutil, "net_io_counters", lambda: counters)
     read = SystemMetrics(tmp_path, node="node_1")
@@ -69,9 +67,7 @@ def test_gpus_are_read_through_nvml(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert values["system/gpu_0_power_usage_watts"] == 650.0
 
 
-def test_a_process_without_a_cuda_context_is_not_given_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_without_a_cuda_context_is_not_given_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: asked.append(1))

@@ -157,9 +157,7 @@ def test_figures_appear_once_with_their_step(toy: Toy, client: MlflowClient) -> 
     assert steps(client, result.run_id, "eval/fid") == [1000, 2000]
 
 
-def test_an_evaluated_checkpoint_is_a_logged_model_that_sorts_by_its_metrics(
-    toy: Toy, client: MlflowClient
-) -> None:
+def test_an_evaluated_checkpoint_is_a_logged_model_that_sorts_by_its_metrics(toy: Toy, client: MlflowClient) -> None:
     toy.evaluate(1000, fid=30.0)
     toy.evaluate(2000, fid=20.0)
     run_id = toy.replica().sync().run_id
@@ -256,9 +254,7 @@ def test_a_killed_model_registration_is_completed_and_not_repeated(
     assert [str(model.status) for model in models] == ["READY"]
 
 
-def test_replicas_that_take_turns_on_one_spool_write_one_run_without_duplicates(
-    toy: Toy, client: MlflowClient
-) -> None:
+def test_replicas_that_take_turns_on_one_spool_write_one_run_without_duplicates(toy: Toy, client: MlflowClient) -> None:
     controller, driver = toy.replica(), toy.replica()
     run_ids = set()
     for turn in range(1, 4):
@@ -362,9 +358,7 @@ class Server(BaseHTTPRequestHandler):
     """The least of an MLflow server that one sync needs."""
 
     authorizations: ClassVar[list[str]] = []
-    run: ClassVar[dict[str, Any]] = {
-        "info": {"run_id": "b" * 32, "experiment_id": "1", "lifecycle_stage": "active"}
-    }
+    run: ClassVar[dict[str, Any]] = {"info": {"run_id": "b" * 32, "experiment_id": "1", "lifecycle_stage": "active"}}
     answers: ClassVar[dict[str, Any]] = {
         "experiments/get-by-name": {"experiment": {"experiment_id": "1", "lifecycle_stage": "active"}},
         "runs/create": {"run": run},

@@ -1,11 +1,11 @@
 """Every preset shrunk to a dozen iterations on random images, for the tests of training."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ def pixels(experiment: Experiment, nimg: int) -> tuple[Tensor, ...]:
     shape = (level.batch_size, level.resolution, level.resolution, experiment.algorithm.channels)
     share = level.batch_size // sync.world_size()
     rows = slice(sync.rank() * share, (sync.rank() + 1) * share)
-    domains = range(_domains(experiment.algorithm))
+    domains = range(_domains(cast(Hashable, experiment.algorithm)))
     return tuple(torch.from_numpy(_noise(shape, nimg, domain)[rows]) for domain in domains)
 
 
@@ -113,9 +113,7 @@ def distance(first: Any, second: Any) -> float:
     """The largest absolute difference between the tensors of two nested values of the same form."""
     a, b = flat(first), flat(second)
     assert a.keys() == b.keys()
-    return max(
-        float((a[key] - b[key]).abs().max()) for key in a if isinstance(a[key], Tensor) and a[key].numel()
-    )
+    return max(float((a[key] - b[key]).abs().max()) for key in a if isinstance(a[key], Tensor) and a[key].numel())
 
 
 def networks_of(state: TrainState) -> dict[str, dict[str, Tensor]]:
@@ -131,7 +129,7 @@ def float64() -> Iterator[None]:
     """Everything in double precision, so that another order of summation leaves only a trace."""
     original = images.to_float
     torch.set_default_dtype(torch.float64)
-    images.to_float = lambda raw: original(raw).double()
+    images.to_float = lambda images: original(images).double()
     try:
         yield
     finally:
@@ -140,8 +138,9 @@ def float64() -> Iterator[None]:
 
 
 @cache
-def _domains(config: Any) -> int:
-    return int(config.build().domains)
+def _domains(config: Hashable) -> int:
+    built: Any = config
+    return int(built.build().domains)
 
 
 def _noise(shape: tuple[int, ...], *parts: int) -> NDArray[np.uint8]:

@@ -23,7 +23,7 @@ class TrialResult:
 
 def ranked(results: ResultGrid, metric: str) -> list[TrialResult]:
     """Best first by the last value of `metric`; trials that never reported it come last."""
-    trials = [_trial(result, metric) for result in results]
+    trials = [_trial(results[index], metric) for index in range(len(results))]
     return sorted(trials, key=lambda trial: math.inf if trial.value is None else trial.value)
 
 

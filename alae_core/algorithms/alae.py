@@ -112,7 +112,10 @@ class ALAE:
     # The losses of the three updates (ALAE, algorithm 1).
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
-        return {"fake": self._fake_loss(batch), "real": losses.logistic_real(self._score(batch.images[0], batch))}
+        return {
+            "fake": self._fake_loss(batch),
+            "real": losses.logistic_real(self._score(batch.images[0], batch)),
+        }
 
     def _discriminator_with_r1(self, batch: Batch) -> dict[str, Tensor]:
         images = batch.images[0].detach().requires_grad_()

@@ -25,9 +25,7 @@ class Classifier(nn.Module):
     def __init__(self, resolution: int, channels: int, classes: int) -> None:
         super().__init__()
         if resolution < 8 or resolution & (resolution - 1):
-            raise ValueError(
-                f"resolution={resolution} must be a power of two and at least 8 for the classifier"
-            )
+            raise ValueError(f"resolution={resolution} must be a power of two and at least 8 for the classifier")
         if channels < 1 or classes < 2:
             raise ValueError(
                 f"channels={channels}, classes={classes}: the classifier needs at least 1 channel and 2 classes"
@@ -97,9 +95,7 @@ def train_classifier(
     return TrainedClassifier(module.eval(), _accuracy(module, held_images, held_labels))
 
 
-def _checked(
-    images: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: int | None
-) -> tuple[Tensor, Tensor]:
+def _checked(images: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: int | None) -> tuple[Tensor, Tensor]:
     images, labels = torch.as_tensor(images), torch.as_tensor(labels).long()
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
         raise ValueError(f"images are {images.dtype} {list(images.shape)}, expected uint8 [N, R, R, C]")

@@ -20,9 +20,7 @@ class FeatureStatistics:
 
     def __init__(self, dimension: int) -> None:
         if dimension < 1:
-            raise ValueError(
-                f"dimension={dimension} must be at least 1; give the length of one feature vector"
-            )
+            raise ValueError(f"dimension={dimension} must be at least 1; give the length of one feature vector")
         self.count = 0
         self.pivot = torch.zeros(dimension, dtype=torch.float64)
         self.sum = torch.zeros(dimension, dtype=torch.float64)
@@ -90,9 +88,7 @@ class FeatureStatistics:
             raise ValueError(f"feature statistics have keys {sorted(state)}, expected {sorted(_STATE_KEYS)}")
         statistics = cls(state["pivot"].numel())
         if state["outer"].shape != statistics.outer.shape or state["sum"].shape != statistics.sum.shape:
-            raise ValueError(
-                f"feature statistics of dimension {statistics.dimension} have sums of another shape"
-            )
+            raise ValueError(f"feature statistics of dimension {statistics.dimension} have sums of another shape")
         statistics.count = int(state["count"])
         # Copied: a later update must not write into the caller's tensors.
         statistics.pivot, statistics.sum, statistics.outer = (
@@ -131,4 +127,6 @@ def _root(covariance: Tensor) -> Tensor:
 
 
 def _dimensions_differ(a: FeatureStatistics, b: FeatureStatistics) -> str:
-    return f"feature dimensions {a.dimension} and {b.dimension} differ; take both sets of features with the same extractor"
+    return (
+        f"feature dimensions {a.dimension} and {b.dimension} differ; take both sets of features with the same extractor"
+    )

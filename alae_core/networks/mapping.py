@@ -1,5 +1,7 @@
 """Fully connected networks on codes: the mapping F: Z -> W and ALAE's linear discriminator on W."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -13,9 +15,7 @@ class Mapping(nn.Module):
 
     def __init__(self, latent: int, layers: int, lr_multiplier: float) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            EqualLinear(latent, latent, lr_multiplier=lr_multiplier) for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(EqualLinear(latent, latent, lr_multiplier=lr_multiplier) for _ in range(layers))
         self.register_buffer("w_mean", torch.zeros(latent))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -36,9 +36,7 @@ class LinearDiscriminator(nn.Module):
     def __init__(self, latent: int, lr_multiplier: float) -> None:
         super().__init__()
         sizes = (latent, latent, latent, 1)
-        self.layers = nn.ModuleList(
-            EqualLinear(a, b, lr_multiplier=lr_multiplier) for a, b in zip(sizes, sizes[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(EqualLinear(a, b, lr_multiplier=lr_multiplier) for a, b in pairwise(sizes))
 
     def forward(self, w: Tensor) -> Tensor:
         for layer in self.layers:

@@ -35,9 +35,7 @@ class EncoderBlock(nn.Module):
 class StyleEncoder(nn.Module):
     """E: image [N, C, R, R] -> w [N, D]."""
 
-    def __init__(
-        self, resolution: int, channels: int, latent: int, base_channels: int, max_channels: int
-    ) -> None:
+    def __init__(self, resolution: int, channels: int, latent: int, base_channels: int, max_channels: int) -> None:
         super().__init__()
         widths = level_channels(resolution, base_channels, max_channels)
         # From 4x4 up, as the generator counts; each block leads to the width of the next coarser one.

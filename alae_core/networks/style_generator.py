@@ -4,6 +4,7 @@ Deviation from ALAE's code: the learned constant is expanded to the batch, so ev
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +83,7 @@ class StyleGenerator(nn.Module):
         super().__init__()
         widths = level_channels(resolution, base_channels, max_channels)
         self.first = FirstBlock(latent, widths[0])
-        self.blocks = nn.ModuleList(UpBlock(latent, a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.blocks = nn.ModuleList(UpBlock(latent, a, b) for a, b in pairwise(widths))
         self.to_rgb = nn.ModuleList(EqualConv(width, channels, 1, gain=rgb_gain, bias=True) for width in widths)
 
     def forward(self, styles: Tensor, noise: Noise, level: int, blend: float = 1.0) -> Tensor:

@@ -37,7 +37,5 @@ def experiment() -> Experiment:
         data=DataConfig(path="data/mnist32"),
         training=TrainingConfig(ema_half_life_kimg=1.0, tick_kimg=1.0, checkpoint_ticks=7, keep_checkpoints=3),
         evaluation=EvaluationConfig(samples=5000, reconstructions=500),
-        scaling=ScalingConfig(
-            workers=2, cpus_per_worker=0.5, cpus_per_data_task=0.5, cpus_per_evaluation=0.25
-        ),
+        scaling=ScalingConfig(workers=2, cpus_per_worker=0.5, cpus_per_data_task=0.5, cpus_per_evaluation=0.25),
     )
