@@ -22,6 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     except RuntimeError as error:
         print(f"alae {parsed.command}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"alae {parsed.command}: stopped; the same command goes on where it stopped", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

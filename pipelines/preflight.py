@@ -1,5 +1,7 @@
 """What is checked on the driver before any resource is taken."""
 
+import math
+
 import ray
 
 from pipelines import checkpoint, storage
@@ -59,12 +61,14 @@ def check_capacity(experiment: Experiment, runs: int = 1) -> None:
     wanted = scaling.workers * scaling.cpus_per_worker
     share = "" if runs == 1 else f" for each of {runs} runs at a time"
     if wanted + beside > cpus + 1e-9:
-        most = max(0.0, (cpus - beside) / scaling.workers)
+        # Rounded down: what is named must not be refused again.
+        most = math.floor(100 * (cpus - beside) / scaling.workers + 1e-6) / 100
+        fitting = f"scaling.cpus_per_worker={most:g} or less, fewer workers, or " if most > 0 else ""
+        readers = "Ray Data and the evaluation need" if experiment.evaluation.enabled else "Ray Data needs"
         raise ValueError(
             f"scaling.workers={scaling.workers} x scaling.cpus_per_worker={scaling.cpus_per_worker:g} leaves "
-            f"{cpus - wanted:g} of {cpus:g} CPUs{share}, and Ray Data and the evaluation need {beside:g}; use "
-            f"scaling.cpus_per_worker={most:.2f} or less, fewer workers, or smaller scaling.cpus_per_data_task and "
-            "scaling.cpus_per_evaluation"
+            f"{cpus - wanted:g} of {cpus:g} CPUs{share}, and {readers} {beside:g}; use "
+            f"{fitting}smaller scaling.cpus_per_data_task and scaling.cpus_per_evaluation"
         )
     gpus, offered = scaling.workers * scaling.gpus_per_worker, total.get("GPU", 0.0) / runs
     if gpus > offered:

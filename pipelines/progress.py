@@ -1,12 +1,15 @@
 """Follows a run from the driver: each new tick of its history and each new evaluation, as they are written."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipelines.experiment import Experiment
-from pipelines.history import Evaluation, Tick, list_evaluations, read_evaluation, read_history
+from pipelines.history import Evaluation, EvaluationError, Tick, list_evaluations, read_evaluation, read_history
 from pipelines.run import Run
+
+log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 LOSS_FREE = ("progress", "time", "memory", "system")
@@ -54,9 +57,17 @@ class _Follower(threading.Thread):
             if self._on_evaluation:
                 for path in sorted(set(list_evaluations(self._followed.url)) - self._seen):
                     self._seen.add(path)
-                    self._on_evaluation(read_evaluation(self._followed.url, path))
+                    self._tell(self._on_evaluation, path)
             if last:
                 return
+
+    def _tell(self, on_evaluation: Callable[[Evaluation], None], path: str) -> None:
+        try:
+            evaluation = read_evaluation(self._followed.url, path)
+        except EvaluationError as error:
+            log.warning("%s", error)
+            return
+        on_evaluation(evaluation)
 
 
 def line(experiment: Experiment, tick: Tick) -> str:

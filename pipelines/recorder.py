@@ -24,7 +24,7 @@ class Recorder(UserCallback):
     """Runs in the controller; what it needs is made there, at the first report."""
 
     def __init__(self, run: Run, replica: MLflowReplica | None) -> None:
-        self._run = run
+        self._history_file = run.history  # as the driver sees it: the controller may run in another folder
         self._replica = replica
         self._history: History | None = None
 
@@ -37,8 +37,8 @@ class Recorder(UserCallback):
 
     def _record(self, metrics: dict[str, float]) -> None:
         if self._history is None:
-            self._history = History(self._run.history)
-            self._system = SystemMetrics(self._run.spool)
+            self._history = History(self._history_file)
+            self._system = SystemMetrics(self._history_file.parent)
             self._sync = BackgroundSync(self._replica) if self._replica else None
         self._history.append(int(metrics["progress/nimg"]), metrics | self._system())
         if self._sync:

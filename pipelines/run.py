@@ -29,7 +29,7 @@ class Run:
     def spool(self) -> Path:
         """Where the controller keeps the history: the run's folder if that is local, else ./runs/<name>."""
         if storage.is_local(self.url):
-            return Path(self.url)
+            return storage.local_path(self.url)
         return Path.cwd() / "runs" / self.url.rpartition("/")[2]
 
     @property

@@ -12,6 +12,7 @@ import ray
 import ray.data
 from ray.train import DataConfig
 from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from ray.train.v2.api.validation_config import ValidationConfig
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
@@ -80,11 +81,30 @@ def _fit(
     try:
         with follow(run, on_tick, on_evaluation):
             _trainer(experiment, run).fit()
+            run.raise_failure()
             _evaluate_missed(experiment, run)
-        run.raise_failure()
-    except Exception:
+    except Exception as error:
         _track(experiment, run, "FAILED")
+        if isinstance(error, TrainingFailedError):
+            raise RuntimeError(_sentence(error, run)) from error
         raise
+
+
+def _sentence(error: TrainingFailedError, run: Run) -> str:
+    """What went wrong in which process, and what is left."""
+    if isinstance(error, WorkerGroupError):
+        rank, cause = min(error.worker_failures.items())
+        where = f"rank {rank}"
+    else:
+        cause, where = getattr(error, "controller_failure", error), "the controller"
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    newest = checkpoint.latest(run.url)
+    kept = (
+        f"{newest.nimg / 1000:g} kimg are safe, and the same command goes on from there"
+        if newest
+        else "no checkpoint yet"
+    )
+    return f"training failed on {where}: {lines[-1]} ({kept})"
 
 
 def connect() -> None:

@@ -8,12 +8,6 @@ import pytest
 pytest_plugins = ["tests.store", "tests.ranks", "tests.runs"]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The marks of the suite."""
-    for mark in ("ray", "store", "distributed", "slow"):
-        config.addinivalue_line("markers", f"{mark}: needs or is {mark}")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Tiny tensors are fastest on one thread, and sums do not depend on the machine."""

@@ -1,0 +1,142 @@
+"""A run's places and its identity: what may resume it, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines import presets, storage
+from pipelines.experiment import Experiment
+from pipelines.override import override
+from pipelines.run import Run, with_absolute_paths
+
+BASE = presets.load("debug_alae")
+
+
+def checkpoint_at(run: Run, nimg: int) -> None:
+    storage.write_bytes_verified(f"{run.url}/checkpoint_{nimg:012d}/manifest.json", b"{}")
+
+
+def test_a_local_run_lies_in_the_storage_folder_whatever_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Run.of(override(BASE, ["training.storage=here/runs", "name=a"]))
+    monkeypatch.chdir("/")
+    assert run.url == str(tmp_path / "here" / "runs" / "a")
+    assert run.history == tmp_path / "here" / "runs" / "a" / "history.jsonl"
+
+
+def test_a_file_url_means_the_same_folder(tmp_path: Path) -> None:
+    assert Run(f"file://{tmp_path}/a").history == tmp_path / "a" / "history.jsonl"
+    assert Run.of(override(BASE, [f"training.storage=file://{tmp_path}", "name=a"])) == Run(f"{tmp_path}/a")
+
+
+def test_a_run_on_an_object_store_keeps_its_history_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Run.of(override(BASE, ["training.storage=s3://bucket/deep/", "name=a"]))
+    assert run.url == "s3://bucket/deep/a"
+    assert run.history == tmp_path / "runs" / "a" / "history.jsonl"
+
+
+def test_local_paths_become_absolute_and_urls_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = with_absolute_paths(
+        override(
+            BASE,
+            ["data.path=d", "training.storage=s", "training.init_from=c", "tracking.uri=sqlite:///m.db"],
+        )
+    )
+    assert made.data.path == f"{tmp_path}/d"
+    assert (made.training.storage, made.training.init_from) == (f"{tmp_path}/s", f"{tmp_path}/c")
+    assert made.tracking.uri == f"sqlite:///{tmp_path}/m.db"
+    remote = override(BASE, ["data.path=s3://b/d", "training.storage=s3://b/r", "tracking.uri=http://h:1"])
+    assert with_absolute_paths(remote) == remote
+
+
+def test_a_run_remembers_its_experiment(tmp_path: Path) -> None:
+    run = Run(str(tmp_path / "a"))
+    run.claim(BASE)
+    assert run.experiment() == BASE
+    run.claim(BASE)  # a resume
+
+
+def test_a_resume_with_changed_settings_is_refused_with_each_difference(tmp_path: Path) -> None:
+    run = Run(str(tmp_path / "debug_alae"))
+    run.claim(BASE)
+    before = (tmp_path / "debug_alae" / "experiment.json").read_bytes()
+    with pytest.raises(ValueError) as caught:
+        run.claim(override(BASE, ["seed=3", "training.ema_half_life_kimg=5", "data.flip=true", "scaling.workers=4"]))
+    message = str(caught.value)
+    for difference in ("seed: 0 -> 3", "training.ema_half_life_kimg: 0.1 -> 5.0", "data.flip: false -> true"):
+        assert difference in message
+    assert "scaling.workers" not in message
+    assert "give another name=... to start a new run" in message and "\n" not in message
+    assert (tmp_path / "debug_alae" / "experiment.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change", ["scaling.workers=2", "training.microbatch=2", "evaluation.samples=64", "tracking.experiment=b"]
+)
+def test_a_resume_may_change_what_does_not_touch_the_mathematics(tmp_path: Path, change: str) -> None:
+    run = Run(str(tmp_path))
+    run.claim(BASE)
+    run.claim(override(BASE, [change]))
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"/nowhere is not a run: it has no experiment\.json"):
+        Run(str(tmp_path / "nowhere")).experiment()
+
+
+def test_a_run_is_finished_when_a_checkpoint_has_reached_the_end_of_the_schedule(tmp_path: Path) -> None:
+    run, total = Run(str(tmp_path)), BASE.schedule.total_nimg
+    assert run.finished_at(BASE) is None
+    checkpoint_at(run, total - 8)
+    assert run.finished_at(BASE) is None
+    checkpoint_at(run, total)
+    found = run.finished_at(BASE)
+    assert found is not None and found.nimg == total
+
+
+def test_a_failure_is_told_with_the_last_checkpoint_until_a_new_attempt_begins(tmp_path: Path) -> None:
+    run = Run(str(tmp_path))
+    run.raise_failure()
+    run.fail_on_first_rank("discriminator/fake is not finite at 0.064 kimg")
+    with pytest.raises(RuntimeError, match=r"is not finite at 0\.064 kimg; no checkpoint yet in "):
+        run.raise_failure()
+    checkpoint_at(run, 32)
+    with pytest.raises(RuntimeError, match=r"is not finite at 0\.064 kimg; last checkpoint 0\.032 kimg in "):
+        run.raise_failure()
+    run.clear_failure()
+    run.raise_failure()
+
+
+def test_only_the_first_rank_writes_a_failure_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.run.sync.rank", lambda: 1)
+    Run(str(tmp_path)).fail_on_first_rank("reason")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.store
+def test_a_run_on_s3_is_claimed_finished_and_refused_as_a_local_one(s3: str) -> None:
+    run = Run(f"{s3}/runs/a")
+    run.claim(BASE)
+    assert run.experiment() == BASE and run.finished_at(BASE) is None
+    with pytest.raises(ValueError, match="seed: 0 -> 1"):
+        run.claim(replace(BASE, seed=1))
+    checkpoint_at(run, BASE.schedule.total_nimg)
+    assert run.finished_at(BASE) is not None
+
+
+def test_a_damaged_record_of_the_experiment_is_named(tmp_path: Path) -> None:
+    run = Run(str(tmp_path))
+    record = json.loads(BASE.to_json())
+    del record["schedule"]
+    (tmp_path / "experiment.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="schedule"):
+        run.experiment()
+    assert Experiment.from_json(BASE.to_json()) == BASE

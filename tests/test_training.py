@@ -1,0 +1,152 @@
+"""Whole runs through Ray: against the plain loop, on an object store, past a dead MLflow, into a broken loss."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from alae_core.fit import fit
+from pipelines import checkpoint, cli, mlflow_run, presets, trainer
+from pipelines.dataset import SPLIT
+from pipelines.experiment import Experiment
+from pipelines.history import read_history
+from pipelines.override import override
+from pipelines.packing import pack
+from pipelines.run import Run
+from pipelines.shards import Dataset
+from pipelines.trainer import Outcome, train
+from pipelines.worker import engine
+from tests import tiny
+from tests.runs import Command, differing, final_state
+from tests.store import free_port
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+SMALL = (
+    "scaling.workers=1",
+    "scaling.cpus_per_worker=0.5",
+    "scaling.cpus_per_data_task=0.5",
+    "training.checkpoint_ticks=2",
+    "evaluation.enabled=false",
+)
+CHECKPOINTS = [64, 128, 192, 256, 320, 384, 448, 480]
+
+
+def small(storage: str, dataset: str, *more: str) -> Experiment:
+    """480 images of two levels with one worker, saved every 64."""
+    settings = [f"training.storage={storage}", f"data.path={dataset}", "name=run", *SMALL, *more]
+    return override(presets.load("debug_style_alae"), settings)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Ray of this process."""
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+    """A run to its end that keeps two checkpoints, while its MLflow is away all the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        try:
+            dead = f"tracking.uri=http://127.0.0.1:{free_port()}"
+            storage = str(tmp_path_factory.mktemp("trained"))
+            yield train(small(storage, str(tiny_dataset), dead, "training.keep_checkpoints=2"))
+        finally:
+            ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_dataset: Path) -> dict[str, Any]:
+    """The end of the same training in alae_core's plain loop, without Ray, dataset or checkpoints."""
+    experiment = small("unused", str(tiny_dataset))
+    split = Dataset.open(str(tiny_dataset)).split(SPLIT)
+    images = split.read(experiment.schedule.resolutions[-1], np.arange(split.rows))
+    state = fit(
+        tiny.build(experiment),
+        engine(experiment),
+        images,
+        group_sizes=split.group_sizes,
+        window_images=experiment.data.window_images,
+    )
+    return state.state_dict()
+
+
+def test_one_worker_ends_bit_identical_to_the_plain_loop(trained: Outcome, plain: dict[str, Any]) -> None:
+    assert plain["nimg"] == 480
+    assert differing(final_state(trained.run), plain) == []
+
+
+def test_only_the_newest_checkpoints_are_kept(trained: Outcome) -> None:
+    assert [ref.nimg for ref in checkpoint.finished(trained.run.url)] == CHECKPOINTS[-2:]
+    folders = sorted(path.name for path in Path(trained.run.url).glob("checkpoint_0*"))
+    assert folders == [checkpoint.directory_name(nimg) for nimg in CHECKPOINTS[-2:]]
+
+
+def test_a_dead_mlflow_does_not_stop_a_run_and_track_brings_every_tick_exactly_once(
+    trained: Outcome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not trained.tracked
+    ticks, _ = read_history(trained.run.history)
+    assert [tick.nimg for tick in ticks] == list(range(32, 481, 32))
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    for added in (len(ticks), 0):
+        assert cli.main(["track", trained.run.url, "--uri", uri]) == 0
+        assert f": {added} ticks, 0 evaluations" in capsys.readouterr().out
+    client = mlflow_run.connect(uri)
+    runs = client.search_runs([client.get_experiment_by_name("alae").experiment_id])
+    assert [(run.info.run_name, run.info.status) for run in runs] == [("run", "FINISHED")]
+    for name in ("progress/kimg", "discriminator_adversarial/real"):
+        if name in ticks[0].metrics:
+            logged = client.get_metric_history(runs[0].info.run_id, name)
+            assert [(m.step, m.value) for m in logged] == [(t.nimg, t.metrics[name]) for t in ticks]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_name_and_place_and_is_not_tried_again(
+    cluster: None, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = tmp_path / "starts"
+    data_of = trainer._remaining_data
+
+    def counted(*arguments: Any) -> Any:
+        with starts.open("a") as file:
+            file.write("x")
+        return data_of(*arguments)
+
+    monkeypatch.setattr(trainer, "_remaining_data", counted)
+    overflowing = small(str(tmp_path), str(tiny_dataset), "schedule.lr=0.002,1e30")
+    with pytest.raises(RuntimeError) as caught:
+        train(overflowing)
+    place = r"\w+/\w+ is not finite at 0\.1\d\d kimg \(level 1, 8px\) on rank 0; last checkpoint 0\.128 kimg in "
+    assert pytest.RaisesExc(RuntimeError, match=place).matches(caught.value), caught.value
+    assert starts.read_text() == "x"
+
+
+@pytest.mark.store
+def test_a_run_on_s3_that_loses_its_machine_ends_as_the_plain_loop_with_every_checkpoint_whole(
+    s3: str, tiny_dataset: Path, plain: dict[str, Any], commands: Callable[..., Command], tmp_path: Path
+) -> None:
+    source = str(tiny_dataset.parent / "images.npz")
+    pack(source, f"{s3}/tiny", resolution=8, rows_per_group=48, rows_per_shard=96)
+    settings = {"storage": f"{s3}/runs", "name": "run", "dataset": f"{s3}/tiny", "overrides": SMALL, "cwd": tmp_path}
+    history = tmp_path / "runs" / "run" / "history.jsonl"
+    command = commands(**settings).start()
+    command.wait_for(224, history)
+    command.kill_driver()
+    assert 0 < len(checkpoint.finished(f"{s3}/runs/run")) < len(CHECKPOINTS)
+    commands(**settings).start().finish()
+    run = Run(f"{s3}/runs/run")
+    saved = checkpoint.finished(run.url)
+    assert [ref.nimg for ref in saved] == CHECKPOINTS
+    for ref in saved:
+        assert checkpoint.read_state(ref.url)["nimg"] == checkpoint.load_averages(ref.url)[3] == ref.nimg
+    assert differing(final_state(run), plain) == []
+    assert [tick.nimg for tick in read_history(history)[0]] == list(range(32, 481, 32))
