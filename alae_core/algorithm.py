@@ -94,8 +94,8 @@ class Algorithm(Protocol):
         """Follow the training in buffers (such as the mean style), once per iteration, over the whole batch."""
         ...
 
-    def generate(self, networks: Networks, batch: Batch) -> Tensor:
-        """New images [n, C, R, R] from the batch's noise."""
+    def generate(self, networks: Networks, batch: Batch, truncation: float = 1.0) -> Tensor:
+        """New images [n, C, R, R] from the batch's noise; `truncation` below 1 keeps nearer to the mean image."""
         ...
 
     def reconstruct(self, networks: Networks, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""uint8 images in [0, 255] to and from float in [-1, 1]; the pyramid's box average; the blend; grids."""
+"""uint8 images in [0, 255] to and from float in [-1, 1]; the pyramid's box average; the blend."""
 
 import numpy as np
 import torch
@@ -36,14 +36,3 @@ def blend_with_coarser(images: Tensor, blend: float) -> Tensor:
 def flip_some(images: Tensor, chance: Tensor) -> Tensor:
     """Mirror the images [N, C, R, R] whose `chance` [N] is below one half."""
     return torch.where((chance < 0.5).view(-1, 1, 1, 1), images.flip(3), images)
-
-
-def grid(images: NDArray[np.uint8], columns: int, scale: int = 1) -> NDArray[np.uint8]:
-    """uint8 [N, R, R, C] laid out row by row, each pixel `scale` pixels wide -> [H, W, C]; missing cells are black."""
-    count, size, _, channels = images.shape
-    rows = -(-count // columns)
-    cells = np.zeros((rows * columns, size, size, channels), np.uint8)
-    cells[:count] = images
-    page = cells.reshape(rows, columns, size, size, channels).swapaxes(1, 2)
-    page = page.reshape(rows * size, columns * size, channels)
-    return page.repeat(scale, axis=0).repeat(scale, axis=1)

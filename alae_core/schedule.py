@@ -91,6 +91,11 @@ class ProgressiveSchedule:
             lr=_at(self.lr, segment.level),
         )
 
+    def level_before(self, nimg: int) -> Level:
+        """The level that trained on the batch ending at image `nimg` > 0."""
+        segment = next((s for s in self.segments if nimg <= s.stop), self.segments[-1])
+        return self.level_at(min(nimg, segment.stop) - segment.batch_size)
+
     def _fade_nimg(self, index: int) -> int:
         return 0 if index == 0 else round(1000 * _at(self.fade_kimg, index))
 

@@ -1,5 +1,6 @@
 """Scores the averaged networks of one checkpoint: distances, reconstruction errors, and pages of images."""
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,12 +16,16 @@ from alae_core.metrics.frechet import FeatureStatistics, frechet_distance
 from alae_core.schedule import Level
 from pipelines import figures
 from pipelines.experiment import EvaluationConfig
-from pipelines.extractors import BATCH, ensure_extractor, metric_name, reference
+from pipelines.extractors import Extractor, batches, ensure_extractor, metric_name, reference
 from pipelines.shards import Dataset, Split
 
 Pixels = NDArray[np.uint8]
 MIXED = 6
 """Sources and destinations of the mixing page."""
+TRUNCATION = 0.7
+"""Of the page of truncated samples; the metrics use none."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,19 @@ class Subject:
             update="evaluate",
         )
 
-    def samples(self, count: int) -> Iterator[Tensor]:
-        """`count` generated images, uint8 [n, R, R, C] at a time."""
-        for number, size in enumerate(_sizes(count)):
-            yield images.to_uint8(self.algorithm.generate(self.networks, self.batch(number, size)))
+    def samples(self, count: int, truncation: float = 1.0) -> Iterator[Tensor]:
+        """`count` generated images, uint8 [n, R, R, C] at a time; RuntimeError if one is not finite."""
+        for number, size in enumerate(batches(count, self.level.resolution)):
+            generated = self.algorithm.generate(self.networks, self.batch(number, size), truncation)
+            yield images.to_uint8(_finite("generated images", generated))
 
     def reconstruction(self, real: Tensor) -> Tensor:
-        """[n, C, R, R], encoded and decoded."""
-        return self.algorithm.reconstruct(self.networks, self.batch(0, len(real), real))
+        """[n, C, R, R], encoded and decoded; RuntimeError if one is not finite."""
+        parts = [
+            self.algorithm.reconstruct(self.networks, self.batch(0, len(part), part))
+            for part in real.split(batches(len(real), self.level.resolution))
+        ]
+        return _finite("reconstructions", torch.cat(parts))
 
 
 @torch.no_grad()
@@ -73,22 +83,31 @@ def evaluate(subject: Subject, dataset: Dataset, config: EvaluationConfig) -> Sc
     reconstruction errors are those of held-out images, or of training images under a name that says so.
     """
     began = time.perf_counter()
-    resolution = subject.level.resolution
     extractor = ensure_extractor(dataset, config.extractor)
-    generated = FeatureStatistics(extractor.dimension)
-    for samples in subject.samples(config.samples):
-        generated.update(extractor(samples))
-    distance = frechet_distance(reference(dataset, extractor, resolution), generated)
     held_out, suffix = _reconstructed_split(dataset)
     errors = _reconstruction_errors(subject, held_out, config.reconstructions)
     metrics = {
-        metric_name(config): distance,
+        metric_name(config): _distance(subject, dataset, extractor, config.samples),
         **{f"eval/reconstruction_{name}{suffix}": value for name, value in errors.items()},
-        "eval/resolution": float(resolution),
+        "eval/resolution": float(subject.level.resolution),
         "eval/samples": float(config.samples),
         "eval/seconds": time.perf_counter() - began,
     }
     return Scores(metrics, _pages(subject, held_out, config.grid_columns))
+
+
+def _distance(subject: Subject, dataset: Dataset, extractor: Extractor, samples: int) -> float:
+    if samples < extractor.dimension:
+        log.warning(
+            "evaluation.samples=%d is below the %d features of evaluation.extractor=%s: the distance is biased upwards",
+            samples,
+            extractor.dimension,
+            extractor.name,
+        )
+    generated = FeatureStatistics(extractor.dimension)
+    for part in subject.samples(samples):
+        generated.update(extractor(part))
+    return frechet_distance(reference(dataset, extractor, subject.level.resolution), generated)
 
 
 def _reconstructed_split(dataset: Dataset) -> tuple[Split, str]:
@@ -102,8 +121,8 @@ def _reconstruction_errors(subject: Subject, split: Split, count: int) -> dict[s
     l1 = l2 = 0.0
     count = min(count, split.rows)
     first = 0
-    for size in _sizes(count):
-        real = _read(split, subject.level.resolution, first, size)
+    for size in batches(count, subject.level.resolution):
+        real = _read(split, subject.level, first, size)
         difference = subject.reconstruction(real) - real
         l1 += difference.abs().mean().item() * size / count
         l2 += difference.square().mean().item() * size / count
@@ -113,13 +132,12 @@ def _reconstruction_errors(subject: Subject, split: Split, count: int) -> dict[s
 
 def _pages(subject: Subject, split: Split, columns: int) -> dict[str, Pixels]:
     count = min(columns * columns, split.rows)
-    real = _read(split, subject.level.resolution, 0, count)
+    real = _read(split, subject.level, 0, count)
     pages = {
         "reals": figures.sample_page(_pixels(real), columns),
         "reconstructions": figures.reconstruction_page(_pixels(real), _pixels(subject.reconstruction(real)), columns),
-        "samples": figures.sample_page(
-            np.concatenate([s.numpy() for s in subject.samples(columns * columns)]), columns
-        ),
+        "samples": _sample_page(subject, columns),
+        "samples_truncated": _sample_page(subject, columns, TRUNCATION),
     }
     sources, destinations = real[:MIXED], real[MIXED : 2 * MIXED]
     if len(destinations):
@@ -133,13 +151,24 @@ def _pages(subject: Subject, split: Split, columns: int) -> dict[str, Pixels]:
     return pages
 
 
-def _read(split: Split, resolution: int, first: int, count: int) -> Tensor:
-    return images.to_float(torch.from_numpy(split.read(resolution, np.arange(first, first + count))))
+def _sample_page(subject: Subject, columns: int, truncation: float = 1.0) -> Pixels:
+    parts = [part.numpy() for part in subject.samples(columns * columns, truncation)]
+    return figures.sample_page(np.concatenate(parts), columns)
+
+
+def _read(split: Split, level: Level, first: int, count: int) -> Tensor:
+    """Real images as the training saw them at this level: within a fade, blended with the coarser level."""
+    real = images.to_float(torch.from_numpy(split.read(level.resolution, np.arange(first, first + count))))
+    return images.blend_with_coarser(real, level.blend)
 
 
 def _pixels(content: Tensor) -> Pixels:
     return images.to_uint8(content).numpy()
 
 
-def _sizes(count: int) -> list[int]:
-    return [min(BATCH, count - start) for start in range(0, count, BATCH)]
+def _finite(what: str, content: Tensor) -> Tensor:
+    # Rounded to uint8, NaN would pass for black.
+    if not torch.isfinite(content).all():
+        bad = int((~torch.isfinite(content)).flatten(1).any(1).sum())
+        raise RuntimeError(f"{bad} of {len(content)} {what} are not finite; the averaged networks are no good")
+    return content

@@ -1,8 +1,8 @@
 """Means over a tick, kept on the device until the tick: nothing waits for the device in between."""
 
+import resource
 import time
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -58,9 +58,9 @@ class Meter:
 
 
 def _peak_gib() -> float:
-    """Peak device memory since the last tick, or this process's resident memory on a CPU."""
+    """Peak device memory since the last tick, or on a CPU this process's peak so far."""
     if not torch.cuda.is_available():
-        return psutil.Process().memory_info().rss / 2**30
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     peak = torch.cuda.max_memory_allocated() / 2**30
     torch.cuda.reset_peak_memory_stats()
     return peak

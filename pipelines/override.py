@@ -15,6 +15,7 @@ RESUMABLE = (
     "scaling",
     "tracking",
     "evaluation",
+    "data.read_ahead_gib",
     "training.microbatch",
     "training.checkpoint_ticks",
     "training.keep_checkpoints",

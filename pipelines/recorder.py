@@ -24,6 +24,7 @@ class Recorder(UserCallback):
     """Runs in the controller; what it needs is made there, at the first report."""
 
     def __init__(self, run: Run, replica: MLflowReplica | None) -> None:
+        self._run = run
         self._history_file = run.history  # as the driver sees it: the controller may run in another folder
         self._replica = replica
         self._history: History | None = None
@@ -31,6 +32,8 @@ class Recorder(UserCallback):
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
         try:
             self._record(merged(metrics))
+            if checkpoint is not None:
+                self._run.keep_history(self._history_file)
         except Exception:
             # An exception here would end the run (Ray does not retry a controller's error).
             log.exception("a tick could not be recorded; training goes on")
@@ -85,7 +88,8 @@ def replay(run_url: str, uri: str | None) -> SyncResult:
     if mlflow is None:
         raise ValueError(f"the run {experiment.name!r} was not tracked; name an MLflow server with --uri")
     try:
-        return mlflow.sync(final=True, status="FINISHED")
+        ended = run.finished_at(experiment) is not None
+        return mlflow.sync(final=ended, status="FINISHED" if ended else None)
     except Exception as error:
         where = tracking.redact(experiment.tracking.uri or "")
         raise RuntimeError(f"MLflow at {where} does not take the run: {tracking.redact(str(error))}") from error

@@ -121,6 +121,14 @@ def _window(experiment: "Experiment") -> Iterator[str]:
             f"data.window_images={window} is smaller than the largest batch in schedule.batch_size; "
             f"use {largest} or more"
         )
+    finest = experiment.schedule.resolutions[-1]
+    image_bytes = finest * finest * experiment.algorithm.channels
+    most = int(experiment.data.read_ahead_gib * 2**30 / 2 / image_bytes)
+    if window > most >= largest:
+        yield (
+            f"data.window_images={window} images of {finest} px are more than half of data.read_ahead_gib="
+            f"{experiment.data.read_ahead_gib:g}; use data.window_images={most} or less, or a larger read_ahead_gib"
+        )
 
 
 def _tick(experiment: "Experiment") -> Iterator[str]:

@@ -9,9 +9,11 @@ from pipelines.experiment import Experiment
 from pipelines.history import HISTORY_FILE
 from pipelines.mlflow_run import absolute_uri
 from pipelines.override import resume_differences
+from pipelines.shards import Dataset
 
 EXPERIMENT = "experiment.json"
 FAILURE = "failure.json"
+DATASET = "dataset.json"
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,17 @@ class Run:
             raise ValueError(f"{self.url} is not a run: it has no {EXPERIMENT}")
         return Experiment.from_json(storage.read_bytes(path).decode())
 
-    def claim(self, experiment: Experiment) -> None:
+    def claim(self, experiment: Experiment, dataset: Dataset) -> None:
         """Write down what this run is; refuse with the differences if it already is something else."""
         if not storage.exists(f"{self.url}/{EXPERIMENT}"):
+            storage.write_json_verified(f"{self.url}/{DATASET}", dataset.identity)
             storage.write_bytes_verified(f"{self.url}/{EXPERIMENT}", experiment.to_json().encode())
             return
+        if storage.read_json(f"{self.url}/{DATASET}") != dataset.identity:
+            raise ValueError(
+                f"the dataset {experiment.data.path} was packed anew since the run {experiment.name!r} began; bring "
+                "the old one back to resume it, or give another name=... to start a new run"
+            )
         differences = resume_differences(self.experiment(), experiment)
         if differences:
             raise ValueError(
@@ -66,9 +74,18 @@ class Run:
         if sync.rank() == 0:
             storage.write_json_verified(f"{self.url}/{FAILURE}", {"reason": reason})
 
-    def clear_failure(self) -> None:
-        """A new attempt begins."""
+    def begin(self) -> None:
+        """A new attempt: the last one's failure is forgotten, and the history fetched where this machine lacks it."""
         storage.delete_file(f"{self.url}/{FAILURE}")
+        kept = f"{self.url}/{HISTORY_FILE}"
+        if not self.history.exists() and storage.exists(kept):
+            self.spool.mkdir(parents=True, exist_ok=True)
+            storage.download(kept, self.history)
+
+    def keep_history(self, history: Path) -> None:
+        """Copy the history to storage, if it is not there by itself: a job's next attempt may run elsewhere."""
+        if not storage.is_local(self.url):
+            storage.upload_verified(history, f"{self.url}/{HISTORY_FILE}")
 
     def raise_failure(self) -> None:
         """RuntimeError with the reason and the last good checkpoint, if the run wrote down a failure."""

@@ -1,5 +1,6 @@
 """Reads a packed dataset: random access by row to one resolution, a check of everything, a description."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,6 +127,14 @@ class Dataset:
         return Dataset(url, manifest, splits)
 
     @property
+    def identity(self) -> dict[str, str]:
+        """What tells this dataset from another packed at the same place: one checksum per split."""
+        return {
+            name: hashlib.sha256(",".join(shard.sha256 for shard in split.shards).encode()).hexdigest()
+            for name, split in self.manifest.splits.items()
+        }
+
+    @property
     def resolution(self) -> int:
         """Of the finest column."""
         return self.manifest.resolution
@@ -161,9 +170,9 @@ def read_manifest(url: str) -> Manifest | None:
 def _no_manifest_sentence(url: str) -> str:
     names = storage.list_dir(url)
     if "packing.json" in names:
-        return f"{url} is not fully packed; run the same `alae data pack` again and it goes on where it stopped"
+        return f"{url} is not fully packed; run the same `alae pack` again and it goes on where it stopped"
     state = "has no manifest.json" if names else "does not exist"
-    return f"{url} is no packed dataset: it {state}; make one with `alae data pack SOURCE {url}`"
+    return f"{url} is no packed dataset: it {state}; make one with `alae pack SOURCE {url}`"
 
 
 def open_shard(url: str, shard: Shard) -> pq.ParquetFile:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ray
 import ray.data
+from ray.exceptions import RayError
 from ray.train import DataConfig
 from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
@@ -29,6 +30,8 @@ from pipelines.validation import evaluate_checkpoint, evaluation_url, validate_c
 from pipelines.worker import Due, train_worker
 
 LAST_SYNC_S = 120.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,16 @@ def train(
     experiment = with_absolute_paths(experiment)
     dataset = preflight.check(experiment)
     run = Run.of(experiment)
-    run.claim(experiment)
+    run.claim(experiment, dataset)
     finished = run.finished_at(experiment) is not None
     if not finished:
         if experiment.evaluation.enabled:
             ensure_extractor(dataset, experiment.evaluation.extractor)
         connect()
         preflight.check_capacity(experiment)
-        run.clear_failure()
+        run.begin()
+        if experiment.training.init_from and checkpoint.latest(run.url) is None:
+            log.warning("%s starts from the networks of %s", experiment.name, experiment.training.init_from)
         _fit(experiment, run, on_tick, on_evaluation)
     return Outcome(run, experiment, finished, _track(experiment, run, "FINISHED"))
 
@@ -168,10 +173,13 @@ def _evaluate_missed(experiment: Experiment, run: Run) -> None:
     """Evaluate what a kill between a checkpoint's upload and its registration with Ray left out."""
     remote = ray.remote(evaluate_checkpoint).options(num_cpus=experiment.scaling.cpus_per_evaluation)
     for saved in checkpoint.finished(run.url):
-        batch = experiment.schedule.level_at(saved.nimg - 1).batch_size
+        batch = experiment.schedule.level_before(saved.nimg).batch_size
         due = Due.between(experiment, saved.nimg - batch, saved.nimg).validate
         if due and not storage.exists(evaluation_url(run.url, saved.nimg)):
-            ray.get(remote.remote(run.url, saved.url))
+            try:
+                ray.get(remote.remote(run.url, saved.url))
+            except RayError as error:
+                log.warning("%s could not be evaluated: %s", saved.url, str(error).strip().splitlines()[-1])
 
 
 def _track(experiment: Experiment, run: Run, status: str) -> bool:

@@ -51,7 +51,7 @@ def _score(url: str) -> Scores:
     subject = Subject(
         algorithm=algorithm,
         networks=networks,
-        level=experiment.schedule.level_at(nimg - 1),
+        level=experiment.schedule.level_before(nimg),
         channels=experiment.algorithm.channels,
         seed=experiment.seed,
     )

@@ -134,7 +134,7 @@ class Loop:
 
     def _maintain(self, due: Due, waited_s: float) -> None:
         """Report, by every rank; and rank 0's checkpoint where one is due."""
-        level = self.engine.schedule.level_at(self.state.nimg - 1)
+        level = self.engine.schedule.level_before(self.state.nimg)
         metrics = self.meter.tick(self.state, level, waited_s)
         if not due.checkpoint:
             ray.train.report(metrics)

@@ -7,15 +7,6 @@ import torch
 from alae_core.metrics.classifier import FEATURES, Classifier, train_classifier
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    # Layers this small are slower on several threads, the more so beside other work.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def bars(count: int, seed: int, size: int = 16, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Noisy images with a horizontal (0) or vertical (1) bar at a random place."""
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Pixels: the way to floats and back, the pyramid's halving, the blend of the reals, mirroring, grids."""
+"""Pixels: the way to floats and back, the pyramid's halving, the blend of the reals and mirroring."""
 
 import numpy as np
 import torch
@@ -48,12 +48,3 @@ def test_images_with_a_chance_below_one_half_are_mirrored_left_to_right() -> Non
     x = torch.arange(12.0).view(3, 1, 2, 2)
     flipped = images.flip_some(x, torch.tensor([0.49, 0.5, 0.0]))
     assert flipped.flatten(1).tolist() == [[1, 0, 3, 2], [4, 5, 6, 7], [9, 8, 11, 10]]
-
-
-def test_a_grid_lays_images_out_row_by_row_and_leaves_missing_cells_black() -> None:
-    cells = np.arange(1, 4, dtype=np.uint8).reshape(3, 1, 1, 1).repeat(2, 1).repeat(2, 2)
-    page = images.grid(cells, columns=2)
-    assert page[:, :, 0].tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 0, 0], [3, 3, 0, 0]]
-    large = images.grid(cells, columns=3, scale=2)
-    assert large.shape == (4, 12, 1)
-    assert (large[::2, ::2] == images.grid(cells, columns=3)).all()

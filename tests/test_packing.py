@@ -454,7 +454,7 @@ def test_a_shard_cut_short_is_named_when_read(packed: str) -> None:
 
 
 def test_a_folder_that_is_no_dataset_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="it does not exist; make one with `alae data pack SOURCE"):
+    with pytest.raises(FileNotFoundError, match="it does not exist; make one with `alae pack SOURCE"):
         Dataset.open(str(tmp_path / "none"))
     (tmp_path / "other.txt").write_text("x")
     with pytest.raises(FileNotFoundError, match=r"it has no manifest\.json"):

@@ -179,7 +179,7 @@ def test_trials_that_run_at_a_time_are_counted_together(
 ) -> None:
     on_a_cluster(monkeypatch, CPU=4.0)
     preflight.check_capacity(experiment, runs=2)
-    with pytest.raises(ValueError, match="leaves 0.333333 of 1.33333 CPUs for each of 3 runs at a time, and"):
+    with pytest.raises(ValueError, match=r"leaves 0.333333 of 1.33333 CPUs for each of 3 runs at a time, and"):
         preflight.check_capacity(experiment, runs=3)
 
 

@@ -13,7 +13,7 @@ from pipelines.experiment import Experiment
 from pipelines.extractors import ensure_extractor, metric_name
 from pipelines.mlflow_run import connect as connect_mlflow
 from pipelines.mlflow_run import experiment_id
-from pipelines.run import Run
+from pipelines.run import Run, with_absolute_paths
 from pipelines.trainer import connect
 from tuning import space, summary
 from tuning.command import DEFAULT_SPACE
@@ -39,6 +39,8 @@ def search(
 ) -> list[summary.TrialResult]:
     """Run the search and return its trials, best first. Raises ValueError for what the user can mend."""
     config = config or SearchConfig()
+    # Tune runs every trial in a folder of its own.
+    experiment = with_absolute_paths(experiment)
     sampled = space.parse(experiment, spaces)
     dataset = preflight.check(experiment)
     if not experiment.evaluation.enabled:
@@ -56,13 +58,17 @@ def _tuner(experiment: Experiment, sampled: dict[str, object], config: SearchCon
     run = Run.of(experiment)
     folder, _, name = run.url.rpartition("/")
     trainable = tune.with_resources(partial(trial, base=experiment.to_json()), {"CPU": TRIAL_CPUS})
-    rungs = experiment.training.tick_kimg * experiment.training.checkpoint_ticks
+    rung = (
+        experiment.training.tick_kimg * experiment.training.checkpoint_ticks * experiment.evaluation.every_checkpoints
+    )
+    total = experiment.schedule.total_nimg / 1000
     scheduler = ASHAScheduler(
         time_attr=PROGRESS,
         metric=metric,
         mode="min",
-        max_t=max(1, int(experiment.schedule.total_nimg / 1000)),
-        grace_period=max(1, int(rungs * experiment.evaluation.every_checkpoints)),
+        # Beyond the end: a trial that gets there ends by itself, and its records with it.
+        max_t=total + rung,
+        grace_period=min(rung, total),
         reduction_factor=config.reduction_factor,
     )
     return tune.Tuner(

@@ -11,7 +11,7 @@ from tuning.trial import PROGRESS
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One trial: what was sampled, how far it came, its best value of the metric, and that checkpoint."""
+    """One trial: what was sampled, how far it came, its last value of the metric, that checkpoint, why it failed."""
 
     name: str
     config: dict[str, Any]
@@ -19,6 +19,7 @@ class TrialResult:
     metric: str
     value: float | None
     checkpoint: str
+    error: str | None = None
 
 
 def ranked(results: ResultGrid, metric: str) -> list[TrialResult]:
@@ -36,6 +37,7 @@ def _trial(result: Any, metric: str) -> TrialResult:
         metric=metric,
         value=measured.get(metric),
         checkpoint=str(measured.get("checkpoint", "")),
+        error=_last_line(result.error),
     )
 
 
@@ -48,7 +50,12 @@ def table(trials: list[TrialResult]) -> str:
         value = "-" if trial.value is None else f"{trial.value:.3f}"
         settings = "  ".join(f"{path}={_short(setting)}" for path, setting in trial.config.items())
         lines.append(f"{trial.name:<16} {trial.kimg:8.2f} {value:>22}  {settings}")
+    lines += [f"{trial.name} failed: {trial.error}" for trial in trials if trial.error]
     return "\n".join([*lines, f"best checkpoint: {trials[0].checkpoint or '-'}"])
+
+
+def _last_line(error: Exception | None) -> str | None:
+    return None if error is None else (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def _short(value: Any) -> str:

@@ -99,9 +99,12 @@ class ALAE:
         mapping: Mapping = self.networks["mapping"]  # type: ignore[assignment]
         mapping.follow_mean(batch.noise("w_mean", self.latent), self.loss.w_mean_decay)
 
-    def generate(self, networks: Networks, batch: Batch) -> Tensor:
-        w = networks["mapping"](batch.noise("z", self.latent))
-        return self._decode(networks, self._styles(w, batch), batch)
+    def generate(self, networks: Networks, batch: Batch, truncation: float = 1.0) -> Tensor:
+        mapping: Mapping = networks["mapping"]  # type: ignore[assignment]
+        styles = self._styles(mapping(batch.noise("z", self.latent)), batch)
+        if truncation != 1.0:
+            styles = self._truncated(styles, mapping.w_mean, truncation)
+        return self._decode(networks, styles, batch)
 
     def reconstruct(self, networks: Networks, batch: Batch) -> Tensor:
         return self._decode(networks, self._styles(self._encode(networks, batch.images[0], batch), batch), batch)
@@ -153,6 +156,9 @@ class ALAE:
 
     def _styles(self, w: Tensor, batch: Batch) -> Tensor:
         return w
+
+    def _truncated(self, styles: Tensor, mean: Tensor, truncation: float) -> Tensor:
+        return torch.lerp(mean.expand_as(styles), styles, truncation)
 
     def _decode(self, networks: Networks, styles: Tensor, batch: Batch) -> Tensor:
         return networks["generator"](styles)

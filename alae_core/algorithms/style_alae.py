@@ -17,6 +17,9 @@ from alae_core.networks.mapping import LinearDiscriminator, Mapping
 from alae_core.networks.style_encoder import StyleEncoder
 from alae_core.networks.style_generator import StyleGenerator
 
+TRUNCATED_LAYERS = 8
+"""The layers of 4x4 to 32x32, as in StyleGAN's figures."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -74,6 +77,9 @@ class StyleALAE(ALAE):
 
     def _styles(self, w: Tensor, batch: Batch) -> Tensor:
         return latents.broadcast_styles(w, _layers(batch))
+
+    def _truncated(self, styles: Tensor, mean: Tensor, truncation: float) -> Tensor:
+        return latents.truncate(styles, mean, truncation, TRUNCATED_LAYERS)
 
     def _decode(self, networks: Networks, styles: Tensor, batch: Batch) -> Tensor:
         level = batch.level

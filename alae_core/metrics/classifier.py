@@ -90,6 +90,8 @@ def train_classifier(
         images, labels = images[rest], labels[rest]
     else:
         held_images, held_labels = _checked(*validation, classes)
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} labelled images are left to train on; give at least 3")
     module = _initialised(images.shape[1], images.shape[3], classes, seed).to(device)
     _fit(module, images, labels, generator, epochs, batch_size, learning_rate)
     return TrainedClassifier(module.eval(), _accuracy(module, held_images, held_labels))
@@ -99,9 +101,9 @@ def _checked(images: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: 
     images, labels = torch.as_tensor(images), torch.as_tensor(labels).long()
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
         raise ValueError(f"images are {images.dtype} {list(images.shape)}, expected uint8 [N, R, R, C]")
-    if labels.shape != images.shape[:1] or len(labels) < 2:
+    if labels.shape != images.shape[:1] or not len(labels):
         raise ValueError(
-            f"{len(images)} images with labels of shape {list(labels.shape)}; give at least two, a label each"
+            f"{len(images)} images with labels of shape {list(labels.shape)}; give at least one, and a label for each"
         )
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or (classes is not None and high >= classes):

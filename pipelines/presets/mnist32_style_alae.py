@@ -1,9 +1,9 @@
 """StyleALAE on MNIST at 32x32, grown from 4x4 on two CPU workers: the demo.
 
-Command:   make demo, or: alae pack mnist5k data/mnist32 --resolution 32 --square pad --validation 0.1
-           and: alae train mnist32_style_alae
+Command:   alae train mnist32_style_alae
+           after: alae pack mnist5k data/mnist32 --resolution 32 --square pad --validation 0.1
 Expected:  recognisable digits
-Cost:      44 thousand images
+Cost:      42 thousand images
 Status:    being measured
 """
 
