@@ -47,28 +47,53 @@ class EqualConv(nn.Module):
         return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
 
 
-class UpConv(EqualConv):
+class _DoubledConv(EqualConv):
+    """A 3x3 convolution over 2x2 blocks as one 4x4 kernel, the sum of the 3x3 kernel's four shifts.
+
+    The shifts are one constant matrix [9, 16], so that a small product makes the kernel.
+    """
+
+    shifts: Tensor
+
+    def __init__(self, inputs: int, outputs: int, *, flipped: bool, share: float) -> None:
+        super().__init__(inputs, outputs, 3)
+        self.register_buffer("shifts", _shifts(flipped) * share, persistent=False)
+
+    def kernel(self) -> Tensor:
+        """[outputs, inputs, 4, 4]."""
+        outputs, inputs = self.weight.shape[:2]
+        return ((self.weight * self.scale).reshape(-1, 9) @ self.shifts).view(outputs, inputs, 4, 4)
+
+
+class UpConv(_DoubledConv):
     """Nearest-neighbour upsampling and a 3x3 convolution, as one transposed convolution.
 
     Exactly the same linear map, borders included, with 2.25 times fewer operations (StyleGAN's "fused" form).
     """
 
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, flipped=True, share=1.0)
+
     def forward(self, x: Tensor) -> Tensor:
-        kernel = _doubled(self.weight.flip(2, 3) * self.scale).transpose(0, 1)
-        return F.conv_transpose2d(x, kernel, stride=2, padding=1)
+        return F.conv_transpose2d(x, self.kernel().transpose(0, 1), stride=2, padding=1)
 
 
-class DownConv(EqualConv):
+class DownConv(_DoubledConv):
     """A 3x3 convolution and the mean of 2x2 blocks, as one strided convolution; exact, 2.25 times fewer operations."""
 
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, flipped=False, share=0.25)
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, _doubled(self.weight * (self.scale / 4.0)), stride=2, padding=1)
+        return F.conv2d(x, self.kernel(), stride=2, padding=1)
 
 
-def _doubled(kernel: Tensor) -> Tensor:
-    """The 4x4 kernel of a 3x3 kernel over 2x2 blocks: the sum of its four shifts."""
-    rows = F.pad(kernel, (0, 0, 0, 1)) + F.pad(kernel, (0, 0, 1, 0))
-    return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
+def _shifts(flipped: bool) -> Tensor:
+    """[9, 16]: where each tap of a 3x3 kernel lands in the 4x4 kernel."""
+    taps = torch.eye(9).view(9, 3, 3)
+    taps = taps.flip(1, 2) if flipped else taps
+    rows = F.pad(taps, (0, 0, 0, 1)) + F.pad(taps, (0, 0, 1, 0))
+    return (F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))).flatten(1)
 
 
 class Blur(nn.Module):
@@ -105,8 +130,7 @@ def pixel_norm(x: Tensor) -> Tensor:
 
 def instance_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
     """Normalise each channel of each image over H, W; biased variance, no affine."""
-    _, centred, variance = _moments(x)
-    return centred * torch.rsqrt(variance + eps)
+    return F.group_norm(x, x.shape[1], eps=eps)
 
 
 def style_statistics(x: Tensor, eps: float = 1e-8) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ray
 import ray.data
@@ -158,7 +159,7 @@ def _trainer(experiment: Experiment, run: Run) -> TorchTrainer:
         dataset_config=DataConfig(execution_options=execution_options(experiment)),
         validation_config=ValidationConfig(
             fn=partial(validate_checkpoint, run.url),
-            ray_remote_kwargs={"num_cpus": scaling.cpus_per_evaluation},
+            ray_remote_kwargs=_evaluation_resources(experiment),
         ),
     )
 
@@ -169,9 +170,14 @@ def _remaining_data(experiment_json: str, run_url: str) -> ray.data.Dataset:
     return training_dataset(Experiment.from_json(experiment_json), newest.nimg if newest else 0)
 
 
+def _evaluation_resources(experiment: Experiment) -> dict[str, Any]:
+    # A strategy of its own: in a search, the evaluation would otherwise have to fit into the trial's placement group.
+    return {"num_cpus": experiment.scaling.cpus_per_evaluation, "scheduling_strategy": "DEFAULT"}
+
+
 def _evaluate_missed(experiment: Experiment, run: Run) -> None:
     """Evaluate what a kill between a checkpoint's upload and its registration with Ray left out."""
-    remote = ray.remote(evaluate_checkpoint).options(num_cpus=experiment.scaling.cpus_per_evaluation)
+    remote = ray.remote(evaluate_checkpoint).options(**_evaluation_resources(experiment))
     for saved in checkpoint.finished(run.url):
         batch = experiment.schedule.level_before(saved.nimg).batch_size
         due = Due.between(experiment, saved.nimg - batch, saved.nimg).validate

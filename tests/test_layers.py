@@ -24,7 +24,7 @@ def double(module: nn.Module) -> Any:
 
 @pytest.mark.parametrize("size", [1, 2, 4, 7])
 def test_the_up_convolution_is_nearest_upsampling_and_a_convolution_borders_included(size: int) -> None:
-    layer = double(layers.UpConv(3, 5, 3))
+    layer = double(layers.UpConv(3, 5))
     x = torch.randn(2, 3, size, size + 1, dtype=torch.float64)
     large = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
     expected = F.conv2d(large, layer.weight * math.sqrt(2 / 27), padding=1)
@@ -33,7 +33,7 @@ def test_the_up_convolution_is_nearest_upsampling_and_a_convolution_borders_incl
 
 @pytest.mark.parametrize("size", [2, 4, 6])
 def test_the_down_convolution_is_a_convolution_and_average_pooling_borders_included(size: int) -> None:
-    layer = double(layers.DownConv(3, 5, 3))
+    layer = double(layers.DownConv(3, 5))
     x = torch.randn(2, 3, size, size + 2, dtype=torch.float64)
     expected = F.avg_pool2d(F.conv2d(x, layer.weight * math.sqrt(2 / 27), padding=1), 2)
     torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-12)

@@ -83,7 +83,7 @@ def grid(*trials: dict[str, Any]) -> Any:
 
 
 def measured(name: str, value: float | None) -> dict[str, Any]:
-    found = {"trial_id": name, "kimg": 0.5, "checkpoint": f"/runs/{name}"} | ({} if value is None else {"fd": value})
+    found = {"trial_id": name, "nimg": 500, "checkpoint": f"/runs/{name}"} | ({} if value is None else {"fd": value})
     return {"metrics": found, "config": {WEIGHT: 0.123456}}
 
 

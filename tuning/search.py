@@ -58,10 +58,9 @@ def _tuner(experiment: Experiment, sampled: dict[str, object], config: SearchCon
     run = Run.of(experiment)
     folder, _, name = run.url.rpartition("/")
     trainable = tune.with_resources(partial(trial, base=experiment.to_json()), {"CPU": TRIAL_CPUS})
-    rung = (
-        experiment.training.tick_kimg * experiment.training.checkpoint_ticks * experiment.evaluation.every_checkpoints
-    )
-    total = experiment.schedule.total_nimg / 1000
+    checkpoint_kimg = experiment.training.tick_kimg * experiment.training.checkpoint_ticks
+    rung = round(1000 * checkpoint_kimg * experiment.evaluation.every_checkpoints)
+    total = experiment.schedule.total_nimg
     scheduler = ASHAScheduler(
         time_attr=PROGRESS,
         metric=metric,
@@ -76,9 +75,9 @@ def _tuner(experiment: Experiment, sampled: dict[str, object], config: SearchCon
         param_space=sampled,
         tune_config=tune.TuneConfig(
             num_samples=config.trials,
-            max_concurrent_trials=config.concurrent,
             scheduler=scheduler,
-            search_alg=BasicVariantGenerator(random_state=experiment.seed),
+            # Its own limit: TuneConfig's is ignored beside a generator, and more trials at once would starve Ray Data.
+            search_alg=BasicVariantGenerator(random_state=experiment.seed, max_concurrent=config.concurrent),
         ),
         run_config=tune.RunConfig(name=f"{name}-search", storage_path=folder, verbose=0),
     )

@@ -33,7 +33,7 @@ def _trial(result: Any, metric: str) -> TrialResult:
     return TrialResult(
         name=str(measured.get("trial_id", "?")),
         config=dict(result.config or {}),
-        kimg=float(measured.get(PROGRESS, 0.0)),
+        kimg=float(measured.get(PROGRESS, 0)) / 1000,
         metric=metric,
         value=measured.get(metric),
         checkpoint=str(measured.get("checkpoint", "")),

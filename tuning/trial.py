@@ -10,7 +10,7 @@ from pipelines.history import Evaluation
 from pipelines.override import override
 from pipelines.trainer import train
 
-PROGRESS = "kimg"
+PROGRESS = "nimg"
 
 
 def trial(config: dict[str, Any], base: str) -> None:
@@ -22,4 +22,4 @@ def trial(config: dict[str, Any], base: str) -> None:
 
 def _report(evaluation: Evaluation) -> None:
     measured = {name: value for name, value in evaluation.metrics.items() if value is not None}
-    tune.report(measured | {PROGRESS: evaluation.nimg / 1000, "checkpoint": evaluation.checkpoint or ""})
+    tune.report(measured | {PROGRESS: evaluation.nimg, "checkpoint": evaluation.checkpoint or ""})

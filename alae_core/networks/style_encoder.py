@@ -19,7 +19,7 @@ class EncoderBlock(nn.Module):
         self.bias1 = nn.Parameter(torch.zeros(inputs))
         self.style1 = EqualLinear(2 * inputs, latent)
         self.blur = Blur(inputs)
-        self.down_conv = DownConv(inputs, outputs, 3)
+        self.down_conv = DownConv(inputs, outputs)
         self.bias2 = nn.Parameter(torch.zeros(outputs))
         self.style2 = EqualLinear(2 * outputs, latent)
 

@@ -3,7 +3,7 @@
 Deviation from ALAE's code: the learned constant is expanded to the batch, so every image has its own noise at 4x4 too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -45,10 +45,10 @@ class FirstBlock(nn.Module):
         self.conv = EqualConv(channels, channels, 3)
         self.second = Epilogue(latent, channels)
 
-    def forward(self, styles: Tensor, noise: tuple[Tensor, Tensor]) -> Tensor:
-        x = self.constant.expand(styles.shape[0], -1, -1, -1)
-        x = self.first(x, styles[:, 0], noise[0])
-        return self.second(self.conv(x), styles[:, 1], noise[1])
+    def forward(self, styles: Sequence[Tensor], noise: tuple[Tensor, Tensor]) -> Tensor:
+        x = self.constant.expand(styles[0].shape[0], -1, -1, -1)
+        x = self.first(x, styles[0], noise[0])
+        return self.second(self.conv(x), styles[1], noise[1])
 
 
 class UpBlock(nn.Module):
@@ -56,16 +56,16 @@ class UpBlock(nn.Module):
 
     def __init__(self, latent: int, inputs: int, channels: int) -> None:
         super().__init__()
-        self.up_conv = UpConv(inputs, channels, 3)
+        self.up_conv = UpConv(inputs, channels)
         self.blur = Blur(channels)
         self.first = Epilogue(latent, channels)
         self.conv = EqualConv(channels, channels, 3)
         self.second = Epilogue(latent, channels)
 
-    def forward(self, x: Tensor, styles: Tensor, noise: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, styles: Sequence[Tensor], noise: tuple[Tensor, Tensor]) -> Tensor:
         x = self.blur(self.up_conv(x))
-        x = self.first(x, styles[:, 0], noise[0])
-        return self.second(self.conv(x), styles[:, 1], noise[1])
+        x = self.first(x, styles[0], noise[0])
+        return self.second(self.conv(x), styles[1], noise[1])
 
 
 class StyleGenerator(nn.Module):
@@ -87,11 +87,12 @@ class StyleGenerator(nn.Module):
         self.to_rgb = nn.ModuleList(EqualConv(width, channels, 1, gain=rgb_gain, bias=True) for width in widths)
 
     def forward(self, styles: Tensor, noise: Noise, level: int, blend: float = 1.0) -> Tensor:
-        x = self.first(styles[:, :2], self._noise(noise, 0))
+        by_layer = styles.unbind(1)
+        x = self.first(by_layer[:2], self._noise(noise, 0))
         coarser = x
         for index in range(1, level + 1):
             coarser = x
-            x = self.blocks[index - 1](x, styles[:, 2 * index : 2 * index + 2], self._noise(noise, index))
+            x = self.blocks[index - 1](x, by_layer[2 * index : 2 * index + 2], self._noise(noise, index))
         image = self.to_rgb[level](x)
         if level > 0 and blend < 1.0:
             image = torch.lerp(upsample(self.to_rgb[level - 1](coarser)), image, blend)
