@@ -68,9 +68,9 @@ class SlabReader:
 def training_dataset(experiment: Experiment, nimg: int) -> ray.data.Dataset:
     """The slabs of the rest of the run, in order; `experiment.scaling.workers` to a window."""
     windows = tuple(plan(experiment, nimg))
-    # Not ray.data.range: its tasks would reserve a CPU each, whatever cpus_per_data_task says, and wait for it for ever.
-    numbers = [pa.table({"id": [index]}) for index in range(len(windows))]
-    dataset = ray.data.from_arrow(numbers or pa.table({"id": pa.array([], pa.int64())}))
+    # Not range or from_arrow: their tasks reserve a CPU each, whatever cpus_per_data_task says, and wait for it for ever.
+    numbers = [{"id": index} for index in range(len(windows))]
+    dataset = ray.data.from_items(numbers, override_num_blocks=max(1, len(numbers)))
     # One byte per block: otherwise Ray merges the slabs of a window into one block, which goes to one rank.
     dataset.context.target_max_block_size = 1
     reader = SlabReader(experiment.to_json(), windows, experiment.scaling.workers)
