@@ -35,9 +35,10 @@ SMALL = (
 CHECKPOINTS = [64, 128, 192, 256, 320, 384, 448, 480]
 
 
-def small(storage: str, dataset: str, *more: str) -> Experiment:
+def small(storage: str, dataset: str, *more: str, keep: str = "null") -> Experiment:
     """480 images of two levels with one worker, saved every 64."""
     settings = [f"training.storage={storage}", f"data.path={dataset}", "name=run", *SMALL, *more]
+    settings.append(f"training.keep_checkpoints={keep}")
     return override(presets.load("debug_style_alae"), settings)
 
 
@@ -59,7 +60,7 @@ def trained(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         try:
             dead = f"tracking.uri=http://127.0.0.1:{free_port()}"
             storage = str(tmp_path_factory.mktemp("trained"))
-            yield train(small(storage, str(tiny_dataset), dead, "training.keep_checkpoints=2"))
+            yield train(small(storage, str(tiny_dataset), dead, keep="2"))
         finally:
             ray.shutdown()
 
@@ -135,7 +136,13 @@ def test_a_run_on_s3_that_loses_its_machine_ends_as_the_plain_loop_with_every_ch
 ) -> None:
     source = str(tiny_dataset.parent / "images.npz")
     pack(source, f"{s3}/tiny", resolution=8, rows_per_group=48, rows_per_shard=96)
-    settings = {"storage": f"{s3}/runs", "name": "run", "dataset": f"{s3}/tiny", "overrides": SMALL, "cwd": tmp_path}
+    settings = {
+        "storage": f"{s3}/runs",
+        "name": "run",
+        "dataset": f"{s3}/tiny",
+        "overrides": (*SMALL, "training.keep_checkpoints=null"),
+        "cwd": tmp_path,
+    }
     history = tmp_path / "runs" / "run" / "history.jsonl"
     command = commands(**settings).start()
     command.wait_for(224, history)

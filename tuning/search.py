@@ -1,5 +1,6 @@
 """ASHA over an Experiment (Li et al. 2020): many trials begun, the worse half stopped at each rung."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,12 +13,15 @@ from pipelines import preflight
 from pipelines.experiment import Experiment
 from pipelines.extractors import ensure_extractor, metric_name
 from pipelines.mlflow_run import connect as connect_mlflow
-from pipelines.mlflow_run import experiment_id
+from pipelines.mlflow_run import experiment_id, redact
+from pipelines.recorder import replica
 from pipelines.run import Run, with_absolute_paths
 from pipelines.trainer import connect
 from tuning import space, summary
 from tuning.command import DEFAULT_SPACE
-from tuning.trial import PROGRESS, trial
+from tuning.trial import PROGRESS, run_name, trial
+
+log = logging.getLogger(__name__)
 
 TRIAL_CPUS = 0.01
 """The trial's own process only waits; its training run asks for what it needs."""
@@ -51,7 +55,10 @@ def search(
     experiment = _with_parent_run(experiment)
     metric = config.metric or metric_name(experiment.evaluation)
     results = _tuner(experiment, sampled, config, metric).fit()
-    return summary.ranked(results, metric)
+    trials = summary.ranked(results, metric)
+    for found in trials:
+        _complete_tracking(Run.of(replace(experiment, name=run_name(experiment, found.name))))
+    return trials
 
 
 def _tuner(experiment: Experiment, sampled: dict[str, object], config: SearchConfig, metric: str) -> tune.Tuner:
@@ -81,6 +88,17 @@ def _tuner(experiment: Experiment, sampled: dict[str, object], config: SearchCon
         ),
         run_config=tune.RunConfig(name=f"{name}-search", storage_path=folder, verbose=0),
     )
+
+
+def _complete_tracking(run: Run) -> None:
+    """Push to MLflow what it lacks of a trial: one that is stopped early is killed, and its own tracking with it."""
+    try:
+        experiment = run.experiment()
+        mlflow = replica(experiment, run)
+        if mlflow is not None:
+            mlflow.sync(final=True, status="FINISHED" if run.finished_at(experiment) else "KILLED")
+    except Exception as error:
+        log.warning("MLflow lacks a part of the trial %s: %s", run.url, redact(str(error)))
 
 
 def _with_parent_run(experiment: Experiment) -> Experiment:

@@ -13,11 +13,16 @@ from pipelines.trainer import train
 PROGRESS = "nimg"
 
 
+def run_name(experiment: Experiment, trial_id: str) -> str:
+    """The name of a trial's run."""
+    return f"{experiment.name}-{trial_id}"
+
+
 def trial(config: dict[str, Any], base: str) -> None:
     """Trainable: `config` maps paths to values, `base` is the Experiment as JSON. A restored trial resumes its run."""
     experiment = Experiment.from_json(base)
     sampled = override(experiment, [f"{path}={value}" for path, value in config.items()])
-    train(replace(sampled, name=f"{experiment.name}-{tune.get_context().get_trial_id()}"), on_evaluation=_report)
+    train(replace(sampled, name=run_name(experiment, tune.get_context().get_trial_id())), on_evaluation=_report)
 
 
 def _report(evaluation: Evaluation) -> None:
