@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.history import Evaluation, read_history
+from pipelines.mlflow_run import redact
 
 if TYPE_CHECKING:
     from pipelines.packing import PackReport
@@ -63,7 +64,7 @@ def summary(outcome: "Outcome") -> str:
     if experiment.tracking.uri:
         if not outcome.tracked:
             lines.append(f"MLflow lacks a part of this run; bring it up to date with: alae track {run.url}")
-        lines.append(f"review it with: {_mlflow_command()} ui --backend-store-uri {outcome.experiment.tracking.uri}")
+        lines.append(_review(experiment.tracking.uri))
     return "\n".join(lines)
 
 
@@ -88,10 +89,13 @@ def _rates(outcome: "Outcome") -> Sequence[str]:
     )
 
 
-def _mlflow_command() -> str:
-    """The mlflow of this environment, as one would type it here."""
+def _review(uri: str) -> str:
+    """How to look at the run: a server's own page, or the command that serves a local file."""
+    if uri.startswith("http"):
+        return f"review it at: {redact(uri)}"
     command = Path(sys.executable).parent / "mlflow"
-    return str(command.relative_to(Path.cwd())) if command.is_relative_to(Path.cwd()) else str(command)
+    shown = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
+    return f"review it with: {shown} ui --backend-store-uri {uri}"
 
 
 def _number(value: float | None) -> str:

@@ -51,17 +51,17 @@ class Run:
             storage.write_json_verified(f"{self.url}/{DATASET}", dataset.identity)
             storage.write_bytes_verified(f"{self.url}/{EXPERIMENT}", experiment.to_json().encode())
             return
-        if storage.read_json(f"{self.url}/{DATASET}") != dataset.identity:
-            raise ValueError(
-                f"the dataset {experiment.data.path} was packed anew since the run {experiment.name!r} began; bring "
-                "the old one back to resume it, or give another name=... to start a new run"
-            )
         differences = resume_differences(self.experiment(), experiment)
         if differences:
             raise ValueError(
                 f"the run {experiment.name!r} in {self.url} was started with other settings: "
                 + "; ".join(differences)
                 + ". Repeat the earlier settings to resume it, or give another name=... to start a new run"
+            )
+        if storage.read_json(f"{self.url}/{DATASET}") != dataset.identity:
+            raise ValueError(
+                f"the dataset {experiment.data.path} was packed anew since the run {experiment.name!r} began; bring "
+                "the old one back to resume it, or give another name=... to start a new run"
             )
 
     def finished_at(self, experiment: Experiment) -> checkpoint.CheckpointRef | None:

@@ -91,12 +91,12 @@ def _fit(
             _evaluate_missed(experiment, run)
     except Exception as error:
         _track(experiment, run, "FAILED")
-        if isinstance(error, TrainingFailedError):
+        if isinstance(error, TrainingFailedError | RayError):
             raise RuntimeError(_sentence(error, run)) from error
         raise
 
 
-def _sentence(error: TrainingFailedError, run: Run) -> str:
+def _sentence(error: TrainingFailedError | RayError, run: Run) -> str:
     """What went wrong in which process, and what is left."""
     if isinstance(error, WorkerGroupError):
         rank, cause = min(error.worker_failures.items())
@@ -151,7 +151,9 @@ def _trainer(experiment: Experiment, run: Run) -> TorchTrainer:
         run_config=RunConfig(
             name=name,
             storage_path=folder,
-            failure_config=FailureConfig(max_failures=scaling.max_failures),
+            failure_config=FailureConfig(
+                max_failures=scaling.max_failures, controller_failure_limit=scaling.max_failures
+            ),
             checkpoint_config=CheckpointConfig(num_to_keep=experiment.training.keep_checkpoints),
             callbacks=[Recorder(run, replica(experiment, run))],
         ),

@@ -10,6 +10,8 @@ import ray
 
 from pipelines import cli, presets, trainer
 from pipelines.experiment import Experiment
+from pipelines.run import Run
+from pipelines.shards import Dataset
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> str:
@@ -67,10 +69,9 @@ def test_a_missing_dataset_is_refused(capsys: pytest.CaptureFixture[str], tmp_pa
 def test_a_resume_with_changed_settings_is_refused(
     capsys: pytest.CaptureFixture[str], tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    run = tmp_path / "debug_alae"
-    run.mkdir()
     settings = ["debug_alae", f"data.path={tiny_dataset}", f"training.storage={tmp_path}"]
-    (run / "experiment.json").write_text(printed(capsys, "show", *settings))
+    begun = Experiment.from_json(printed(capsys, "show", *settings))
+    Run.of(begun).claim(begun, Dataset.open(str(tiny_dataset)))
     message = refused(capsys, "train", *settings, "seed=5")
     assert "was started with other settings: seed: 0 -> 5. Repeat the earlier settings" in message
 

@@ -88,7 +88,8 @@ def test_without_a_tracking_uri_there_is_no_replica_and_track_asks_for_one(tmp_p
     experiment = presets.load("debug_alae")
     run = Run(str(tmp_path / "run"))
     assert recorder.replica(experiment, run) is None
-    run.claim(experiment)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "experiment.json").write_text(experiment.to_json())
     with pytest.raises(ValueError, match="the run 'debug_alae' was not tracked; name an MLflow server with --uri"):
         recorder.replay(run.url, None)
 

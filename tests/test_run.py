@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,8 @@ from pipelines.override import override
 from pipelines.run import Run, with_absolute_paths
 
 BASE = presets.load("debug_alae")
+PACKED: Any = SimpleNamespace(identity={"train": "abc"})
+"""A dataset, as far as a run looks at it."""
 
 
 def checkpoint_at(run: Run, nimg: int) -> None:
@@ -59,17 +63,19 @@ def test_local_paths_become_absolute_and_urls_stay(tmp_path: Path, monkeypatch: 
 
 def test_a_run_remembers_its_experiment(tmp_path: Path) -> None:
     run = Run(str(tmp_path / "a"))
-    run.claim(BASE)
+    run.claim(BASE, PACKED)
     assert run.experiment() == BASE
-    run.claim(BASE)  # a resume
+    run.claim(BASE, PACKED)  # a resume
 
 
 def test_a_resume_with_changed_settings_is_refused_with_each_difference(tmp_path: Path) -> None:
     run = Run(str(tmp_path / "debug_alae"))
-    run.claim(BASE)
+    run.claim(BASE, PACKED)
     before = (tmp_path / "debug_alae" / "experiment.json").read_bytes()
     with pytest.raises(ValueError) as caught:
-        run.claim(override(BASE, ["seed=3", "training.ema_half_life_kimg=5", "data.flip=true", "scaling.workers=4"]))
+        run.claim(
+            override(BASE, ["seed=3", "training.ema_half_life_kimg=5", "data.flip=true", "scaling.workers=4"]), PACKED
+        )
     message = str(caught.value)
     for difference in ("seed: 0 -> 3", "training.ema_half_life_kimg: 0.1 -> 5.0", "data.flip: false -> true"):
         assert difference in message
@@ -83,8 +89,17 @@ def test_a_resume_with_changed_settings_is_refused_with_each_difference(tmp_path
 )
 def test_a_resume_may_change_what_does_not_touch_the_mathematics(tmp_path: Path, change: str) -> None:
     run = Run(str(tmp_path))
-    run.claim(BASE)
-    run.claim(override(BASE, [change]))
+    run.claim(BASE, PACKED)
+    run.claim(override(BASE, [change]), PACKED)
+
+
+def test_a_resume_on_a_dataset_that_was_packed_anew_is_refused(tmp_path: Path) -> None:
+    run, repacked = Run(str(tmp_path)), SimpleNamespace(identity={"train": "xyz"})
+    run.claim(BASE, PACKED)
+    with pytest.raises(ValueError, match="the dataset data/mnist32 was packed anew since the run 'debug_alae' began"):
+        run.claim(BASE, repacked)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"data\.path: data/mnist32 -> elsewhere"):
+        run.claim(override(BASE, ["data.path=elsewhere"]), repacked)  # type: ignore[arg-type]
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
@@ -111,7 +126,7 @@ def test_a_failure_is_told_with_the_last_checkpoint_until_a_new_attempt_begins(t
     checkpoint_at(run, 32)
     with pytest.raises(RuntimeError, match=r"is not finite at 0\.064 kimg; last checkpoint 0\.032 kimg in "):
         run.raise_failure()
-    run.clear_failure()
+    run.begin()
     run.raise_failure()
 
 
@@ -124,12 +139,33 @@ def test_only_the_first_rank_writes_a_failure_down(tmp_path: Path, monkeypatch: 
 @pytest.mark.store
 def test_a_run_on_s3_is_claimed_finished_and_refused_as_a_local_one(s3: str) -> None:
     run = Run(f"{s3}/runs/a")
-    run.claim(BASE)
+    run.claim(BASE, PACKED)
     assert run.experiment() == BASE and run.finished_at(BASE) is None
     with pytest.raises(ValueError, match="seed: 0 -> 1"):
-        run.claim(replace(BASE, seed=1))
+        run.claim(replace(BASE, seed=1), PACKED)
     checkpoint_at(run, BASE.schedule.total_nimg)
     assert run.finished_at(BASE) is not None
+
+
+@pytest.mark.store
+def test_a_run_on_s3_brings_its_history_along_to_a_machine_that_lacks_it(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(f"{s3}/runs/a")
+    for machine in ("first", "second"):
+        (tmp_path / machine).mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    run.begin()
+    assert not run.history.exists()
+    run.spool.mkdir(parents=True)
+    run.history.write_text("ticks\n")
+    run.keep_history(run.history)
+    monkeypatch.chdir(tmp_path / "second")
+    run.begin()
+    assert run.history.read_text() == "ticks\n"
+    run.history.write_text("more ticks\n")
+    run.begin()
+    assert run.history.read_text() == "more ticks\n"
 
 
 def test_a_damaged_record_of_the_experiment_is_named(tmp_path: Path) -> None:

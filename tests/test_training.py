@@ -1,6 +1,7 @@
 """Whole runs through Ray: against the plain loop, on an object store, past a dead MLflow, into a broken loss."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,27 +43,25 @@ def small(storage: str, dataset: str, *more: str, keep: str = "null") -> Experim
     return override(presets.load("debug_style_alae"), settings)
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@contextmanager
+def local_ray() -> Iterator[None]:
     """A Ray of this process."""
-    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def trained(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
-    """A run to its end that keeps two checkpoints, while its MLflow is away all the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         try:
-            dead = f"tracking.uri=http://127.0.0.1:{free_port()}"
-            storage = str(tmp_path_factory.mktemp("trained"))
-            yield train(small(storage, str(tiny_dataset), dead, keep="2"))
+            yield
         finally:
             ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """A run to its end that keeps two checkpoints, while its MLflow is away all the time."""
+    dead = f"tracking.uri=http://127.0.0.1:{free_port()}"
+    storage = str(tmp_path_factory.mktemp("trained"))
+    with local_ray():
+        return train(small(storage, str(tiny_dataset), dead, keep="2"))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +110,7 @@ def test_a_dead_mlflow_does_not_stop_a_run_and_track_brings_every_tick_exactly_o
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_its_name_and_place_and_is_not_tried_again(
-    cluster: None, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts = tmp_path / "starts"
     data_of = trainer._remaining_data
@@ -123,7 +122,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_name_and_place_and_is_n
 
     monkeypatch.setattr(trainer, "_remaining_data", counted)
     overflowing = small(str(tmp_path), str(tiny_dataset), "schedule.lr=0.002,1e30")
-    with pytest.raises(RuntimeError) as caught:
+    with local_ray(), pytest.raises(RuntimeError) as caught:
         train(overflowing)
     place = r"\w+/\w+ is not finite at 0\.1\d\d kimg \(level 1, 8px\) on rank 0; last checkpoint 0\.128 kimg in "
     assert pytest.RaisesExc(RuntimeError, match=place).matches(caught.value), caught.value
