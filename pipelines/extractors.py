@@ -103,7 +103,7 @@ def _stored(dataset: Dataset, name: str) -> str:
 
 def _content(dataset: Dataset) -> str:
     """Names the training images: another packing in the same place gets extractors of its own."""
-    return _short_digest(",".join(shard.sha256 for shard in dataset.manifest.splits["train"].shards))
+    return _short_digest(dataset.identity["train"])
 
 
 def _short_digest(text: str) -> str:
