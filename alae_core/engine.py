@@ -110,7 +110,7 @@ class Engine:
             part = _slice(batch, start, min(start + size, batch.size))
             share = part.size / batch.size
             with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.precision == "bf16" and update.amp):
-                terms = {name: term.float().mean() for name, term in update.loss(part).items()}
+                terms = {name: _at_least_float32(term).mean() for name, term in update.loss(part).items()}
             unknown = sorted(update.weights.keys() - terms.keys())
             if unknown:
                 raise ValueError(f"{update.name} weighs unknown terms {unknown}; its terms are {sorted(terms)}")
@@ -143,6 +143,10 @@ def _spoil_if_not_finite(parameters: list[torch.nn.Parameter], terms: Metrics) -
     """
     gradient = next(p.grad for p in parameters if p.grad is not None)
     gradient.add_(torch.stack(list(terms.values())).mul(0.0).sum())
+
+
+def _at_least_float32(term: Tensor) -> Tensor:
+    return term.to(torch.promote_types(term.dtype, torch.float32))
 
 
 def _slice(batch: Batch, start: int, stop: int) -> Batch:

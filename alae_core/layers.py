@@ -130,7 +130,10 @@ def pixel_norm(x: Tensor) -> Tensor:
 
 def instance_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
     """Normalise each channel of each image over H, W; biased variance, no affine."""
-    return F.group_norm(x, x.shape[1], eps=eps)
+    # Not torch's group norm: it takes the variance as a difference of means, which is noise where a channel is constant,
+    # as every channel of the 4x4 block is at the start.
+    _, centred, variance = _moments(x)
+    return centred * torch.rsqrt(variance + eps)
 
 
 def style_statistics(x: Tensor, eps: float = 1e-8) -> tuple[Tensor, Tensor]:

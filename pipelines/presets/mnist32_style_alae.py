@@ -3,7 +3,7 @@
 Command:   alae train mnist32_style_alae
            after: alae pack mnist5k data/mnist32 --resolution 32 --square pad --validation 0.1
 Expected:  recognisable digits
-Cost:      22.6 thousand images
+Cost:      23.6 thousand images
 Status:    being measured
 """
 
@@ -25,12 +25,12 @@ def experiment() -> Experiment:
             max_channels=64,
             mapping_layers=4,
             rgb_gain=0.3,
-            loss=LossConfig(r1_every=8),
+            loss=LossConfig(r1_every=4),
         ),
         schedule=ProgressiveSchedule(
             resolutions=(4, 8, 16, 32),
-            stable_kimg=(2.0, 4.0, 6.0, 4.5),
-            fade_kimg=(0.0, 1.5, 2.0, 2.5),
+            stable_kimg=(2.0, 6.0, 8.0, 2.5),
+            fade_kimg=(0.0, 1.5, 2.0, 1.5),
             batch_size=(64, 32, 16, 16),
             lr=(0.003,),
         ),
