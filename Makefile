@@ -19,7 +19,7 @@ check: .venv/dev.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs dev alae_core pipelines tuning cluster tests
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs dev alae_core pipelines tuning cluster
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed; try: make PYTHON=python3.11 $(MAKECMDGOALS)")'
