@@ -1,7 +1,6 @@
 """The features that a Fréchet distance compares: a classifier trained once on the dataset and kept with it, or pixels."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -141,7 +140,7 @@ def _train(dataset: Dataset, path: str) -> None:
         "sha256": digest,
     }
     storage.write_bytes_verified(_stored(dataset, str(about["weights"])), weights)
-    storage.write_bytes_verified(path, json.dumps(about, indent=2).encode())
+    storage.write_json_verified(path, about)
 
 
 def _labelled(dataset: Dataset, name: str) -> tuple[Pixels, NDArray[np.int64]]:
