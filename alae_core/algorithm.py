@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -36,27 +36,48 @@ class Batch:
     def size(self) -> int:
         return self.rows.stop - self.rows.start
 
-    def noise(self, name: str, *shape: int) -> Tensor:
-        """Standard normal [n, *shape], one draw per image."""
-        return self._rows_of(random.normal, name, shape)
+    def noise(self, name: str, *shape: int, shared: bool = False) -> Tensor:
+        """Standard normal [n, *shape], one draw per image, or one for all if `shared`."""
+        return self._draw(random.normal, name, shape, shared)
 
-    def uniform(self, name: str, *shape: int) -> Tensor:
-        """Uniform in [0, 1), [n, *shape], one draw per image."""
-        return self._rows_of(random.uniform, name, shape)
+    def uniform(self, name: str, *shape: int, shared: bool = False) -> Tensor:
+        """Uniform in [0, 1), [n, *shape], one draw per image, or one for all if `shared`."""
+        return self._draw(random.uniform, name, shape, shared)
 
     def whole(self) -> "Batch":
         """The same names over the whole global batch, without images: for statistics every rank must agree on."""
         return replace(self, images=(self.images[0][:0],), rows=slice(0, self.level.batch_size))
 
-    def _rows_of(self, draw: Callable[..., Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
+    def _draw(self, draw: Callable[..., Tensor], name: str, shape: tuple[int, ...], shared: bool) -> Tensor:
+        names = (self.device, self.seed, self.nimg, self.update, name)
+        if shared:
+            return draw((1, *shape), *names).expand(self.size, *shape)
         if self.rows.stop > self.level.batch_size:
             raise ValueError(
                 f"rows {self.rows.start}..{self.rows.stop} lie beyond the {self.level.batch_size} of level.batch_size; "
                 "give a level whose batch holds them"
             )
         # All rows are drawn and the wanted ones kept: cheap next to a convolution, and independent of the split.
-        whole = (self.level.batch_size, *shape)
-        return draw(whole, self.device, self.seed, self.nimg, self.update, name)[self.rows]
+        return draw((self.level.batch_size, *shape), *names)[self.rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How images are drawn from trained networks; the defaults are those of the metrics."""
+
+    truncation: float | tuple[float, ...] = 1.0
+    """psi, the pull towards the mean style; 1 is none. A number holds up to 32x32, a tuple gives each level from 4x4 up,
+    and the levels beyond it are not truncated (StyleGAN, section B)."""
+    mixing_probability: float = 0.0
+    """Chance of an image to change its style at a random layer."""
+    noise: Literal["random", "shared", "none"] = "random"
+    """Each image's own noise, one draw for all images, or zero."""
+    noise_layers: tuple[int, int] | None = None
+    """The layers first <= i < stop that get noise, two to a level; None: all."""
+
+
+PLAIN_SAMPLING = Sampling()
+"""No truncation, no mixing, each image its own noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +86,8 @@ class Update:
 
     `loss` gives raw named terms, each [n] or scalar; the step descends their sum weighted by `weights` (1 where absent).
     Only the networks in `trains` move; gradients may pass through the others. With `every` = k the update runs at every
-    k-th iteration, its loss times k (lazy regularisation). `amp` False keeps it in float32.
+    k-th iteration, its loss times k (lazy regularisation). `amp` False keeps it in float32. Updates share each network's
+    Adam moments unless `moments` names a set of their own.
     """
 
     name: str
@@ -74,6 +96,7 @@ class Update:
     weights: Mapping[str, float] = field(default_factory=dict)
     every: int = 1
     amp: bool = True
+    moments: str = ""
 
 
 class Algorithm(Protocol):
@@ -85,6 +108,8 @@ class Algorithm(Protocol):
     """The networks that get an averaged (EMA) copy."""
     domains: int
     """Image streams: 1, or 2 for translators."""
+    together: int
+    """Images in a row of the batch whose statistics are taken together; 1 where images do not see each other."""
 
     def updates(self, nimg: int) -> tuple[Update, ...]:
         """The updates of the iteration at `nimg`, in order; pure."""
@@ -94,12 +119,12 @@ class Algorithm(Protocol):
         """Follow the training in buffers (such as the mean style), once per iteration, over the whole batch."""
         ...
 
-    def generate(self, networks: Networks, batch: Batch, truncation: float = 1.0) -> Tensor:
-        """New images [n, C, R, R] from the batch's noise; `truncation` below 1 keeps nearer to the mean image."""
+    def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
+        """New images [n, C, R, R] from the batch's noise."""
         ...
 
-    def reconstruct(self, networks: Networks, batch: Batch) -> Tensor:
-        """The batch's images, encoded and decoded: [n, C, R, R]."""
+    def reconstruct(self, networks: Networks, batch: Batch) -> Tensor | None:
+        """The batch's images, encoded and decoded: [n, C, R, R]; None without an encoder."""
         ...
 
     def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:

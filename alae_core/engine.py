@@ -9,8 +9,8 @@ from torch import Tensor
 from alae_core import images, sync
 from alae_core.algorithm import Batch, Update
 from alae_core.ema import update_averages
-from alae_core.optim import clear_moments, set_lr
-from alae_core.schedule import Level, ProgressiveSchedule
+from alae_core.optim import clear_moments, lazy_correction, optimizer_name, set_lr
+from alae_core.schedule import Level, ProgressiveSchedule, at_level
 from alae_core.state import TrainState
 
 Metrics = dict[str, Tensor]
@@ -27,8 +27,8 @@ class Engine:
     schedule: ProgressiveSchedule
     seed: int = 0
     ema_half_life_kimg: float = 10.0
-    microbatch: int | None = None
-    """Images per backward pass and rank; None takes the rank's whole share at once."""
+    microbatch: tuple[int, ...] | None = None
+    """Images per backward pass and rank, by level (the last entry repeats); None takes the rank's whole share at once."""
     precision: Literal["fp32", "bf16"] = "fp32"
     flip: bool = False
 
@@ -40,13 +40,16 @@ class Engine:
         if a term or a gradient is not finite.
         """
         level = self.schedule.level_at(state.nimg)
-        if level.index != state.level_index:
+        if level.index != state.level_index or (state.nimg and self.schedule.clears_moments_at(state.nimg)):
             for optimizer in state.optimizers.values():
                 clear_moments(optimizer)
             state.level_index = level.index
         batch = self._prepare(state, level, pixels)
         metrics: Metrics = {}
-        for update in state.algorithm.updates(state.nimg):
+        updates = state.algorithm.updates(state.nimg)
+        for name, optimizer in state.optimizers.items():
+            set_lr(optimizer, level.lr * lazy_correction(updates, name))
+        for update in updates:
             if state.iteration % update.every == 0:
                 metrics |= self._run(state, update, replace(batch, update=update.name))
         with torch.no_grad():
@@ -89,11 +92,10 @@ class Engine:
     def _run(self, state: TrainState, update: Update, batch: Batch) -> Metrics:
         for name, network in state.algorithm.networks.items():
             network.requires_grad_(name in update.trains)
-        optimizers = [state.optimizers[name] for name in update.trains]
+        optimizers = [state.optimizers[optimizer_name(role, update.moments)] for role in update.trains]
         for optimizer in optimizers:
-            set_lr(optimizer, batch.level.lr)
             optimizer.zero_grad(set_to_none=True)
-        terms = self._accumulate(update, batch)
+        terms = self._accumulate(state, update, batch)
         parameters = [p for name in update.trains for p in state.algorithm.networks[name].parameters()]
         _spoil_if_not_finite(parameters, terms)
         sync.average_gradients(parameters)
@@ -102,9 +104,9 @@ class Engine:
             optimizer.step()
         return {f"{update.name}/{term}": value for term, value in terms.items()}
 
-    def _accumulate(self, update: Update, batch: Batch) -> Metrics:
+    def _accumulate(self, state: TrainState, update: Update, batch: Batch) -> Metrics:
         """Backward over the micro-batches; the mean of each term over the rank's images."""
-        size = self.microbatch or batch.size
+        size = self._microbatch_size(state, batch)
         totals: Metrics = {}
         for start in range(0, batch.size, size):
             part = _slice(batch, start, min(start + size, batch.size))
@@ -119,6 +121,16 @@ class Engine:
             for name, term in terms.items():
                 totals[name] = totals.get(name, 0.0) + term.detach() * share
         return totals
+
+    def _microbatch_size(self, state: TrainState, batch: Batch) -> int:
+        size = at_level(self.microbatch, batch.level.index) if self.microbatch else batch.size
+        together = state.algorithm.together
+        if size % together or batch.size % together:
+            raise ValueError(
+                f"{batch.size} images per rank in parts of {size} do not keep groups of {together} whole, as this "
+                f"algorithm's batch statistics need; make both multiples of {together}"
+            )
+        return size
 
     @staticmethod
     def _refuse_non_finite(

@@ -1,5 +1,7 @@
 """Codes in W: style mixing and truncation (StyleGAN, sections 3.1 and B)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,16 +17,19 @@ def mix_styles(coarse: Tensor, fine: Tensor, cut: Tensor, layers: int) -> Tensor
     return torch.where(below, coarse.unsqueeze(1), fine.unsqueeze(1))
 
 
-def random_cuts(coin: Tensor, position: Tensor, probability: float, layers: int) -> Tensor:
+def random_cuts(coin: Tensor, position: Tensor, probability: float, layers: int, *, with_last: bool = False) -> Tensor:
     """Where each image's styles change: uniform in 1..layers-1 with `probability`, else `layers` (no mixing).
 
-    `coin` and `position` are uniform [N] in [0, 1).
+    `coin` and `position` are uniform [N] in [0, 1). `with_last` draws from 1..layers, as the official ALAE does.
     """
-    cut = 1 + (position * (layers - 1)).floor().long().clamp_(max=layers - 2)
+    choices = layers if with_last else layers - 1
+    cut = 1 + (position * choices).floor().long().clamp_(max=choices - 1)
     return torch.where(coin < probability, cut, layers)
 
 
-def truncate(styles: Tensor, mean: Tensor, psi: float, cutoff: int) -> Tensor:
-    """Pull the first `cutoff` layers of [N, layers, D] towards the mean style [D]; psi 1 changes nothing."""
-    near = torch.lerp(mean.expand_as(styles), styles, psi)
-    return torch.cat([near[:, :cutoff], styles[:, cutoff:]], 1)
+def truncate(styles: Tensor, mean: Tensor, psi: Sequence[float]) -> Tensor:
+    """Pull each layer of [N, layers, D] towards the mean style [D] by its psi; where psi is 1 nothing changes."""
+    if all(share == 1.0 for share in psi):
+        return styles
+    shares = styles.new_tensor(psi).view(1, -1, 1)
+    return torch.where(shares == 1.0, styles, torch.lerp(mean.expand_as(styles), styles, shares))

@@ -1,11 +1,14 @@
 """One Adam per network. Equalised learning rates and multipliers live in the layers (StyleGAN's runtime scaling)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Adam
+
+from alae_core.algorithm import Update
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,10 +19,27 @@ class AdamConfig:
     beta2: float = 0.99
     eps: float = 1e-8
 
-    def build(self, network: nn.Module) -> Adam:
-        """An Adam over `network`; its learning rate is set by the level at every iteration."""
+    def build(self, network: nn.Module, correction: float = 1.0) -> Adam:
+        """An Adam over `network`; its learning rate is set by the level at every iteration. See `lazy_correction`."""
+        betas = (self.beta1**correction, self.beta2**correction)
         # The fused kernel is one pass over each tensor, on CPUs too.
-        return Adam(network.parameters(), lr=0.0, betas=(self.beta1, self.beta2), eps=self.eps, fused=True)
+        return Adam(network.parameters(), lr=0.0, betas=betas, eps=self.eps, fused=True)
+
+
+def optimizer_name(role: str, moments: str) -> str:
+    """The key of a network's Adam: its role, and the set of moments where an update has its own."""
+    return f"{role}@{moments}" if moments else role
+
+
+def lazy_correction(updates: Iterable[Update], name: str) -> float:
+    """Share of the every-iteration steps among all steps of the Adam called `name`.
+
+    Lazy updates add steps; rates times this and decay rates to its power keep the length of the memory and of the way
+    per image (StyleGAN2, appendix B: k / (k + 1) for one update and one at every k-th iteration).
+    """
+    intervals = [u.every for u in updates if name in {optimizer_name(role, u.moments) for role in u.trains}]
+    regular = intervals.count(1)
+    return regular / sum(1 / every for every in intervals) if regular else 1.0
 
 
 def set_lr(optimizer: Adam, lr: float) -> None:

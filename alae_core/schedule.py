@@ -18,6 +18,11 @@ class Level:
     batch_size: int
     lr: float
 
+    @property
+    def depth(self) -> int:
+        """Doublings from 4x4: which block of a growing network is the newest, whatever level the run starts at."""
+        return self.resolution.bit_length() - 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
@@ -43,6 +48,8 @@ class ProgressiveSchedule:
     batch_size: tuple[int, ...] = (32,)
     lr: tuple[float, ...] = (0.0015,)
     fade: Literal["cosine", "linear"] = "cosine"
+    clear_moments: Literal["level", "phase"] = "level"
+    """Adam starts anew at each new level (ALAE), or also where its fade ends (StyleGAN)."""
 
     def __post_init__(self) -> None:
         if not self.resolutions:
@@ -59,7 +66,7 @@ class ProgressiveSchedule:
             if min(values) < 0 or (name in ("batch_size", "lr") and min(values) <= 0):
                 raise ValueError(f"schedule.{name}={values} holds a value that is too small")
         for index in range(len(self.resolutions)):
-            if _at(self.stable_kimg, index) + self._fade_nimg(index) <= 0:
+            if at_level(self.stable_kimg, index) + self._fade_nimg(index) <= 0:
                 raise ValueError(f"schedule.stable_kimg: level {index} trains on no image; give it more than 0 kimg")
 
     @cached_property
@@ -68,8 +75,8 @@ class ProgressiveSchedule:
         found: list[Segment] = []
         start = 0
         for index in range(len(self.resolutions)):
-            batch = _at(self.batch_size, index)
-            length = round(1000 * _at(self.stable_kimg, index)) + self._fade_nimg(index)
+            batch = at_level(self.batch_size, index)
+            length = round(1000 * at_level(self.stable_kimg, index)) + self._fade_nimg(index)
             stop = start + max(1, math.ceil(length / batch)) * batch
             found.append(Segment(level=index, start=start, stop=stop, batch_size=batch))
             start = stop
@@ -88,7 +95,7 @@ class ProgressiveSchedule:
             resolution=self.resolutions[segment.level],
             blend=self._blend(segment, nimg),
             batch_size=segment.batch_size,
-            lr=_at(self.lr, segment.level),
+            lr=at_level(self.lr, segment.level),
         )
 
     def level_before(self, nimg: int) -> Level:
@@ -96,8 +103,14 @@ class ProgressiveSchedule:
         segment = next((s for s in self.segments if nimg <= s.stop), self.segments[-1])
         return self.level_at(min(nimg, segment.stop) - segment.batch_size)
 
+    def clears_moments_at(self, nimg: int) -> bool:
+        """Whether the batch starting at image `nimg` > 0 is the first of a new level, or of a new phase if those count."""
+        before, now = self.level_before(nimg), self.level_at(nimg)
+        faded = before.blend < 1.0 and now.blend == 1.0
+        return before.index != now.index or (self.clear_moments == "phase" and faded)
+
     def _fade_nimg(self, index: int) -> int:
-        return 0 if index == 0 else round(1000 * _at(self.fade_kimg, index))
+        return 0 if index == 0 else round(1000 * at_level(self.fade_kimg, index))
 
     def _blend(self, segment: Segment, nimg: int) -> float:
         fade = self._fade_nimg(segment.level)
@@ -109,5 +122,6 @@ class ProgressiveSchedule:
         return t if self.fade == "linear" else 0.5 * (1.0 - math.cos(math.pi * t))
 
 
-def _at(values: tuple[T, ...], index: int) -> T:
+def at_level(values: tuple[T, ...], index: int) -> T:
+    """The level's entry; a tuple that is too short repeats its last."""
     return values[min(index, len(values) - 1)]

@@ -4,7 +4,7 @@ The data position is `nimg` itself (see order.py), and all noise is named by it:
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from torch.optim import Adam
 
 from alae_core.algorithm import Algorithm
 from alae_core.ema import averaged_copies
-from alae_core.optim import AdamConfig, load_moments
+from alae_core.optim import AdamConfig, lazy_correction, load_moments, optimizer_name
 from alae_core.random import named_seed
 
 SCHEMA = 1
@@ -34,17 +34,24 @@ class TrainState:
     """Time spent training, over all restarts; not part of what resumes bit-identically."""
 
     @classmethod
-    def build(cls, config: Any, seed: int, adam: AdamConfig, device: torch.device | str = "cpu") -> "TrainState":
-        """A fresh state: weights drawn from `seed` alone, whatever the global generator was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(named_seed(seed, "initial weights"))
-            algorithm = config.build()
-        for network in algorithm.networks.values():
-            channels_last(network.to(device))
+    def build(
+        cls,
+        config: Any,
+        seed: int,
+        adam: AdamConfig,
+        device: torch.device | str = "cpu",
+        averages_from: Literal["networks", "other weights"] = "networks",
+    ) -> "TrainState":
+        """A fresh state: weights drawn from `seed` alone, whatever the global generator was.
+
+        The averages start as exact copies, or from weights of their own, as the official ALAE's do.
+        """
+        algorithm = _built(config, device, seed, "initial weights")
+        start = algorithm if averages_from == "networks" else _built(config, device, seed, "initial averages")
         return cls(
             algorithm=algorithm,
-            optimizers={name: adam.build(network) for name, network in algorithm.networks.items()},
-            ema=averaged_copies(algorithm.networks, algorithm.averaged),
+            optimizers=_optimizers(algorithm, adam),
+            ema=averaged_copies(start.networks, algorithm.averaged),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -83,6 +90,23 @@ class TrainState:
         for part, networks in (("networks", self.algorithm.networks), ("ema", self.ema)):
             for name, network in networks.items():
                 network.load_state_dict(saved[part][name])
+
+
+def _built(config: Any, device: torch.device | str, *names: int | str) -> Algorithm:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(named_seed(*names))
+        algorithm: Algorithm = config.build()
+    for network in algorithm.networks.values():
+        channels_last(network.to(device))
+    return algorithm
+
+
+def _optimizers(algorithm: Algorithm, adam: AdamConfig) -> dict[str, Adam]:
+    """One per network, and one more for each set of moments that an update keeps for itself."""
+    updates = algorithm.updates(0)
+    owners = {optimizer_name(role, u.moments): role for u in updates for role in u.trains}
+    owners = {role: role for role in algorithm.networks} | owners
+    return {name: adam.build(algorithm.networks[role], lazy_correction(updates, name)) for name, role in owners.items()}
 
 
 def _require_same_networks(saved: dict[str, Any], own: dict[str, Any]) -> None:

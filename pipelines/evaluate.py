@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alae_core import images
-from alae_core.algorithm import Algorithm, Batch, Networks
+from alae_core.algorithm import PLAIN_SAMPLING, Algorithm, Batch, Networks, Sampling
 from alae_core.metrics.frechet import FeatureStatistics, frechet_distance
 from alae_core.schedule import Level
 from pipelines import figures
@@ -22,7 +22,7 @@ from pipelines.shards import Dataset, Split
 Pixels = NDArray[np.uint8]
 MIXED = 6
 """Sources and destinations of the mixing page."""
-TRUNCATION = 0.7
+TRUNCATED = Sampling(truncation=0.7)
 """Of the page of truncated samples; the metrics use none."""
 
 log = logging.getLogger(__name__)
@@ -60,18 +60,20 @@ class Subject:
             update="evaluate",
         )
 
-    def samples(self, count: int, truncation: float = 1.0) -> Iterator[Tensor]:
+    def samples(self, count: int, sampling: Sampling = PLAIN_SAMPLING) -> Iterator[Tensor]:
         """`count` generated images, uint8 [n, R, R, C] at a time; RuntimeError if one is not finite."""
         for number, size in enumerate(batches(count, self.level.resolution)):
-            generated = self.algorithm.generate(self.networks, self.batch(number, size), truncation)
+            generated = self.algorithm.generate(self.networks, self.batch(number, size), sampling)
             yield images.to_uint8(_finite("generated images", generated))
 
-    def reconstruction(self, real: Tensor) -> Tensor:
-        """[n, C, R, R], encoded and decoded; RuntimeError if one is not finite."""
-        parts = [
-            self.algorithm.reconstruct(self.networks, self.batch(0, len(part), part))
-            for part in real.split(batches(len(real), self.level.resolution))
-        ]
+    def reconstruction(self, real: Tensor) -> Tensor | None:
+        """[n, C, R, R], encoded and decoded; None without an encoder; RuntimeError if one is not finite."""
+        parts = []
+        for part in real.split(batches(len(real), self.level.resolution)):
+            reconstructed = self.algorithm.reconstruct(self.networks, self.batch(0, len(part), part))
+            if reconstructed is None:
+                return None
+            parts.append(reconstructed)
         return _finite("reconstructions", torch.cat(parts))
 
 
@@ -117,13 +119,16 @@ def _reconstructed_split(dataset: Dataset) -> tuple[Split, str]:
 
 
 def _reconstruction_errors(subject: Subject, split: Split, count: int) -> dict[str, float]:
-    """Mean absolute and mean squared error per pixel, in units of [-1, 1]."""
+    """Mean absolute and mean squared error per pixel, in units of [-1, 1]; nothing without an encoder."""
     l1 = l2 = 0.0
     count = min(count, split.rows)
     first = 0
     for size in batches(count, subject.level.resolution):
         real = _read(split, subject.level, first, size)
-        difference = subject.reconstruction(real) - real
+        reconstructed = subject.reconstruction(real)
+        if reconstructed is None:
+            return {}
+        difference = reconstructed - real
         l1 += difference.abs().mean().item() * size / count
         l2 += difference.square().mean().item() * size / count
         first += size
@@ -135,10 +140,13 @@ def _pages(subject: Subject, split: Split, columns: int) -> dict[str, Pixels]:
     real = _read(split, subject.level, 0, count)
     pages = {
         "reals": figures.sample_page(_pixels(real), columns),
-        "reconstructions": figures.reconstruction_page(_pixels(real), _pixels(subject.reconstruction(real)), columns),
         "samples": _sample_page(subject, columns),
-        "samples_truncated": _sample_page(subject, columns, TRUNCATION),
+        "samples_truncated": _sample_page(subject, columns, TRUNCATED),
     }
+    reconstructed = subject.reconstruction(real)
+    if reconstructed is None:
+        return pages
+    pages["reconstructions"] = figures.reconstruction_page(_pixels(real), _pixels(reconstructed), columns)
     sources, destinations = real[:MIXED], real[MIXED : 2 * MIXED]
     if len(destinations):
         mixed = subject.algorithm.mix(
@@ -151,8 +159,8 @@ def _pages(subject: Subject, split: Split, columns: int) -> dict[str, Pixels]:
     return pages
 
 
-def _sample_page(subject: Subject, columns: int, truncation: float = 1.0) -> Pixels:
-    parts = [part.numpy() for part in subject.samples(columns * columns, truncation)]
+def _sample_page(subject: Subject, columns: int, sampling: Sampling = PLAIN_SAMPLING) -> Pixels:
+    parts = [part.numpy() for part in subject.samples(columns * columns, sampling)]
     return figures.sample_page(np.concatenate(parts), columns)
 
 

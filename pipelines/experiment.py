@@ -60,8 +60,11 @@ class TrainingConfig:
     """One such Adam per network; the learning rates are the schedule's."""
     ema_half_life_kimg: Positive = 10.0
     """Thousands of images after which a weight counts half in its average."""
-    microbatch: Count | None = None
-    """Images per forward pass and rank; null takes the rank's whole batch. Memory only, not mathematics."""
+    averages_from: Literal["networks", "other weights"] = "networks"
+    """The averages start as exact copies of the networks, or from weights of their own, as in the official ALAE."""
+    microbatch: tuple[Count, ...] | None = None
+    """Images per forward pass and rank, by level (the last entry repeats); null takes the rank's whole batch. Memory
+    only, not mathematics."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Autocast type of the forward passes; weights stay float32."""
     tick_kimg: Positive = 1.0

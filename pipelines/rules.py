@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from alae_core.schedule import at_level
+
 if TYPE_CHECKING:
     from pipelines.experiment import Experiment
 
@@ -100,16 +102,22 @@ def _batches(experiment: "Experiment") -> Iterator[str]:
 
 
 def _microbatch(experiment: "Experiment") -> Iterator[str]:
-    size, ranks = experiment.training.microbatch, experiment.scaling.workers
-    batches = experiment.schedule.batch_size
-    if size is None or any(batch % ranks for batch in batches):
+    sizes, ranks = experiment.training.microbatch, experiment.scaling.workers
+    levels = range(len(experiment.schedule.resolutions))
+    batches = [at_level(experiment.schedule.batch_size, level) for level in levels]
+    if sizes is None or any(batch % ranks for batch in batches):
         return
-    fitting = _alternatives(_divisors(math.gcd(*batches) // ranks))
-    for share in sorted({batch // ranks for batch in batches}):
-        if share % size:
+    if len(sizes) > len(levels):
+        yield f"training.microbatch has {len(sizes)} entries for {len(levels)} levels; give 1 to that many"
+        return
+    for entry, size in enumerate(sizes):
+        shares = {batches[level] // ranks for level in levels if min(level, len(sizes) - 1) == entry}
+        broken = sorted(share for share in shares if share % size)
+        if broken:
+            place = f"[{entry}]" if len(sizes) > 1 else ""
             yield (
-                f"training.microbatch={size} does not divide {share * ranks}/{ranks} ranks = "
-                f"{share} images per rank; use {fitting}"
+                f"training.microbatch{place}={size} does not divide {broken[0] * ranks}/{ranks} ranks = "
+                f"{broken[0]} images per rank; use {_alternatives(_divisors(math.gcd(*shares)))}"
             )
             return
 

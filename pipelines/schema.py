@@ -98,7 +98,7 @@ def _locate(root: Any, place: tuple[int | str, ...]) -> tuple[str, Any]:
     path, hint = "", root
     for step in place:
         if isinstance(step, int):
-            path, hint = f"{path}[{step}]", get_args(bare(hint))[0]
+            path, hint = f"{path}[{step}]", get_args(bare(optional(hint) or hint))[0]
         elif not _is_group(bare(hint)):
             # The step names the member of a union, which is no part of the path.
             hint = _members(hint)[step]

@@ -58,7 +58,13 @@ def train_worker(config: dict[str, Any]) -> None:
     """Entry point of one rank; `config` holds plain values: experiment (JSON), run_url, commit."""
     experiment = Experiment.from_json(config["experiment"])
     device = ray.train.torch.get_device()
-    state = TrainState.build(experiment.algorithm, experiment.seed, experiment.training.optimizer, device)
+    state = TrainState.build(
+        experiment.algorithm,
+        experiment.seed,
+        experiment.training.optimizer,
+        device,
+        experiment.training.averages_from,
+    )
     _restore(state, experiment, config["run_url"])
     sync.broadcast_networks(state.algorithm.networks)
     shard = ray.train.get_dataset_shard(SPLIT)

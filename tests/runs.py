@@ -70,7 +70,7 @@ class Command:
     def start(self) -> "Command":
         where = (f"name={self.name}", f"training.storage={self.storage}", f"data.path={self.dataset}")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.cli", "train", "debug_style_alae", *where, *self.overrides],
+            [sys.executable, "-m", "pipelines.cli", "train", "debug_mnist32_style_alae", *where, *self.overrides],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -188,17 +188,20 @@ def test_a_change_of_level_clears_the_moments_once_and_a_resume_does_not(name: s
 
 
 @EVERY
-@pytest.mark.parametrize("microbatch", [2, 3])
-def test_micro_batches_give_what_the_whole_batch_gives(name: str, microbatch: int) -> None:
+@pytest.mark.parametrize("parts", [2, 3])
+def test_micro_batches_give_what_the_whole_batch_gives(name: str, parts: int) -> None:
     experiment = EXPERIMENTS[name]
+    together = tiny.build(experiment).algorithm.together
+    # Two equal parts; or three unequal ones, where images do not see each other.
+    microbatch = (tiny.BATCH // 2 if parts == 2 or together > 1 else 3,)
     for nimg in moments_in_time(experiment)[:2]:
         with tiny.float64():
-            whole, parts = tiny.build(experiment), tiny.build(experiment)
-            whole.nimg = parts.nimg = nimg
+            whole, split = tiny.build(experiment), tiny.build(experiment)
+            whole.nimg = split.nimg = nimg
             until = nimg + tiny.BATCH + 1
             expected = tiny.train(whole, experiment, until)
-            found = tiny.train(parts, experiment, until, microbatch=microbatch)
-            assert tiny.distance(tiny.networks_of(parts), tiny.networks_of(whole)) < 1e-6
+            found = tiny.train(split, experiment, until, microbatch=microbatch)
+            assert tiny.distance(tiny.networks_of(split), tiny.networks_of(whole)) < 1e-6
             assert tiny.distance(found, expected) < 1e-5
 
 
@@ -210,7 +213,8 @@ def test_generating_and_reconstructing_with_the_averages_gives_images_of_each_le
     for nimg in moments_in_time(experiment):
         batch = batch_at(experiment, nimg, slice(2, 5))
         shape = (3, experiment.algorithm.channels, batch.level.resolution, batch.level.resolution)
-        for images in (algorithm.generate(state.ema, batch), algorithm.reconstruct(state.ema, batch)):
+        made = (algorithm.generate(state.ema, batch), algorithm.reconstruct(state.ema, batch))
+        for images in (image for image in made if image is not None):
             assert images.shape == shape
             assert torch.isfinite(images).all()
         assert torch.equal(algorithm.generate(state.ema, batch), algorithm.generate(state.ema, batch))

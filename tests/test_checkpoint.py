@@ -16,8 +16,8 @@ from pipelines import checkpoint, presets, storage
 from pipelines.experiment import Experiment
 from tests import tiny
 
-EXPERIMENT = tiny.brief(presets.load("debug_alae"))
-OTHER = tiny.brief(presets.load("debug_style_alae"))
+EXPERIMENT = tiny.brief(presets.load("debug_mnist32_alae"))
+OTHER = tiny.brief(presets.load("debug_mnist32_style_alae"))
 
 
 @pytest.fixture(scope="module")

@@ -32,17 +32,19 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_an_unknown_preset_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     message = refused(capsys, "train", "debug_style_ale")
-    assert message.startswith("alae train: debug_style_ale is not a preset; did you mean debug_style_alae? Known: ")
+    assert message.startswith(
+        "alae train: debug_style_ale is not a preset; did you mean debug_mnist32_style_alae? Known: "
+    )
     assert all(name in message for name in presets.names())
 
 
 def test_an_unknown_field_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    message = refused(capsys, "train", "debug_alae", "training.tick_kmg=2")
+    message = refused(capsys, "train", "debug_mnist32_alae", "training.tick_kmg=2")
     assert "training.tick_kmg is not a field; did you mean training.tick_kimg?" in message
 
 
 def test_a_field_without_its_group_is_refused_with_the_whole_path(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "did you mean scaling.workers?" in refused(capsys, "train", "debug_alae", "workers=2")
+    assert "did you mean scaling.workers?" in refused(capsys, "train", "debug_mnist32_alae", "workers=2")
 
 
 @pytest.mark.parametrize(
@@ -57,11 +59,13 @@ def test_a_field_without_its_group_is_refused_with_the_whole_path(capsys: pytest
 def test_a_value_of_the_wrong_type_is_refused_with_what_it_must_be(
     capsys: pytest.CaptureFixture[str], assignment: str, rule: str
 ) -> None:
-    assert f"{assignment} {rule}" in refused(capsys, "train", "debug_alae", assignment)
+    assert f"{assignment} {rule}" in refused(capsys, "train", "debug_mnist32_alae", assignment)
 
 
 def test_a_missing_dataset_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    message = refused(capsys, "train", "debug_alae", f"data.path={tmp_path}/none", f"training.storage={tmp_path}/runs")
+    message = refused(
+        capsys, "train", "debug_mnist32_alae", f"data.path={tmp_path}/none", f"training.storage={tmp_path}/runs"
+    )
     assert "is no packed dataset: it does not exist" in message
     assert not (tmp_path / "runs").exists()
 
@@ -69,7 +73,7 @@ def test_a_missing_dataset_is_refused(capsys: pytest.CaptureFixture[str], tmp_pa
 def test_a_resume_with_changed_settings_is_refused(
     capsys: pytest.CaptureFixture[str], tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    settings = ["debug_alae", f"data.path={tiny_dataset}", f"training.storage={tmp_path}"]
+    settings = ["debug_mnist32_alae", f"data.path={tiny_dataset}", f"training.storage={tmp_path}"]
     begun = Experiment.from_json(printed(capsys, "show", *settings))
     Run.of(begun).claim(begun, Dataset.open(str(tiny_dataset)))
     message = refused(capsys, "train", *settings, "seed=5")
@@ -81,7 +85,7 @@ def test_a_run_that_fails_is_status_1(capsys: pytest.CaptureFixture[str], monkey
         raise RuntimeError("discriminator/fake is not finite at 3.2 kimg")
 
     monkeypatch.setattr(trainer, "train", failing)
-    message = refused(capsys, "train", "debug_alae", status=1)
+    message = refused(capsys, "train", "debug_mnist32_alae", status=1)
     assert message == "alae train: discriminator/fake is not finite at 3.2 kimg\n"
 
 
@@ -92,7 +96,7 @@ def test_an_interrupted_run_says_how_it_goes_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(trainer, "train", interrupted)
-    assert "the same command goes on where it stopped" in refused(capsys, "train", "debug_alae", status=130)
+    assert "the same command goes on where it stopped" in refused(capsys, "train", "debug_mnist32_alae", status=130)
 
 
 def test_train_prints_each_tick_and_the_summary(
@@ -108,7 +112,7 @@ def test_train_prints_each_tick_and_the_summary(
     monkeypatch.setattr(trainer, "train", quick)
     monkeypatch.setattr(cli.progress, "line", lambda experiment, tick: f"line of {experiment.name} {tick}")
     monkeypatch.setattr(cli.report, "summary", lambda outcome: f"summary of {outcome}")
-    output = printed(capsys, "train", "debug_alae", "name=a", "seed=4")
+    output = printed(capsys, "train", "debug_mnist32_alae", "name=a", "seed=4")
     assert output == "line of a tick\nsummary of outcome\n"
     assert (trained[0].name, trained[0].seed) == ("a", 4)
 
@@ -119,12 +123,12 @@ def test_presets_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_show_prints_an_experiment_that_reads_back(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = Experiment.from_json(printed(capsys, "show", "debug_alae", "seed=9"))
-    assert shown.seed == 9 and shown.algorithm == presets.load("debug_alae").algorithm
+    shown = Experiment.from_json(printed(capsys, "show", "debug_mnist32_alae", "seed=9"))
+    assert shown.seed == 9 and shown.algorithm == presets.load("debug_mnist32_alae").algorithm
 
 
 def test_show_refuses_what_does_not_fit_together(capsys: pytest.CaptureFixture[str]) -> None:
-    message = refused(capsys, "show", "debug_alae", "training.microbatch=3")
+    message = refused(capsys, "show", "debug_mnist32_alae", "training.microbatch=3")
     assert "training.microbatch=3 does not divide 8/1 ranks = 8 images per rank; use 1, 2, 4 or 8" in message
 
 
@@ -151,7 +155,7 @@ def test_track_of_a_server_that_does_not_answer_is_status_1_and_names_it_without
         def sync(self, **options: object) -> None:
             raise ConnectionError("http://user:hidden@127.0.0.1:1 refused")
 
-    (tmp_path / "experiment.json").write_text(presets.load("debug_alae").to_json())
+    (tmp_path / "experiment.json").write_text(presets.load("debug_mnist32_alae").to_json())
     monkeypatch.setattr("pipelines.recorder.MLflowReplica", Away)
     message = refused(capsys, "track", str(tmp_path), "--uri", "http://user:hidden@127.0.0.1:1", status=1)
     assert "127.0.0.1:1 does not take the run" in message and "hidden" not in message
@@ -166,4 +170,4 @@ def test_the_commands_of_the_other_packages_are_there(capsys: pytest.CaptureFixt
 
 
 def test_the_experiment_printed_by_show_is_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert json.loads(printed(capsys, "show", "debug_style_alae"))["schedule"]["resolutions"] == [4, 8]
+    assert json.loads(printed(capsys, "show", "debug_mnist32_style_alae"))["schedule"]["resolutions"] == [4, 8]

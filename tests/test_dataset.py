@@ -46,7 +46,7 @@ def _cluster() -> Iterator[None]:
 def experiment(tiny_dataset: Path) -> Experiment:
     """12 windows of two levels."""
     small = [f"data.path={tiny_dataset}", f"scaling.workers={RANKS}", "data.window_images=40"]
-    return override(presets.load("debug_style_alae"), [*small, "scaling.cpus_per_data_task=0.5"])
+    return override(presets.load("debug_mnist32_style_alae"), [*small, "scaling.cpus_per_data_task=0.5"])
 
 
 def handed_out(experiment: Experiment, nimg: int) -> list[list[pa.Table]]:

@@ -35,6 +35,7 @@ class Toy:
     """An algorithm of the given updates over two scalar networks."""
 
     averaged = ("first",)
+    together = 1
 
     def __init__(self, updates: tuple[Update, ...], domains: int = 1) -> None:
         self.networks: dict[str, Any] = {"first": Scalar(2.0), "second": Scalar(3.0)}
@@ -168,15 +169,15 @@ def test_only_the_trained_network_asks_for_gradients_in_the_forward_pass() -> No
     assert asked == {"one": (True, False), "two": (False, True)}
 
 
-@pytest.mark.parametrize("microbatch", [None, 1, 3, 8, 20])
+@pytest.mark.parametrize("microbatch", [None, (1,), (3,), (8, 2), (20,)])
 def test_micro_batches_see_every_row_once_and_give_the_same_gradient_and_terms(
-    microbatch: int | None,
+    microbatch: tuple[int, ...] | None,
 ) -> None:
     rows: list[int] = []
 
     def loss(batch: Batch) -> dict[str, Tensor]:
         rows.extend(range(batch.rows.start, batch.rows.stop))
-        assert batch.size == len(batch.images[0]) <= (microbatch or 8)
+        assert batch.size == len(batch.images[0]) <= (microbatch or (8,))[0]
         return {"own": value(state).squeeze() * torch.arange(8.0)[batch.rows], "scalar": value(state).sum()}
 
     state = state_of(update(loss))
@@ -254,7 +255,7 @@ def test_losses_get_floats_of_the_pixels_blended_with_the_coarser_level_in_a_fad
 def test_flips_are_named_by_the_images_seen_and_the_same_for_any_split() -> None:
     (whole,) = images_seen(0, flip=True)
     (again,) = images_seen(0, flip=True)
-    (halves,) = images_seen(0, flip=True, microbatch=4)
+    (halves,) = images_seen(0, flip=True, microbatch=(4,))
     (later,) = images_seen(8, flip=True)
     assert torch.equal(whole, again) and torch.equal(whole, halves)
     assert not torch.equal(whole, later)

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from alae_core.algorithm import PLAIN_SAMPLING, Sampling
 from alae_core.images import blend_with_coarser, to_float
 from alae_core.metrics.classifier import train_classifier
 from alae_core.schedule import Level
@@ -59,9 +60,9 @@ class Memory:
     images: Tensor
     mixes: bool = True
 
-    def generate(self, networks: Any, batch: Any, truncation: float = 1.0) -> Tensor:
+    def generate(self, networks: Any, batch: Any, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
         start = batch.nimg * 250
-        return self.images[torch.arange(start, start + batch.size) % len(self.images)] * truncation
+        return self.images[torch.arange(start, start + batch.size) % len(self.images)] * sampling.truncation
 
     def reconstruct(self, networks: Any, batch: Any) -> Tensor:
         return batch.images[0] * 0.5
@@ -101,9 +102,9 @@ def test_the_distance_counts_as_many_samples_as_the_config_says(dataset):
     shown = []
 
     class Counting(Memory):
-        def generate(self, networks: Any, batch: Any, truncation: float = 1.0) -> Tensor:
+        def generate(self, networks: Any, batch: Any, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
             shown.append(batch.size)
-            return super().generate(networks, batch, truncation)
+            return super().generate(networks, batch, sampling)
 
     scores = score(Counting(noise(16)), dataset, samples=600)
     assert shown[:3] == [250, 250, 100]

@@ -49,7 +49,7 @@ class TestJson:
         changed = replace(
             experiment,
             algorithm=alae.Config(resolution=16, loss=alae.LossConfig(r1_every=4)),
-            training=TrainingConfig(microbatch=4, init_from="s3://bucket/run"),
+            training=TrainingConfig(microbatch=(4, 2), init_from="s3://bucket/run"),
         )
         assert Experiment.from_json(changed.to_json()) == changed
 
@@ -70,7 +70,7 @@ class TestJson:
             ({"training": {"tick_kimg": "abc"}}, 'training.tick_kimg="abc" must be a number above 0'),
             (
                 {"training": {"microbatch": "4"}},
-                'training.microbatch="4" must be a whole number at least 1, or null',
+                'training.microbatch="4" must be a list of whole numbers, or null',
             ),
             ({"seed": 1.5}, "seed=1.5 must be a whole number at least 0"),
             ({"data": {"path": "x", "flip": 1}}, "data.flip=1 must be true or false"),

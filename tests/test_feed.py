@@ -26,7 +26,7 @@ RANKS = 2
 @pytest.fixture(scope="module")
 def experiment(tiny_dataset: Path) -> Experiment:
     """Two ranks, 480 images of two levels: more than two epochs."""
-    preset = presets.load("debug_style_alae")
+    preset = presets.load("debug_mnist32_style_alae")
     return replace(
         preset,
         data=replace(preset.data, path=str(tiny_dataset)),

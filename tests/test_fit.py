@@ -18,7 +18,7 @@ from alae_core.state import TrainState
 from tests import tiny
 from tests.ranks import Pair
 
-EXPERIMENT = tiny.brief(tiny.presets.load("debug_style_alae"))
+EXPERIMENT = tiny.brief(tiny.presets.load("debug_mnist32_style_alae"))
 END = EXPERIMENT.schedule.total_nimg
 
 

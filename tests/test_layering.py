@@ -31,7 +31,7 @@ CORE_MAY_IMPORT = {
     "images": set(),
     "sync": set(),
     "ema": set(),
-    "optim": set(),
+    "optim": {"algorithm"},
     "order": {"random", "schedule"},
     "algorithm": {"random", "schedule"},
     "state": {"algorithm", "ema", "optim", "random"},

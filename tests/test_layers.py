@@ -170,12 +170,18 @@ def test_random_cuts_are_uniform_over_one_to_the_last_layer_and_none_otherwise(c
     assert set(latents.random_cuts(torch.full((8,), 0.9), position[:8], 0.9, count).tolist()) == {count}
 
 
-def test_truncation_pulls_only_the_layers_below_the_cutoff() -> None:
+def test_the_official_cut_may_leave_all_layers_to_the_first_code() -> None:
+    position = torch.linspace(0, 1, 8001)[:-1]
+    cuts = latents.random_cuts(torch.zeros(8000), position, 0.9, 4, with_last=True)
+    assert torch.bincount(cuts)[1:].min() >= 2000 - 1 and set(cuts.tolist()) == {1, 2, 3, 4}
+
+
+def test_truncation_pulls_each_layer_by_its_own_psi() -> None:
     w, mean = torch.randn(4, 3), torch.randn(3)
     styles = latents.broadcast_styles(w, 6)
-    none = latents.truncate(styles, mean, psi=0.0, cutoff=2)
-    assert torch.equal(none[:, :2], mean.expand(4, 2, 3))
-    assert torch.equal(none[:, 2:], styles[:, 2:])
-    half = latents.truncate(styles, mean, psi=0.5, cutoff=6)
-    torch.testing.assert_close(half, (styles + mean) / 2)
-    assert torch.equal(latents.truncate(styles, mean, psi=1.0, cutoff=6), styles)
+    pulled = latents.truncate(styles, mean, (0.0, 0.0, 0.5, -1.0, 1.0, 1.0))
+    assert torch.equal(pulled[:, :2], mean.expand(4, 2, 3))
+    torch.testing.assert_close(pulled[:, 2], (w + mean) / 2)
+    torch.testing.assert_close(pulled[:, 3], 2 * mean - w)
+    assert torch.equal(pulled[:, 4:], styles[:, 4:])
+    assert torch.equal(latents.truncate(styles, mean, (1.0,) * 6), styles)

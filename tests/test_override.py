@@ -52,7 +52,7 @@ class TestOverride:
             ("training.optimizer.beta2=0.9", "training.optimizer.beta2", 0.9),
             ("data.flip=true", "data.flip", True),
             ("evaluation.enabled=false", "evaluation.enabled", False),
-            ("training.microbatch=4", "training.microbatch", 4),
+            ("training.microbatch=4,2", "training.microbatch", (4, 2)),
             ("training.init_from=s3://b/run", "training.init_from", "s3://b/run"),
             ("tracking.uri=none", "tracking.uri", None),
             ("tracking.uri=null", "tracking.uri", None),
@@ -100,7 +100,7 @@ class TestOverride:
             ("data.flip=1", "data.flip=1 must be true or false"),
             ("training.tick_kimg=fast", "training.tick_kimg=fast must be a number above 0"),
             ("training.tick_kimg=inf", "training.tick_kimg=Infinity must be a number above 0"),
-            ("training.microbatch=0", "training.microbatch=0 must be a whole number at least 1, or null"),
+            ("training.microbatch=0", "training.microbatch[0]=0 must be a whole number at least 1"),
             ("training.precision=fp16", "training.precision=fp16 must be one of fp32, bf16"),
             ("schedule.batch_size=8,x", "schedule.batch_size=8,x must be a list of whole numbers"),
             ("schedule.batch_size=", "schedule.batch_size= must be a list of whole numbers"),
@@ -149,7 +149,7 @@ class TestResume:
         changed = replace(
             experiment,
             training=TrainingConfig(
-                microbatch=8,
+                microbatch=(8,),
                 checkpoint_ticks=3,
                 keep_checkpoints=2,
                 storage="s3://b/runs",

@@ -30,7 +30,7 @@ def _without_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def experiment(tiny_dataset: Path, tmp_path: Path) -> Experiment:
     """Fits its dataset and its storage."""
     return override(
-        presets.load("debug_style_alae"), [f"data.path={tiny_dataset}", f"training.storage={tmp_path / 'runs'}"]
+        presets.load("debug_mnist32_style_alae"), [f"data.path={tiny_dataset}", f"training.storage={tmp_path / 'runs'}"]
     )
 
 

@@ -14,12 +14,18 @@ EVERY = pytest.mark.parametrize("name", presets.names())
 
 
 def test_the_presets_of_the_first_release_are_there() -> None:
-    assert {"mnist32_style_alae", "mnist32_alae", "debug_style_alae", "debug_alae"} <= set(presets.names())
+    assert {"mnist32_style_alae", "mnist32_alae"} <= set(presets.names())
 
 
-def test_every_algorithm_has_a_debug_preset() -> None:
-    debugged = {presets.load(name).algorithm.kind for name in presets.names() if name.startswith("debug_")}
-    assert debugged == set(CONFIGS)
+def test_every_algorithm_has_a_preset() -> None:
+    assert {presets.load(name).algorithm.kind for name in presets.names()} == set(CONFIGS)
+
+
+@EVERY
+def test_the_debug_form_of_a_preset_is_the_preset_shrunk_and_named_so(name: str) -> None:
+    debug = presets.load(f"debug_{name}")
+    assert debug == replace(presets.load(name).tiny(), name=f"debug_{name}")
+    debug.validate()
 
 
 def test_an_unknown_preset_is_answered_with_the_nearest_and_all_others() -> None:

@@ -100,12 +100,12 @@ def test_one_damaged_evaluation_does_not_silence_the_rest(tmp_path: Path) -> Non
 
 
 def test_a_line_tells_progress_losses_rate_waiting_and_time_left() -> None:
-    experiment = presets.load("debug_style_alae")
+    experiment = presets.load("debug_mnist32_style_alae")
     told = line(experiment, Tick(240, dict(TICK), 0.0)).split()
     assert "0.24/0" in told or "0.24/0.48" in told
     assert " ".join(told).endswith("kimg 8 px blend 0.25 discriminator/fake 0.693 2 img/s wait 1.5% ETA 2:00")
 
 
 def test_a_term_that_was_not_finite_is_left_out_of_the_line() -> None:
-    told = line(presets.load("debug_style_alae"), Tick(240, TICK | {"discriminator/fake": None}, 0.0))
+    told = line(presets.load("debug_mnist32_style_alae"), Tick(240, TICK | {"discriminator/fake": None}, 0.0))
     assert "discriminator" not in told

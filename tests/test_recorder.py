@@ -85,12 +85,14 @@ def test_the_history_lies_where_the_driver_says_even_if_the_controller_runs_else
 
 
 def test_without_a_tracking_uri_there_is_no_replica_and_track_asks_for_one(tmp_path: Path) -> None:
-    experiment = presets.load("debug_alae")
+    experiment = presets.load("debug_mnist32_alae")
     run = Run(str(tmp_path / "run"))
     assert recorder.replica(experiment, run) is None
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "experiment.json").write_text(experiment.to_json())
-    with pytest.raises(ValueError, match="the run 'debug_alae' was not tracked; name an MLflow server with --uri"):
+    with pytest.raises(
+        ValueError, match="the run 'debug_mnist32_alae' was not tracked; name an MLflow server with --uri"
+    ):
         recorder.replay(run.url, None)
 
 
@@ -100,10 +102,10 @@ def test_track_of_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
 
 
 def test_a_replica_takes_the_runs_settings_as_parameters(tmp_path: Path) -> None:
-    experiment = presets.load("debug_alae")
+    experiment = presets.load("debug_mnist32_alae")
     tracked = replace(experiment, tracking=replace(experiment.tracking, uri="http://127.0.0.1:1"))
     replica = recorder.replica(tracked, Run(str(tmp_path)))
     assert replica is not None
-    assert replica.run_name == "debug_alae"
+    assert replica.run_name == "debug_mnist32_alae"
     assert replica.params["algorithm.loss.latent_reconstruction_weight"] == "1.0"
     assert replica.tags["alae.algorithm"] == "alae"

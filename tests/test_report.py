@@ -27,7 +27,7 @@ def outcome(folder: Path, *overrides: str, tracked: bool = True, already_finishe
     history.append(16, TICK | {"time/data_wait_frac": 0.25})
     history.append(24, TICK | {"progress/level": 1, "time/images_per_s": 4.0, "time/data_wait_frac": 0.5})
     history.append(32, TICK | {"progress/level": 1, "time/images_per_s": 6.0, "time/data_wait_frac": math.nan})
-    experiment = override(presets.load("debug_style_alae"), overrides)
+    experiment = override(presets.load("debug_mnist32_style_alae"), overrides)
     return Outcome(Run(str(folder)), experiment, already_finished, tracked)
 
 
@@ -61,7 +61,7 @@ def test_the_summary_tells_the_rate_of_the_last_level_and_the_waiting_after_the_
 @pytest.mark.parametrize(("finished", "words"), [(True, "was already finished"), (False, "finished")])
 def test_the_summary_says_whether_the_run_trained(tmp_path: Path, finished: bool, words: str) -> None:
     first = report.summary(outcome(tmp_path, already_finished=finished)).splitlines()[0]
-    assert first == f"run debug_style_alae {words}: 0.48 kimg in {tmp_path}"
+    assert first == f"run debug_mnist32_style_alae {words}: 0.48 kimg in {tmp_path}"
 
 
 def test_a_run_that_mlflow_lacks_names_the_command_that_brings_it_up_to_date(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_run_that_mlflow_lacks_names_the_command_that_brings_it_up_to_date(tmp
 
 def test_a_run_without_any_record_still_has_a_summary(tmp_path: Path) -> None:
     bare = replace(outcome(tmp_path / "a"), run=Run(str(tmp_path / "b")))
-    assert report.summary(bare) == f"run debug_style_alae finished: 0.48 kimg in {tmp_path}/b"
+    assert report.summary(bare) == f"run debug_mnist32_style_alae finished: 0.48 kimg in {tmp_path}/b"
 
 
 def test_a_bar_is_silent_where_nobody_looks_and_full_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

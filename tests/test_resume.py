@@ -11,7 +11,7 @@ from tests.runs import Command, differing, evaluations, final_state, repeatable
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-TOTAL = presets.load("debug_style_alae").schedule.total_nimg
+TOTAL = presets.load("debug_mnist32_style_alae").schedule.total_nimg
 FADE = (160, 320)
 """Images between which the second level fades in."""
 

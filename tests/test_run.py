@@ -13,7 +13,7 @@ from pipelines.experiment import Experiment
 from pipelines.override import override
 from pipelines.run import Run, with_absolute_paths
 
-BASE = presets.load("debug_alae")
+BASE = presets.load("debug_mnist32_alae")
 PACKED: Any = SimpleNamespace(identity={"train": "abc"})
 """A dataset, as far as a run looks at it."""
 
@@ -69,9 +69,9 @@ def test_a_run_remembers_its_experiment(tmp_path: Path) -> None:
 
 
 def test_a_resume_with_changed_settings_is_refused_with_each_difference(tmp_path: Path) -> None:
-    run = Run(str(tmp_path / "debug_alae"))
+    run = Run(str(tmp_path / "debug_mnist32_alae"))
     run.claim(BASE, PACKED)
-    before = (tmp_path / "debug_alae" / "experiment.json").read_bytes()
+    before = (tmp_path / "debug_mnist32_alae" / "experiment.json").read_bytes()
     with pytest.raises(ValueError) as caught:
         run.claim(
             override(BASE, ["seed=3", "training.ema_half_life_kimg=5", "data.flip=true", "scaling.workers=4"]), PACKED
@@ -81,7 +81,7 @@ def test_a_resume_with_changed_settings_is_refused_with_each_difference(tmp_path
         assert difference in message
     assert "scaling.workers" not in message
     assert "give another name=... to start a new run" in message and "\n" not in message
-    assert (tmp_path / "debug_alae" / "experiment.json").read_bytes() == before
+    assert (tmp_path / "debug_mnist32_alae" / "experiment.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,9 @@ def test_a_resume_may_change_what_does_not_touch_the_mathematics(tmp_path: Path,
 def test_a_resume_on_a_dataset_that_was_packed_anew_is_refused(tmp_path: Path) -> None:
     run, repacked = Run(str(tmp_path)), SimpleNamespace(identity={"train": "xyz"})
     run.claim(BASE, PACKED)
-    with pytest.raises(ValueError, match="the dataset data/mnist32 was packed anew since the run 'debug_alae' began"):
+    with pytest.raises(
+        ValueError, match="the dataset data/mnist32 was packed anew since the run 'debug_mnist32_alae' began"
+    ):
         run.claim(BASE, repacked)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"data\.path: data/mnist32 -> elsewhere"):
         run.claim(override(BASE, ["data.path=elsewhere"]), repacked)  # type: ignore[arg-type]

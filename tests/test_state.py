@@ -9,7 +9,7 @@ import torch
 
 from tests import tiny
 
-EXPERIMENT = tiny.brief(tiny.presets.load("debug_style_alae"))
+EXPERIMENT = tiny.brief(tiny.presets.load("debug_mnist32_style_alae"))
 Saved = dict[str, Any]
 
 

@@ -40,7 +40,7 @@ def small(storage: str, dataset: str, *more: str, keep: str = "null") -> Experim
     """480 images of two levels with one worker, saved every 64."""
     settings = [f"training.storage={storage}", f"data.path={dataset}", "name=run", *SMALL, *more]
     settings.append(f"training.keep_checkpoints={keep}")
-    return override(presets.load("debug_style_alae"), settings)
+    return override(presets.load("debug_mnist32_style_alae"), settings)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tuning import search, space, summary
 from tuning.search import SearchConfig
 from tuning.summary import TrialResult
 
-BASE = presets.load("debug_alae")
+BASE = presets.load("debug_mnist32_alae")
 WEIGHT = "algorithm.loss.latent_reconstruction_weight"
 
 
@@ -144,7 +144,7 @@ def test_a_search_trains_its_trials_nested_under_one_run_and_ranks_them_best_fir
     assert len({result.config[WEIGHT] for result in results}) == 3
     assert results[0].kimg == 0.064  # the best of a rung is never stopped
     for result in results:
-        folder = tmp_path / "runs" / f"debug_alae-{result.name}"
+        folder = tmp_path / "runs" / f"debug_mnist32_alae-{result.name}"
         assert checkpoint.read_manifest(result.checkpoint)["nimg"] == 1000 * result.kimg
         assert result.checkpoint.startswith(str(folder)) and list_evaluations(str(folder))
     _require_nested(f"sqlite:///{tmp_path}/mlflow.db", results)
@@ -154,11 +154,11 @@ def _require_nested(uri: str, results: list[TrialResult]) -> None:
     client = mlflow_run.connect(uri)
     runs = client.search_runs([client.get_experiment_by_name("alae").experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    assert [run.info.run_name for run in parents] == ["debug_alae search"]
+    assert [run.info.run_name for run in parents] == ["debug_mnist32_alae search"]
     children = {run.info.run_name: run for run in runs if run not in parents}
-    assert set(children) == {f"debug_alae-{result.name}" for result in results}
+    assert set(children) == {f"debug_mnist32_alae-{result.name}" for result in results}
     for result in results:
-        child = children[f"debug_alae-{result.name}"]
+        child = children[f"debug_mnist32_alae-{result.name}"]
         assert child.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
         assert float(child.data.params[WEIGHT]) == result.config[WEIGHT]
         measured = client.get_metric_history(child.info.run_id, result.metric)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from alae_core import losses
-from alae_core.algorithm import Batch, Networks, Update
+from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, Update
 from alae_core.networks.mapping import LinearDiscriminator, Mapping
 from alae_core.networks.mlp import MLPEncoder, MLPGenerator
 
@@ -58,9 +58,10 @@ class Config:
 
 
 class ALAE:
-    """The three updates of one iteration; `_styles`, `_decode` and `_encode` say what W means to the networks."""
+    """The three updates of one iteration; `_fake`, `_decode` and `_encode` say what W means to the networks."""
 
     domains = 1
+    together = 1
     averaged: tuple[str, ...] = ("mapping", "generator", "encoder")
 
     def __init__(self, networks: dict[str, nn.Module], latent: int, loss: LossConfig) -> None:
@@ -99,15 +100,17 @@ class ALAE:
         mapping: Mapping = self.networks["mapping"]  # type: ignore[assignment]
         mapping.follow_mean(batch.noise("w_mean", self.latent), self.loss.w_mean_decay)
 
-    def generate(self, networks: Networks, batch: Batch, truncation: float = 1.0) -> Tensor:
+    def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
+        if sampling.mixing_probability or isinstance(sampling.truncation, tuple):
+            raise ValueError("ALAE of perceptrons has one code per image: no mixing, and one number for truncation")
         mapping: Mapping = networks["mapping"]  # type: ignore[assignment]
-        styles = self._styles(mapping(batch.noise("z", self.latent)), batch)
-        if truncation != 1.0:
-            styles = self._truncated(styles, mapping.w_mean, truncation)
-        return self._decode(networks, styles, batch)
+        w = mapping(batch.noise("z", self.latent))
+        if sampling.truncation != 1.0:
+            w = torch.lerp(mapping.w_mean.expand_as(w), w, sampling.truncation)
+        return self._decode(networks, w, batch)
 
     def reconstruct(self, networks: Networks, batch: Batch) -> Tensor:
-        return self._decode(networks, self._styles(self._encode(networks, batch.images[0], batch), batch), batch)
+        return self._decode(networks, self._encode(networks, batch.images[0], batch), batch)
 
     def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
         return None
@@ -143,7 +146,7 @@ class ALAE:
 
     def _reciprocity(self, batch: Batch) -> dict[str, Tensor]:
         w = self.networks["mapping"](batch.noise("z", self.latent))
-        image = self._decode(self.networks, self._styles(w, batch), batch)
+        image = self._decode(self.networks, w, batch)
         return {"latent": losses.latent_l2(self._encode(self.networks, image, batch), w.detach())}
 
     def _score(self, images: Tensor, batch: Batch) -> Tensor:
@@ -154,14 +157,8 @@ class ALAE:
     def _fake(self, batch: Batch) -> Tensor:
         return self.generate(self.networks, batch)
 
-    def _styles(self, w: Tensor, batch: Batch) -> Tensor:
-        return w
-
-    def _truncated(self, styles: Tensor, mean: Tensor, truncation: float) -> Tensor:
-        return torch.lerp(mean.expand_as(styles), styles, truncation)
-
-    def _decode(self, networks: Networks, styles: Tensor, batch: Batch) -> Tensor:
-        return networks["generator"](styles)
+    def _decode(self, networks: Networks, w: Tensor, batch: Batch) -> Tensor:
+        return networks["generator"](w)
 
     def _encode(self, networks: Networks, images: Tensor, batch: Batch) -> Tensor:
         return networks["encoder"](images)

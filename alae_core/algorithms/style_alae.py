@@ -11,14 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from alae_core import latents
-from alae_core.algorithm import Batch, Networks
+from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling
 from alae_core.algorithms.alae import ALAE, LossConfig
+from alae_core.algorithms.style_synthesis import StyleSynthesis, layers_of
 from alae_core.networks.mapping import LinearDiscriminator, Mapping
 from alae_core.networks.style_encoder import StyleEncoder
 from alae_core.networks.style_generator import StyleGenerator
-
-TRUNCATED_LAYERS = 8
-"""The layers of 4x4 to 32x32, as in StyleGAN's figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,40 +52,30 @@ class StyleALAE(ALAE):
 
     def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
         super().__init__(networks, config.latent, config.loss)
-        self.mixing_probability = config.mixing_probability
+        self.synthesis = StyleSynthesis(latent=config.latent, mixing_probability=config.mixing_probability)
+
+    def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
+        styles = self.synthesis.sampled_styles(networks, batch, sampling)
+        return self.synthesis.decode(networks, styles, batch, sampling)
 
     def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
         """Destinations with the coarse half of the layers from each source, source by source."""
-        layers = _layers(destinations)
+        layers = layers_of(destinations)
         if layers < 4:
             return None
         coarse = self._encode(networks, sources.images[0], sources).repeat_interleave(destinations.size, 0)
         fine = self._encode(networks, destinations.images[0], destinations).repeat(sources.size, 1)
         cut = coarse.new_full((len(coarse),), layers // 2)
         styles = latents.mix_styles(coarse, fine, cut, layers)
-        return torch.cat([self._decode(networks, part, destinations) for part in styles.split(destinations.size)])
+        parts = styles.split(destinations.size)
+        return torch.cat([self.synthesis.decode(networks, part, destinations) for part in parts])
 
     def _fake(self, batch: Batch) -> Tensor:
-        layers = _layers(batch)
-        coin, position = batch.uniform("mixing", 2).unbind(1)
-        cut = latents.random_cuts(coin, position, self.mixing_probability, layers)
-        mapping = self.networks["mapping"]
-        coarse, fine = mapping(batch.noise("z", self.latent)), mapping(batch.noise("z_mixed", self.latent))
-        return self._decode(self.networks, latents.mix_styles(coarse, fine, cut, layers), batch)
+        styles = self.synthesis.training_styles(self.networks, batch)
+        return self.synthesis.decode(self.networks, styles, batch)
 
-    def _styles(self, w: Tensor, batch: Batch) -> Tensor:
-        return latents.broadcast_styles(w, _layers(batch))
-
-    def _truncated(self, styles: Tensor, mean: Tensor, truncation: float) -> Tensor:
-        return latents.truncate(styles, mean, truncation, TRUNCATED_LAYERS)
-
-    def _decode(self, networks: Networks, styles: Tensor, batch: Batch) -> Tensor:
-        level = batch.level
-        return networks["generator"](styles, batch.noise, level.index, level.blend)
+    def _decode(self, networks: Networks, w: Tensor, batch: Batch) -> Tensor:
+        return self.synthesis.decode(networks, latents.broadcast_styles(w, layers_of(batch)), batch)
 
     def _encode(self, networks: Networks, images: Tensor, batch: Batch) -> Tensor:
-        return networks["encoder"](images, batch.level.index, batch.level.blend)
-
-
-def _layers(batch: Batch) -> int:
-    return 2 * (batch.level.index + 1)
+        return networks["encoder"](images, batch.level.depth, batch.level.blend)

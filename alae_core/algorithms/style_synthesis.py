@@ -1,0 +1,79 @@
+"""From codes in W to images, level by level: what StyleALAE and StyleGAN share (StyleGAN, sections 2, 3 and B)."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from alae_core import latents
+from alae_core.algorithm import Batch, Networks, Sampling
+from alae_core.networks.mapping import Mapping
+from alae_core.networks.style_generator import Noise
+
+TRUNCATED_LEVELS = 4
+"""4x4 to 32x32: where a single psi applies, as in StyleGAN's figures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleSynthesis:
+    """Draws styles and decodes them with the networks "mapping" and "generator"."""
+
+    latent: int
+    mixing_probability: float
+    """Of the images that train; sampling has its own."""
+    mixing_cut: Literal["image", "batch"] = "image"
+    """"batch": one coin and one cut for the whole batch, the last layer included, as the official ALAE's."""
+    first_noise: Literal["image", "batch"] = "image"
+    """"batch": the first noise map is one for the whole batch, as the official ALAE's."""
+
+    def training_styles(self, networks: Networks, batch: Batch) -> Tensor:
+        """Styles [n, layers, D] of the images that train, mixed by chance."""
+        return self._mixed(networks, batch, self.mixing_probability)
+
+    def sampled_styles(self, networks: Networks, batch: Batch, sampling: Sampling) -> Tensor:
+        """Styles [n, layers, D], mixed and truncated as asked."""
+        styles = self._mixed(networks, batch, sampling.mixing_probability)
+        mapping: Mapping = networks["mapping"]  # type: ignore[assignment]
+        return latents.truncate(styles, mapping.w_mean, layer_psi(sampling.truncation, layers_of(batch)))
+
+    def decode(self, networks: Networks, styles: Tensor, batch: Batch, sampling: Sampling | None = None) -> Tensor:
+        """Styles [n, layers, D] -> images [n, C, R, R]; without `sampling` the noise is that of training."""
+        noise = self._training_noise(batch) if sampling is None else partial(_sampled_noise, batch, sampling)
+        image: Tensor = networks["generator"](styles, noise, batch.level.depth, batch.level.blend)
+        return image
+
+    def _mixed(self, networks: Networks, batch: Batch, probability: float) -> Tensor:
+        layers, mapping = layers_of(batch), networks["mapping"]
+        coarse = mapping(batch.noise("z", self.latent))
+        if probability == 0:
+            return latents.broadcast_styles(coarse, layers)
+        whole_batch = self.mixing_cut == "batch"
+        coin, position = batch.uniform("mixing", 2, shared=whole_batch).unbind(1)
+        cut = latents.random_cuts(coin, position, probability, layers, with_last=whole_batch)
+        return latents.mix_styles(coarse, mapping(batch.noise("z_mixed", self.latent)), cut, layers)
+
+    def _training_noise(self, batch: Batch) -> Noise:
+        if self.first_noise == "image":
+            return batch.noise
+        return lambda name, *shape: batch.noise(name, *shape, shared=name == "layer0")
+
+
+def layers_of(batch: Batch) -> int:
+    """Styles that the batch's level uses: two per block."""
+    return 2 * (batch.level.depth + 1)
+
+
+def layer_psi(truncation: float | tuple[float, ...], layers: int) -> tuple[float, ...]:
+    """psi of each layer: a number holds for the first four levels, a tuple for a level each, 1 beyond."""
+    levels = truncation if isinstance(truncation, tuple) else (truncation,) * TRUNCATED_LEVELS
+    by_layer = tuple(psi for psi in levels for _ in range(2))
+    return (by_layer + (1.0,) * layers)[:layers]
+
+
+def _sampled_noise(batch: Batch, sampling: Sampling, name: str, *shape: int) -> Tensor:
+    first, stop = sampling.noise_layers or (0, layers_of(batch))
+    if sampling.noise == "none" or not first <= int(name.removeprefix("layer")) < stop:
+        return torch.zeros(batch.size, *shape, device=batch.device)
+    return batch.noise(name, *shape, shared=sampling.noise == "shared")
