@@ -1,8 +1,13 @@
 """The probes: what they name right, what they cannot, what they refuse; and the codes they are given."""
 
+import json
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from alae_core import images
 from alae_core.networks.mlp import MLPEncoder
@@ -105,3 +110,21 @@ def test_no_images_and_empty_batches_are_refused(count, batch_size):
     encoder = MLPEncoder(latent=3, hidden=5, resolution=4, channels=1)
     with pytest.raises(ValueError, match="at least"):
         probes.encoder_codes(encoder, np.zeros((count, 4, 4, 1), np.uint8), batch_size)
+
+
+def test_the_benchmark_reports_every_feature_over_the_seeds(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "digits.npz", images=rng.integers(0, 256, (90, 28, 28), np.uint8), labels=np.arange(90) % 3)
+    benchmark = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "mnist_probes.py"))
+    arguments = ["--data", str(tmp_path / "digits.npz"), "--seeds", "0,1", "--kimg", "0.1", "--validation", "30"]
+    assert (
+        benchmark["main"]([*arguments, "--out", str(tmp_path / "rows.json"), "--page", str(tmp_path / "page.png")]) == 0
+    )
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    trained = {(row["features"], row["code"]) for row in rows if row["seed"] == 1}
+    assert {("ALAE, live", "long"), ("ALAE, averaged", "short"), ("untrained encoder", "long")} <= trained
+    assert all(0 <= row["linear_svm"] <= 1 and 0 <= row["nearest_neighbour"] <= 1 for row in rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert next(line for line in lines if line.startswith("| PCA-50 ")).count("±") == 0
+    assert next(line for line in lines if line.startswith("| ALAE, live ")).count("±") == 4
+    assert Image.open(tmp_path / "page.png").size[0] > 16 * 28
