@@ -162,3 +162,22 @@ def upsample(x: Tensor) -> Tensor:
 def downsample(x: Tensor) -> Tensor:
     """Mean of 2x2 blocks, half the size."""
     return F.avg_pool2d(x, 2)
+
+
+def minibatch_stddev(x: Tensor, group: int) -> Tensor:
+    """x [N, C, H, W] and one more channel: how much the images of each group differ (ProGAN, section 3).
+
+    A group is `group` images in a row, so that splitting a batch between groups changes nothing; StyleGAN's code takes
+    every N/group-th image. Raises ValueError where N is not a multiple of `group`.
+    """
+    images, _, height, width = x.shape
+    if images % group:
+        raise ValueError(
+            f"{images} images do not divide into the groups of {group} that the minibatch deviation is taken over; "
+            f"give a multiple of {group}"
+        )
+    # In half precision the variance of similar images would vanish.
+    groups = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(0, (-1, group))
+    centred = groups - groups.mean(1, keepdim=True)
+    deviation = torch.sqrt(centred.square().mean(1) + 1e-8).mean((1, 2, 3)).repeat_interleave(group)
+    return torch.cat([x, deviation.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, height, width)], 1)
