@@ -3,6 +3,7 @@
 Here with multi-layer perceptrons (section 5.1, permutation-invariant MNIST); StyleALAE derives from it.
 Follows the official code where the paper is silent: the third update trains F too (its target is detached), the squared
 error is a mean over dimensions, and the adversarial and the reciprocal loss share each network's second moments.
+All options and what is not followed: docs/alae.md.
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +27,11 @@ class LossConfig:
     """1: the gradient penalty is a term of every discriminator update; k > 1: an update of its own at every k-th iteration."""
     latent_reconstruction_weight: float = 1.0
     latent_reconstruction_trains_mapping: bool = True
+    """The third update moves F too, as in the official code; the paper names E and G alone."""
+    reciprocity_moments: Literal["shared", "own"] = "shared"
+    """Second moments of the third update: one set per network for all updates, as in the official code, or its own."""
     w_mean_decay: float = 0.995
+    """Share of the mean style that an iteration keeps; the official code follows it three times: 0.995 ** 3."""
 
     def __post_init__(self) -> None:
         if self.r1_every < 1:
@@ -63,6 +68,8 @@ class ALAE:
     domains = 1
     together = 1
     averaged: tuple[str, ...] = ("mapping", "generator", "encoder")
+    critics: tuple[str, ...] = ("encoder", "discriminator")
+    """The networks that play against F and G."""
 
     def __init__(self, networks: dict[str, nn.Module], latent: int, loss: LossConfig) -> None:
         self.networks = networks
@@ -73,13 +80,13 @@ class ALAE:
         with_r1 = self.loss.r1_every == 1
         discriminator = Update(
             name="discriminator",
-            trains=("encoder", "discriminator"),
+            trains=self.critics,
             loss=self._discriminator_with_r1 if with_r1 else self._discriminator,
             amp=not with_r1,
         )
         penalty = Update(
             name="penalty",
-            trains=("encoder", "discriminator"),
+            trains=self.critics,
             loss=self._penalty,
             every=self.loss.r1_every,
             amp=False,
@@ -91,6 +98,7 @@ class ALAE:
             trains=("generator", "encoder", *mapping),
             loss=self._reciprocity,
             weights={"latent": self.loss.latent_reconstruction_weight},
+            moments="reciprocity" if self.loss.reciprocity_moments == "own" else "",
         )
         if with_r1:
             return discriminator, generator, reciprocity
@@ -110,7 +118,7 @@ class ALAE:
         return self._decode(networks, w, batch)
 
     def reconstruct(self, networks: Networks, batch: Batch) -> Tensor:
-        return self._decode(networks, self._encode(networks, batch.images[0], batch), batch)
+        return self._decode(networks, self._embed(networks, batch), batch)
 
     def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
         return None
@@ -145,14 +153,23 @@ class ALAE:
         return {"fake": losses.logistic_real(self._score(self._fake(batch), batch))}
 
     def _reciprocity(self, batch: Batch) -> dict[str, Tensor]:
-        w = self.networks["mapping"](batch.noise("z", self.latent))
+        z = batch.noise("z", self.latent)
+        w = self.networks["mapping"](z)
         image = self._decode(self.networks, w, batch)
-        return {"latent": losses.latent_l2(self._encode(self.networks, image, batch), w.detach())}
+        return {"latent": losses.latent_l2(self._encode(self.networks, image, batch), self._target(z, w))}
+
+    # What StyleALAE replaces.
 
     def _score(self, images: Tensor, batch: Batch) -> Tensor:
         return self.networks["discriminator"](self._encode(self.networks, images, batch))
 
-    # What StyleALAE replaces.
+    def _target(self, z: Tensor, w: Tensor) -> Tensor:
+        """What E is to find in the image of z."""
+        return w.detach()
+
+    def _embed(self, networks: Networks, batch: Batch) -> Tensor:
+        """w [n, D] of the batch's images."""
+        return self._encode(networks, batch.images[0], batch)
 
     def _fake(self, batch: Batch) -> Tensor:
         return self.generate(self.networks, batch)

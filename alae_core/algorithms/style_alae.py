@@ -1,7 +1,7 @@
 """StyleALAE (Pidhorskyi et al., CVPR 2020, section 4.1): ALAE with StyleGAN's generator and a style encoder, grown.
 
-Deviation from the official code: each image draws its own mixing cut (there one cut serves a whole rank's batch), so that
-training does not depend on how a batch is split over ranks; the cut never leaves all layers to the first code.
+Deviations from the official code are the fields of `OfficialCode`, with a way back to each. The ablations of its
+branches are `encoder`, `discriminator` and `reciprocity`. All options and what is not followed: docs/alae.md.
 """
 
 from dataclasses import dataclass, field
@@ -15,8 +15,31 @@ from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling
 from alae_core.algorithms.alae import ALAE, LossConfig
 from alae_core.algorithms.style_synthesis import StyleSynthesis, layers_of
 from alae_core.networks.mapping import LinearDiscriminator, Mapping
+from alae_core.networks.plain_encoder import PlainEncoder
+from alae_core.networks.style_discriminator import StyleDiscriminator
 from alae_core.networks.style_encoder import StyleEncoder
 from alae_core.networks.style_generator import StyleGenerator
+
+STDDEV_GROUP = 4
+"""Images whose deviation the image discriminator sees together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfficialCode:
+    """Habits of the official code that neither the paper nor StyleGAN has; the defaults do without them."""
+
+    mixing_cut: Literal["image", "batch"] = "image"
+    """Each image draws its own mixing cut; or one coin and one cut for the batch, which may leave all to the first code."""
+    first_noise: Literal["image", "batch"] = "image"
+    """Noise of the first 4x4 layer in training: of each image, or one map for the batch."""
+    from_rgb_activations: Literal[1, 2] = 1
+    """Leaky ReLUs after the encoder's fromRGB; two have a negative slope of 0.04."""
+    deviation_eps: float = 1e-8
+    """Under the root of the encoder's deviations. 0 is official: a constant channel then has no finite gradient."""
+    encoder_norm_eps: float = 1e-8
+    """Of the encoder's instance norm; 1e-5 is official."""
+    dead_discriminator_outputs: bool = False
+    """D has 2 * latent outputs and reads one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +56,15 @@ class Config:
     mapping_lr_multiplier: float = 0.1
     rgb_gain: float = 0.03
     mixing_probability: float = 0.9
+    encoder: Literal["style", "plain"] = "style"
+    """plain: a convolutional trunk without statistics or norms (ablation "no style encoder")."""
+    discriminator: Literal["code", "image"] = "code"
+    """image: StyleGAN's, on images; the encoder learns from reciprocity alone (ablation "separate")."""
+    reciprocity: Literal["w", "z"] = "w"
+    """What the encoder gives: the code w, or z, of which F makes w (ablation "regression in Z")."""
     loss: LossConfig = field(default_factory=LossConfig)
+    official: OfficialCode = field(default_factory=OfficialCode)
+    """Habits of the official code; `<preset>_compat` takes them all."""
 
     def build(self) -> "StyleALAE":
         """Networks with fresh weights from torch's global generator; seed it around this call."""
@@ -41,10 +72,27 @@ class Config:
         networks = {
             "mapping": Mapping(self.latent, self.mapping_layers, self.mapping_lr_multiplier),
             "generator": StyleGenerator(*size, rgb_gain=self.rgb_gain),
-            "encoder": StyleEncoder(*size),
-            "discriminator": LinearDiscriminator(self.latent, self.mapping_lr_multiplier),
+            "encoder": self._encoder(*size),
+            "discriminator": self._discriminator(),
         }
         return StyleALAE(networks, self)
+
+    def _encoder(self, *size: int) -> nn.Module:
+        if self.encoder == "plain":
+            return PlainEncoder(*size)
+        return StyleEncoder(
+            *size,
+            deviation_eps=self.official.deviation_eps,
+            norm_eps=self.official.encoder_norm_eps,
+            activations=self.official.from_rgb_activations,
+        )
+
+    def _discriminator(self) -> nn.Module:
+        if self.discriminator == "code":
+            dead_outputs = self.official.dead_discriminator_outputs
+            return LinearDiscriminator(self.latent, self.mapping_lr_multiplier, dead_outputs)
+        size = (self.resolution, self.channels, self.base_channels, self.max_channels)
+        return StyleDiscriminator(*size, stddev_group=STDDEV_GROUP)
 
 
 class StyleALAE(ALAE):
@@ -52,7 +100,15 @@ class StyleALAE(ALAE):
 
     def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
         super().__init__(networks, config.latent, config.loss)
-        self.synthesis = StyleSynthesis(latent=config.latent, mixing_probability=config.mixing_probability)
+        self.config = config
+        self.synthesis = StyleSynthesis(
+            latent=config.latent,
+            mixing_probability=config.mixing_probability,
+            mixing_cut=config.official.mixing_cut,
+            first_noise=config.official.first_noise,
+        )
+        if config.discriminator == "image":
+            self.critics, self.together = ("discriminator",), STDDEV_GROUP
 
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
         styles = self.synthesis.sampled_styles(networks, batch, sampling)
@@ -63,12 +119,24 @@ class StyleALAE(ALAE):
         layers = layers_of(destinations)
         if layers < 4:
             return None
-        coarse = self._encode(networks, sources.images[0], sources).repeat_interleave(destinations.size, 0)
-        fine = self._encode(networks, destinations.images[0], destinations).repeat(sources.size, 1)
+        coarse = self._embed(networks, sources).repeat_interleave(destinations.size, 0)
+        fine = self._embed(networks, destinations).repeat(sources.size, 1)
         cut = coarse.new_full((len(coarse),), layers // 2)
         styles = latents.mix_styles(coarse, fine, cut, layers)
         parts = styles.split(destinations.size)
         return torch.cat([self.synthesis.decode(networks, part, destinations) for part in parts])
+
+    def _score(self, images: Tensor, batch: Batch) -> Tensor:
+        if self.config.discriminator == "code":
+            return super()._score(images, batch)
+        return self.networks["discriminator"](images, batch.level.depth, batch.level.blend)
+
+    def _target(self, z: Tensor, w: Tensor) -> Tensor:
+        return z if self.config.reciprocity == "z" else super()._target(z, w)
+
+    def _embed(self, networks: Networks, batch: Batch) -> Tensor:
+        code = super()._embed(networks, batch)
+        return networks["mapping"](code) if self.config.reciprocity == "z" else code
 
     def _fake(self, batch: Batch) -> Tensor:
         styles = self.synthesis.training_styles(self.networks, batch)

@@ -31,14 +31,18 @@ class Mapping(nn.Module):
 
 
 class LinearDiscriminator(nn.Module):
-    """D: w [N, D] -> logits [N] by three linear maps without activations (ALAE, section 4.2 and its code)."""
+    """D: w [N, D] -> logits [N] by three linear maps without activations (ALAE, section 4.2 and its code).
 
-    def __init__(self, latent: int, lr_multiplier: float) -> None:
+    `dead_outputs`: 2 D outputs of which the one at index D is the logit, as in the official code.
+    """
+
+    def __init__(self, latent: int, lr_multiplier: float, dead_outputs: bool = False) -> None:
         super().__init__()
-        sizes = (latent, latent, latent, 1)
+        sizes = (latent, latent, latent, 2 * latent if dead_outputs else 1)
         self.layers = nn.ModuleList(EqualLinear(a, b, lr_multiplier=lr_multiplier) for a, b in pairwise(sizes))
+        self.logit = latent if dead_outputs else 0
 
     def forward(self, w: Tensor) -> Tensor:
         for layer in self.layers:
             w = layer(w)
-        return w.squeeze(1)
+        return w[:, self.logit]

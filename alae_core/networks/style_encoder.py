@@ -1,20 +1,34 @@
 """ALAE's style encoder: the mean and deviation of every layer, mapped and summed into one code (ALAE, section 4.1, eq. 9).
 
-Deviation from the code: fromRGB is activated once (there it is twice, by accident).
+Deviations from the code, each with a way back: fromRGB is activated once (there it is twice, by accident); an epsilon
+stands under the root of the deviation, and it is the normalisation's too (there it is 0 and 1e-5).
 """
 
 import torch
 from torch import Tensor, nn
 
-from alae_core.layers import Blur, DownConv, EqualConv, EqualLinear, downsample, leaky_relu, style_statistics
+from alae_core.layers import (
+    Blur,
+    DownConv,
+    EqualConv,
+    EqualLinear,
+    downsample,
+    instance_norm,
+    leaky_relu,
+    style_statistics,
+)
 from alae_core.networks.style_generator import level_channels
 
 
 class EncoderBlock(nn.Module):
     """Half the size; gives the features and the block's share of w [N, D]."""
 
-    def __init__(self, inputs: int, outputs: int, latent: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, latent: int, deviation_eps: float = 1e-8, norm_eps: float = 1e-8
+    ) -> None:
         super().__init__()
+        self.deviation_eps = deviation_eps
+        self.norm_eps = norm_eps
         self.conv = EqualConv(inputs, inputs, 3)
         self.bias1 = nn.Parameter(torch.zeros(inputs))
         self.style1 = EqualLinear(2 * inputs, latent)
@@ -25,31 +39,59 @@ class EncoderBlock(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = leaky_relu(self.conv(x) + self.bias1.view(1, -1, 1, 1))
-        first, x = style_statistics(x)
+        first, x = self._statistics(x)
         x = self.down_conv(self.blur(x))
         x = leaky_relu(x + self.bias2.view(1, -1, 1, 1))
-        second, x = style_statistics(x)
+        second, x = self._statistics(x)
         return x, self.style1(first) + self.style2(second)
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        style, normed = style_statistics(x, self.deviation_eps)
+        return style, normed if self.norm_eps == self.deviation_eps else instance_norm(x, self.norm_eps)
 
 
 class StyleEncoder(nn.Module):
-    """E: image [N, C, R, R] -> w [N, D]."""
+    """E: image [N, C, R, R] -> w [N, D].
 
-    def __init__(self, resolution: int, channels: int, latent: int, base_channels: int, max_channels: int) -> None:
+    `deviation_eps` stands under the root of the deviations (0: no gradient where a channel is constant), `norm_eps` in
+    the instance norm; `activations` of fromRGB are one, or two for a negative slope of 0.04.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        channels: int,
+        latent: int,
+        base_channels: int,
+        max_channels: int,
+        *,
+        deviation_eps: float = 1e-8,
+        norm_eps: float = 1e-8,
+        activations: int = 1,
+    ) -> None:
         super().__init__()
         widths = level_channels(resolution, base_channels, max_channels)
         # From 4x4 up, as the generator counts; each block leads to the width of the next coarser one.
         outputs = (min(max_channels, 2 * widths[0]), *widths[:-1])
-        self.blocks = nn.ModuleList(EncoderBlock(a, b, latent) for a, b in zip(widths, outputs, strict=True))
+        self.blocks = nn.ModuleList(
+            EncoderBlock(a, b, latent, deviation_eps, norm_eps) for a, b in zip(widths, outputs, strict=True)
+        )
         self.from_rgb = nn.ModuleList(EqualConv(channels, width, 1, bias=True) for width in widths)
+        self.activations = activations
 
     def forward(self, images: Tensor, level: int, blend: float = 1.0) -> Tensor:
-        x, w = self.blocks[level](leaky_relu(self.from_rgb[level](images)))
+        x, w = self.blocks[level](self._features(images, level))
         if level > 0 and blend < 1.0:
-            coarser = leaky_relu(self.from_rgb[level - 1](downsample(images)))
+            coarser = self._features(downsample(images), level - 1)
             # Under autocast the convolution is in half precision, the normalised block in float32.
             x, w = torch.lerp(coarser.to(x.dtype), x, blend), w * blend
         for index in range(level - 1, -1, -1):
             x, share = self.blocks[index](x)
             w = w + share
         return w
+
+    def _features(self, images: Tensor, level: int) -> Tensor:
+        x = self.from_rgb[level](images)
+        for _ in range(self.activations):
+            x = leaky_relu(x)
+        return x
