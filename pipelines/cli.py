@@ -83,6 +83,8 @@ def _add_data(commands) -> None:  # type: ignore[no-untyped-def]
 def _presets(arguments: argparse.Namespace) -> None:
     for name in presets.names():
         print(name)
+    print("\nEach also as debug_<preset>, shrunk to seconds of one CPU; those of StyleALAE also as <preset>_compat,")
+    print("which follows the official code where the default does not.")
 
 
 def _show(arguments: argparse.Namespace) -> None:

@@ -61,10 +61,10 @@ class Subject:
         )
 
     def samples(self, count: int, sampling: Sampling = PLAIN_SAMPLING) -> Iterator[Tensor]:
-        """`count` generated images, uint8 [n, R, R, C] at a time; RuntimeError if one is not finite."""
+        """`count` generated images, [n, C, R, R] at a time; RuntimeError if one is not finite."""
         for number, size in enumerate(batches(count, self.level.resolution)):
             generated = self.algorithm.generate(self.networks, self.batch(number, size), sampling)
-            yield images.to_uint8(_finite("generated images", generated))
+            yield _finite("generated images", generated)
 
     def reconstruction(self, real: Tensor) -> Tensor | None:
         """[n, C, R, R], encoded and decoded; None without an encoder; RuntimeError if one is not finite."""
@@ -89,7 +89,7 @@ def evaluate(subject: Subject, dataset: Dataset, config: EvaluationConfig) -> Sc
     held_out, suffix = _reconstructed_split(dataset)
     errors = _reconstruction_errors(subject, held_out, config.reconstructions)
     metrics = {
-        metric_name(config): _distance(subject, dataset, extractor, config.samples),
+        metric_name(config): _distance(subject, dataset, extractor, config),
         **{f"eval/reconstruction_{name}{suffix}": value for name, value in errors.items()},
         "eval/resolution": float(subject.level.resolution),
         "eval/samples": float(config.samples),
@@ -98,17 +98,18 @@ def evaluate(subject: Subject, dataset: Dataset, config: EvaluationConfig) -> Sc
     return Scores(metrics, _pages(subject, held_out, config.grid_columns))
 
 
-def _distance(subject: Subject, dataset: Dataset, extractor: Extractor, samples: int) -> float:
-    if samples < extractor.dimension:
+def _distance(subject: Subject, dataset: Dataset, extractor: Extractor, config: EvaluationConfig) -> float:
+    if config.samples < extractor.dimension:
         log.warning(
             "evaluation.samples=%d is below the %d features of evaluation.extractor=%s: the distance is biased upwards",
-            samples,
+            config.samples,
             extractor.dimension,
             extractor.name,
         )
     generated = FeatureStatistics(extractor.dimension)
-    for part in subject.samples(samples):
-        generated.update(extractor(part))
+    to_bytes = images.to_uint8 if config.rounding == "nearest" else images.to_uint8_floored
+    for part in subject.samples(config.samples, Sampling(mixing_probability=config.mixing_probability)):
+        generated.update(extractor(to_bytes(part)))
     return frechet_distance(reference(dataset, extractor, subject.level.resolution), generated)
 
 
@@ -160,7 +161,7 @@ def _pages(subject: Subject, split: Split, columns: int) -> dict[str, Pixels]:
 
 
 def _sample_page(subject: Subject, columns: int, sampling: Sampling = PLAIN_SAMPLING) -> Pixels:
-    parts = [part.numpy() for part in subject.samples(columns * columns, sampling)]
+    parts = [_pixels(part) for part in subject.samples(columns * columns, sampling)]
     return figures.sample_page(np.concatenate(parts), columns)
 
 

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Union
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from pydantic import ConfigDict, Discriminator
 
 from alae_core.algorithm import Algorithm
@@ -95,6 +95,10 @@ class EvaluationConfig:
     """Features compared: those of a classifier trained on the dataset, or the pixels."""
     reconstructions: Count = 500
     """Images encoded and decoded for the reconstruction metrics."""
+    mixing_probability: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Chance that styles are mixed in the images of the distances; 0.9 is the official ALAE's. The metric's name says it."""
+    rounding: Literal["nearest", "official"] = "nearest"
+    """How those images become bytes: the nearest value, or the official ALAE's floor of 127 (x + 1), a little darker."""
     grid_columns: Count = 8
     """Columns of the image grids."""
 

@@ -52,8 +52,13 @@ def batches(count: int, resolution: int) -> list[int]:
 
 
 def metric_name(config: EvaluationConfig) -> str:
-    """The Fréchet distance's name: features and number of samples belong to it, as in eval/fd_classifier5k."""
-    return f"eval/fd_{config.extractor}{config.samples / 1000:g}k"
+    """The Fréchet distance's name: features and number of samples belong to it, as in eval/fd_classifier5k.
+
+    So does what is unusual in how the samples are made: eval/fd_classifier50k_mixed0.9_floored.
+    """
+    mixed = f"_mixed{config.mixing_probability:g}" if config.mixing_probability else ""
+    floored = "_floored" if config.rounding == "official" else ""
+    return f"eval/fd_{config.extractor}{config.samples / 1000:g}k{mixed}{floored}"
 
 
 def ensure_extractor(dataset: Dataset, name: str) -> Extractor:

@@ -24,7 +24,7 @@ _SECRET = re.compile(
 
 def problems(experiment: "Experiment") -> list[str]:
     """One sentence per broken rule: dotted field, value, rule, way out."""
-    rules = (_name, _secrets, _numbers, _resolutions, _batches, _microbatch, _window, _tick)
+    rules = (_name, _secrets, _numbers, _resolutions, _batches, _microbatch, _window, _tick, _mixing)
     return [sentence for rule in rules for sentence in rule(experiment)]
 
 
@@ -145,6 +145,15 @@ def _tick(experiment: "Experiment") -> Iterator[str]:
         yield (
             f"training.tick_kimg={tick} is shorter than one iteration of {largest} images (the largest in "
             f"schedule.batch_size); use {largest / 1000} or more"
+        )
+
+
+def _mixing(experiment: "Experiment") -> Iterator[str]:
+    probability = experiment.evaluation.mixing_probability
+    if probability and not hasattr(experiment.algorithm, "mixing_probability"):
+        yield (
+            f"evaluation.mixing_probability={probability:g} needs styles to mix, and "
+            f"algorithm.kind={experiment.algorithm.kind} has one code per image; use 0"
         )
 
 

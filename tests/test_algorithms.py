@@ -19,6 +19,11 @@ from tests.ranks import Pair
 
 EXPERIMENTS = tiny.experiments()
 EVERY = pytest.mark.parametrize("name", EXPERIMENTS)
+VARIANTS = tiny.variants(EXPERIMENTS)
+# The fast suite holds one experiment of each algorithm against what trains for long, the whole suite all of them.
+EVERY_FOR_LONG = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name for name in EXPERIMENTS]
+)
 
 
 class Alone:
@@ -77,7 +82,7 @@ def test_its_updates_are_a_pure_function_of_the_images_seen(name: str) -> None:
     assert described(0) == first
 
 
-@EVERY
+@EVERY_FOR_LONG
 def test_each_update_moves_the_networks_it_trains_and_not_a_bit_of_the_others(name: str) -> None:
     experiment = EXPERIMENTS[name]
     for nimg in moments_in_time(experiment):
@@ -124,7 +129,7 @@ def test_terms_are_finite_float32_scalars_named_by_their_update_at_every_level(n
             assert torch.isfinite(value), key
 
 
-@EVERY
+@EVERY_FOR_LONG
 def test_bfloat16_changes_the_numbers_but_keeps_every_weight_moment_and_average_in_float32(name: str) -> None:
     experiment = EXPERIMENTS[name]
     state, full = tiny.build(experiment), tiny.build(experiment)
@@ -147,7 +152,7 @@ def test_an_update_that_weighs_an_unknown_term_is_refused_with_its_terms(name: s
             tiny.train(state, experiment, until=1)
 
 
-@EVERY
+@EVERY_FOR_LONG
 def test_a_resume_at_any_iteration_ends_bit_identical_to_the_uninterrupted_run(name: str) -> None:
     experiment = EXPERIMENTS[name]
     end = experiment.schedule.total_nimg
@@ -165,7 +170,7 @@ def test_a_resume_at_any_iteration_ends_bit_identical_to_the_uninterrupted_run(n
         assert not tiny.differing(again.state_dict(), state.state_dict()), f"resumed at {nimg}"
 
 
-@EVERY
+@EVERY_FOR_LONG
 def test_a_change_of_level_clears_the_moments_once_and_a_resume_does_not(name: str) -> None:
     experiment = EXPERIMENTS[name]
     state = tiny.build(experiment)
@@ -187,7 +192,7 @@ def test_a_change_of_level_clears_the_moments_once_and_a_resume_does_not(name: s
         assert taken == steps, f"after image {state.nimg}"
 
 
-@EVERY
+@EVERY_FOR_LONG
 @pytest.mark.parametrize("parts", [2, 3])
 def test_micro_batches_give_what_the_whole_batch_gives(name: str, parts: int) -> None:
     experiment = EXPERIMENTS[name]
@@ -235,7 +240,7 @@ def test_mixing_gives_an_image_for_each_pair_source_by_source_or_nothing(name: s
         torch.testing.assert_close(mixed[3:], second)
 
 
-@EVERY
+@EVERY_FOR_LONG
 def test_an_image_is_generated_the_same_whatever_it_is_batched_with(name: str) -> None:
     experiment = EXPERIMENTS[name]
     state = tiny.build(experiment)
@@ -259,30 +264,22 @@ def test_json_keeps_the_initial_weights_and_only_the_seed_changes_them(name: str
     assert all(tiny.differing(other[role], own) for role, own in tiny.networks_of(first).items())
 
 
-def trained_on_this_rank(names: list[str], averaging: bool) -> dict[str, Any]:
-    """Weights, averages and metrics of each experiment, trained across its first fade."""
+def trained_on_this_rank(name: str, averaging: bool) -> tuple[NDArray[np.float64], NDArray[np.float64], list[Any]]:
+    """Weights, averages and metrics of an experiment, trained across its first fade."""
+    original = sync.average_gradients
     if not averaging:
         sync.average_gradients = lambda parameters: None
-    found = {}
-    for name in names:
-        state = tiny.build(EXPERIMENTS[name])
+    try:
         with tiny.float64():
             state = tiny.build(EXPERIMENTS[name])
             metrics = tiny.train(state, EXPERIMENTS[name], until=5 * tiny.BATCH)
-        found[name] = (_vector(state.algorithm.networks), _vector(state.ema), metrics_of(metrics))
-    return found
-
-
-def without_averaging_on_this_rank(names: list[str]) -> dict[str, Any]:
-    original = sync.average_gradients
-    try:
-        return trained_on_this_rank(names, averaging=False)
     finally:
         sync.average_gradients = original
+    return _vector(state.algorithm.networks), _vector(state.ema), [_plain(iteration) for iteration in metrics]
 
 
-def metrics_of(metrics: list[dict[str, torch.Tensor]]) -> list[dict[str, float]]:
-    return [{key: float(value) for key, value in iteration.items()} for iteration in metrics]
+def _plain(metrics: dict[str, torch.Tensor]) -> dict[str, float]:
+    return {key: float(value) for key, value in metrics.items()}
 
 
 def _vector(networks: Any) -> NDArray[np.float64]:
@@ -290,26 +287,17 @@ def _vector(networks: Any) -> NDArray[np.float64]:
     return torch.cat(tensors).double().numpy()
 
 
-@pytest.fixture(scope="module")
-def alone() -> dict[str, Any]:
-    return trained_on_this_rank(list(EXPERIMENTS), averaging=True)
-
-
+@EVERY
 @pytest.mark.distributed
-def test_two_ranks_train_what_one_rank_trains(pair: Pair, alone: dict[str, Any]) -> None:
-    ranks = pair(trained_on_this_rank, list(EXPERIMENTS), True)
-    for name, (networks, averages, metrics) in alone.items():
-        for rank in ranks:
-            np.testing.assert_allclose(rank[name][0], networks, rtol=0, atol=1e-6, err_msg=name)
-            np.testing.assert_allclose(rank[name][1], averages, rtol=0, atol=1e-6, err_msg=name)
-        for own, *shares in zip(metrics, *(rank[name][2] for rank in ranks), strict=True):
-            means = {key: np.mean([share[key] for share in shares]) for key in own}
-            assert means == pytest.approx(own, abs=1e-5, rel=1e-5)
-
-
-@pytest.mark.distributed
-def test_two_ranks_that_do_not_average_their_gradients_train_something_else(pair: Pair, alone: dict[str, Any]) -> None:
-    ranks = pair(without_averaging_on_this_rank, list(EXPERIMENTS))
-    for name in EXPERIMENTS:
-        assert np.abs(ranks[0][name][0] - alone[name][0]).max() > 1e-4, name
-        assert np.abs(ranks[0][name][0] - ranks[1][name][0]).max() > 1e-4, name
+def test_two_ranks_train_what_one_rank_trains_and_without_averaging_something_else(name: str, pair: Pair) -> None:
+    networks, averages, metrics = trained_on_this_rank(name, averaging=True)
+    ranks = pair(trained_on_this_rank, name, True)
+    for rank in ranks:
+        np.testing.assert_allclose(rank[0], networks, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(rank[1], averages, rtol=0, atol=1e-6)
+    for own, *shares in zip(metrics, *(rank[2] for rank in ranks), strict=True):
+        means = {key: np.mean([share[key] for share in shares]) for key in own}
+        assert means == pytest.approx(own, abs=1e-5, rel=1e-5)
+    apart = pair(trained_on_this_rank, name, False)
+    assert np.abs(apart[0][0] - networks).max() > 1e-4
+    assert np.abs(apart[0][0] - apart[1][0]).max() > 1e-4

@@ -1,7 +1,7 @@
 """Every preset shrunk to a dozen iterations on random images, for the tests of training."""
 
 import io
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -25,12 +25,24 @@ STABLE = 3 * BATCH
 
 
 def experiments() -> dict[str, Experiment]:
-    """The presets that differ once they are shrunk, by the name of the first of each kind."""
+    """The presets that train differently once they are shrunk, and a `_compat` form, by the first name of each kind."""
     found: dict[Any, str] = {}
-    for name in presets.names():
+    for name in (*presets.names(), "celeba128_style_alae_compat"):
         small = brief(presets.load(name))
-        found.setdefault((small.algorithm, small.schedule, small.training, small.data.flip), name)
+        training, schedule = small.training, small.schedule
+        rates = tuple(schedule.level_at(segment.start).lr for segment in schedule.segments)
+        # One channel or three, how often it is saved, and flips, which all of these tests have, change no path.
+        kind = (replace(cast(Any, small.algorithm), channels=1), replace(schedule, lr=rates))
+        found.setdefault((kind, training.optimizer, training.averages_from, training.ema_half_life_kimg), name)
     return {name: brief(presets.load(name)) for name in found.values()}
+
+
+def variants(names: Iterable[str]) -> set[str]:
+    """All but the first experiment of each algorithm."""
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(presets.load(name).algorithm.kind, name)
+    return set(names) - set(first.values())
 
 
 def brief(experiment: Experiment) -> Experiment:
@@ -43,8 +55,12 @@ def brief(experiment: Experiment) -> Experiment:
 
 def build(experiment: Experiment, seed: int | None = None) -> TrainState:
     """A fresh state of the experiment, or of another seed."""
+    training = experiment.training
     return TrainState.build(
-        experiment.algorithm, experiment.seed if seed is None else seed, experiment.training.optimizer
+        experiment.algorithm,
+        experiment.seed if seed is None else seed,
+        training.optimizer,
+        averages_from=training.averages_from,
     )
 
 
