@@ -9,6 +9,7 @@ from torch import Tensor
 
 from alae_core import latents
 from alae_core.algorithm import Batch, Networks, Sampling
+from alae_core.layers import pixel_norm
 from alae_core.networks.mapping import Mapping
 from alae_core.networks.style_generator import Noise
 
@@ -18,7 +19,10 @@ TRUNCATED_LEVELS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class StyleSynthesis:
-    """Draws styles and decodes them with the networks "mapping" and "generator"."""
+    """Draws styles and decodes them with the networks "mapping" and "generator".
+
+    Without a "mapping", whose mean is 0 then, the code is the normalised z.
+    """
 
     latent: int
     mixing_probability: float
@@ -35,8 +39,8 @@ class StyleSynthesis:
     def sampled_styles(self, networks: Networks, batch: Batch, sampling: Sampling) -> Tensor:
         """Styles [n, layers, D], mixed and truncated as asked."""
         styles = self._mixed(networks, batch, sampling.mixing_probability)
-        mapping: Mapping = networks["mapping"]  # type: ignore[assignment]
-        return latents.truncate(styles, mapping.w_mean, layer_psi(sampling.truncation, layers_of(batch)))
+        mean = _mapping(networks).w_mean if "mapping" in networks else styles.new_zeros(self.latent)
+        return latents.truncate(styles, mean, layer_psi(sampling.truncation, layers_of(batch)))
 
     def decode(self, networks: Networks, styles: Tensor, batch: Batch, sampling: Sampling | None = None) -> Tensor:
         """Styles [n, layers, D] -> images [n, C, R, R]; without `sampling` the noise is that of training."""
@@ -45,7 +49,7 @@ class StyleSynthesis:
         return image
 
     def _mixed(self, networks: Networks, batch: Batch, probability: float) -> Tensor:
-        layers, mapping = layers_of(batch), networks["mapping"]
+        layers, mapping = layers_of(batch), _mapping(networks) if "mapping" in networks else pixel_norm
         coarse = mapping(batch.noise("z", self.latent))
         if probability == 0:
             return latents.broadcast_styles(coarse, layers)
@@ -58,6 +62,10 @@ class StyleSynthesis:
         if self.first_noise == "image":
             return batch.noise
         return lambda name, *shape: batch.noise(name, *shape, shared=name == "layer0")
+
+
+def _mapping(networks: Networks) -> Mapping:
+    return networks["mapping"]  # type: ignore[return-value]
 
 
 def layers_of(batch: Batch) -> int:

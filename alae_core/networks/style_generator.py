@@ -1,18 +1,58 @@
-"""The style-based generator (StyleGAN, section 2), grown level by level.
+"""The style-based generator (StyleGAN, section 2), grown level by level, and the forms that lead to it (table 1).
 
 Deviation from ALAE's code: the learned constant is expanded to the batch, so every image has its own noise at 4x4 too.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alae_core.layers import Blur, EqualConv, StyleModulation, UpConv, instance_norm, leaky_relu, upsample
+from alae_core.layers import (
+    Blur,
+    EqualConv,
+    StyleModulation,
+    UpConv,
+    activated,
+    activated_styled,
+    noisy_styled,
+    pixel_norm,
+    upsample,
+)
 
 Noise = Callable[..., Tensor]
 """noise(name, *shape) -> [N, *shape], standard normal."""
+NoisePair = tuple[Tensor | None, Tensor | None]
+"""Of a block's two layers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """Which of StyleGAN's parts there are; without any it is ProGAN's."""
+
+    blur: bool = True
+    """Up- and downsampling are followed and preceded by a binomial filter (bilinear), not by none (nearest, box)."""
+    styles: bool = True
+    """The code scales and shifts the normalised channels of each layer; else pixels are normalised over channels."""
+    constant_input: bool = True
+    """The 4x4 features are learned; else a dense layer makes them from the first code."""
+    noise: bool = True
+    """Each layer adds noise."""
+
+    def __post_init__(self) -> None:
+        if self.constant_input and not self.styles:
+            raise ValueError(
+                "algorithm.form.constant_input=true leaves no way into the generator for a code where "
+                "algorithm.form.styles=false; set constant_input=false or styles=true"
+            )
+
+
+STYLEGAN = Form()
+"""All parts: StyleGAN's own generator, and StyleALAE's."""
 
 
 def level_channels(resolution: int, base_channels: int, max_channels: int) -> tuple[int, ...]:
@@ -22,54 +62,83 @@ def level_channels(resolution: int, base_channels: int, max_channels: int) -> tu
 
 
 class Epilogue(nn.Module):
-    """Noise, bias, leaky ReLU, instance norm and style, in this order."""
+    """Noise, bias, leaky ReLU, instance norm and style, in this order; without styles, pixel norm instead of the last two."""
 
-    def __init__(self, latent: int, channels: int) -> None:
+    def __init__(self, latent: int, channels: int, form: Form = STYLEGAN) -> None:
         super().__init__()
-        self.noise_weight = nn.Parameter(torch.zeros(channels))
+        self.noise_weight = nn.Parameter(torch.zeros(channels)) if form.noise else None
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.style = StyleModulation(latent, channels)
+        self.style = StyleModulation(latent, channels) if form.styles else None
 
-    def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
-        x = torch.addcmul(x + self.bias.view(1, -1, 1, 1), noise, self.noise_weight.view(1, -1, 1, 1))
-        return self.style(instance_norm(leaky_relu(x)), style)
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None) -> Tensor:
+        if self.style is None:
+            return pixel_norm(activated(self._with_noise(x, noise), self.bias))
+        scales = self.style.affine(style)
+        if noise is None or self.noise_weight is None:
+            return activated_styled(x, self.bias, scales)
+        return noisy_styled(x, self.bias, noise, self.noise_weight, scales)
+
+    def _with_noise(self, x: Tensor, noise: Tensor | None) -> Tensor:
+        if noise is None or self.noise_weight is None:
+            return x
+        return torch.addcmul(x, noise, self.noise_weight.view(1, -1, 1, 1))
 
 
 class FirstBlock(nn.Module):
     """The learned 4x4 constant and one convolution."""
 
-    def __init__(self, latent: int, channels: int) -> None:
+    def __init__(self, latent: int, channels: int, form: Form = STYLEGAN) -> None:
         super().__init__()
-        self.constant = nn.Parameter(torch.ones(1, channels, 4, 4))
-        self.first = Epilogue(latent, channels)
+        self._add_input(latent, channels)
+        self.first = Epilogue(latent, channels, form)
         self.conv = EqualConv(channels, channels, 3)
-        self.second = Epilogue(latent, channels)
+        self.second = Epilogue(latent, channels, form)
 
-    def forward(self, styles: Sequence[Tensor], noise: tuple[Tensor, Tensor]) -> Tensor:
-        x = self.constant.expand(styles[0].shape[0], -1, -1, -1)
-        x = self.first(x, styles[0], noise[0])
+    def forward(self, styles: Sequence[Tensor], noise: NoisePair) -> Tensor:
+        x = self.first(self._features(styles[0]), styles[0], noise[0])
         return self.second(self.conv(x), styles[1], noise[1])
+
+    def _add_input(self, latent: int, channels: int) -> None:
+        self.constant = nn.Parameter(torch.ones(1, channels, 4, 4))
+
+    def _features(self, code: Tensor) -> Tensor:
+        return self.constant.expand(code.shape[0], -1, -1, -1)
+
+
+class DenseFirstBlock(FirstBlock):
+    """4x4 features from the first code by a dense layer, and one convolution (ProGAN, table 2)."""
+
+    def _add_input(self, latent: int, channels: int) -> None:
+        # No bias: the epilogue adds one per channel.
+        self.dense = nn.Parameter(torch.randn(channels * 4 * 4, latent))
+        self.dense_scale = math.sqrt(2.0) / 4 / math.sqrt(latent)
+
+    def _features(self, code: Tensor) -> Tensor:
+        return F.linear(code, self.dense * self.dense_scale).unflatten(1, (-1, 4, 4))
 
 
 class UpBlock(nn.Module):
     """Twice the size: upsampling convolution, blur, and a second convolution."""
 
-    def __init__(self, latent: int, inputs: int, channels: int) -> None:
+    def __init__(self, latent: int, inputs: int, channels: int, form: Form = STYLEGAN) -> None:
         super().__init__()
         self.up_conv = UpConv(inputs, channels)
-        self.blur = Blur(channels)
-        self.first = Epilogue(latent, channels)
+        self.blur = Blur(channels) if form.blur else nn.Identity()
+        self.first = Epilogue(latent, channels, form)
         self.conv = EqualConv(channels, channels, 3)
-        self.second = Epilogue(latent, channels)
+        self.second = Epilogue(latent, channels, form)
 
-    def forward(self, x: Tensor, styles: Sequence[Tensor], noise: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, styles: Sequence[Tensor], noise: NoisePair) -> Tensor:
         x = self.blur(self.up_conv(x))
         x = self.first(x, styles[0], noise[0])
         return self.second(self.conv(x), styles[1], noise[1])
 
 
 class StyleGenerator(nn.Module):
-    """G: styles [N, 2 (level + 1), D] and noise -> image [N, C, R, R], not squashed."""
+    """G: styles [N, 2 (level + 1), D] and noise -> image [N, C, R, R], not squashed.
+
+    A `form` without styles reads the first code alone; one without noise draws none.
+    """
 
     def __init__(
         self,
@@ -79,11 +148,13 @@ class StyleGenerator(nn.Module):
         base_channels: int,
         max_channels: int,
         rgb_gain: float = 0.03,
+        form: Form = STYLEGAN,
     ) -> None:
         super().__init__()
+        self.form = form
         widths = level_channels(resolution, base_channels, max_channels)
-        self.first = FirstBlock(latent, widths[0])
-        self.blocks = nn.ModuleList(UpBlock(latent, a, b) for a, b in pairwise(widths))
+        self.first = (FirstBlock if form.constant_input else DenseFirstBlock)(latent, widths[0], form)
+        self.blocks = nn.ModuleList(UpBlock(latent, a, b, form) for a, b in pairwise(widths))
         self.to_rgb = nn.ModuleList(EqualConv(width, channels, 1, gain=rgb_gain, bias=True) for width in widths)
 
     def forward(self, styles: Tensor, noise: Noise, level: int, blend: float = 1.0) -> Tensor:
@@ -98,7 +169,8 @@ class StyleGenerator(nn.Module):
             image = torch.lerp(upsample(self.to_rgb[level - 1](coarser)), image, blend)
         return image
 
-    @staticmethod
-    def _noise(noise: Noise, index: int) -> tuple[Tensor, Tensor]:
+    def _noise(self, noise: Noise, index: int) -> NoisePair:
+        if not self.form.noise:
+            return None, None
         size = 4 * 2**index
         return noise(f"layer{2 * index}", 1, size, size), noise(f"layer{2 * index + 1}", 1, size, size)

@@ -1,0 +1,193 @@
+"""StyleGAN (Karras et al., CVPR 2019) and the steps from ProGAN (Karras et al., ICLR 2018) that lead to it (table 1).
+
+Deviations from the official code: each image draws its own mixing cut (there one serves a GPU's batch); groups of the
+minibatch deviation are images in a row; averages follow after the generator's update; a broken gradient stops the run
+(there the step is skipped); no labels.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from alae_core import losses
+from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, Update
+from alae_core.algorithms.style_synthesis import StyleSynthesis
+from alae_core.networks.mapping import Mapping
+from alae_core.networks.style_discriminator import StyleDiscriminator
+from alae_core.networks.style_generator import Form, StyleGenerator
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """The game, and what keeps its discriminator smooth: R1 in the logistic one, a penalty to norm 1 in WGAN-GP."""
+
+    adversarial: Literal["logistic", "wgan_gp"] = "logistic"
+    r1_gamma: float = 10.0
+    """Of the logistic loss."""
+    r1_every: int = 1
+    """1: R1 is a term of every discriminator update; k > 1: an update of its own at every k-th iteration."""
+    wgan_lambda: float = 10.0
+    """Weight of WGAN-GP's gradient penalty, and below the norm that it pulls to."""
+    wgan_target: float = 1.0
+    wgan_drift: float = 0.001
+    """Weight of the squared value of reals in WGAN-GP."""
+    w_mean_decay: float = 0.995
+
+    def __post_init__(self) -> None:
+        if self.r1_every < 1:
+            raise ValueError(f"algorithm.loss.r1_every={self.r1_every}; give 1 (every iteration) or more")
+        if self.adversarial == "wgan_gp" and self.r1_every > 1:
+            raise ValueError(
+                f"algorithm.loss.r1_every={self.r1_every}: WGAN-GP has no R1; give 1, or logistic as the loss"
+            )
+        if self.wgan_target <= 0:
+            raise ValueError(f"algorithm.loss.wgan_target={self.wgan_target}; give a norm above 0, such as 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """StyleGAN up to `resolution`, with `base_channels` there and at most `max_channels` at the coarse levels."""
+
+    kind: Literal["stylegan"] = "stylegan"
+    resolution: int = 1024
+    channels: int = 3
+    latent: int = 512
+    base_channels: int = 16
+    max_channels: int = 512
+    mapping_layers: int = 8
+    """0: no mapping, the codes are normalised z."""
+    mapping_lr_multiplier: float = 0.01
+    rgb_gain: float = 1.0
+    mixing_probability: float = 0.9
+    form: Form = field(default_factory=Form)
+    """The parts of the generator; `blur` also of the discriminator."""
+    stddev_group: int = 4
+    """Images in a row whose deviation the discriminator sees; 1: none."""
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        if self.stddev_group < 1:
+            raise ValueError(f"algorithm.stddev_group={self.stddev_group}; give 1 (no deviation) or more, such as 4")
+        if self.mixing_probability and not self.form.styles:
+            raise ValueError(
+                f"algorithm.mixing_probability={self.mixing_probability} needs styles to mix, and algorithm.form.styles="
+                "false; set algorithm.mixing_probability=0"
+            )
+
+    def build(self) -> "StyleGAN":
+        """Networks with fresh weights from torch's global generator; seed it around this call."""
+        size = (self.resolution, self.channels)
+        width = (self.base_channels, self.max_channels)
+        networks: dict[str, nn.Module] = {}
+        if self.mapping_layers:
+            networks["mapping"] = Mapping(self.latent, self.mapping_layers, self.mapping_lr_multiplier)
+        networks["generator"] = StyleGenerator(*size, self.latent, *width, rgb_gain=self.rgb_gain, form=self.form)
+        networks["discriminator"] = StyleDiscriminator(
+            *size, *width, blur=self.form.blur, stddev_group=self.stddev_group
+        )
+        return StyleGAN(networks, self)
+
+
+class StyleGAN:
+    """The two updates of one iteration, or three where R1 is lazy."""
+
+    domains = 1
+
+    def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
+        self.networks = networks
+        self.form = config.form
+        self.loss = config.loss
+        self.together = config.stddev_group
+        self.averaged: tuple[str, ...] = tuple(role for role in networks if role != "discriminator")
+        self.synthesis = StyleSynthesis(latent=config.latent, mixing_probability=config.mixing_probability)
+
+    def updates(self, nimg: int) -> tuple[Update, ...]:
+        lazy = self.loss.r1_every > 1
+        discriminator = Update(
+            name="discriminator",
+            trains=("discriminator",),
+            loss=self._discriminator if lazy else self._discriminator_with_r1,
+            amp=lazy,
+        )
+        generator = Update(name="generator", trains=self.averaged, loss=self._generator)
+        if self.loss.adversarial == "wgan_gp":
+            weights = {"gradient": self.loss.wgan_lambda, "drift": self.loss.wgan_drift}
+            return replace(discriminator, loss=self._critic, weights=weights), generator
+        if lazy:
+            penalty = replace(discriminator, name="penalty", loss=self._penalty, every=self.loss.r1_every, amp=False)
+            return discriminator, penalty, generator
+        return discriminator, generator
+
+    def observe(self, batch: Batch) -> None:
+        if "mapping" in self.networks:
+            mapping: Mapping = self.networks["mapping"]  # type: ignore[assignment]
+            mapping.follow_mean(batch.noise("w_mean", self.synthesis.latent), self.loss.w_mean_decay)
+
+    def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
+        """New images; raises ValueError where `sampling` asks for what the form lacks."""
+        _refuse_what_is_missing(self.form, sampling)
+        styles = self.synthesis.sampled_styles(networks, batch, sampling)
+        return self.synthesis.decode(networks, styles, batch, sampling)
+
+    def reconstruct(self, networks: Networks, batch: Batch) -> Tensor | None:
+        return None
+
+    def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
+        """None: what is mixed are real images, and nothing here encodes them."""
+        return None
+
+    # The losses (StyleGAN, section 2 and appendix C; WGAN-GP as in ProGAN, appendix A.1).
+
+    def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
+        return {
+            "fake": losses.logistic_fake(self._score(self._frozen_fake(batch), batch)),
+            "real": losses.logistic_real(self._score(batch.images[0], batch)),
+        }
+
+    def _discriminator_with_r1(self, batch: Batch) -> dict[str, Tensor]:
+        images = batch.images[0].detach().requires_grad_()
+        logits = self._score(images, batch)
+        return {
+            "fake": losses.logistic_fake(self._score(self._frozen_fake(batch), batch)),
+            "real": losses.logistic_real(logits),
+            "r1": losses.r1_penalty(logits, images, self.loss.r1_gamma),
+        }
+
+    def _penalty(self, batch: Batch) -> dict[str, Tensor]:
+        images = batch.images[0].detach().requires_grad_()
+        return {"r1": losses.r1_penalty(self._score(images, batch), images, self.loss.r1_gamma)}
+
+    def _critic(self, batch: Batch) -> dict[str, Tensor]:
+        real, fake = batch.images[0], self._frozen_fake(batch)
+        between = torch.lerp(real, fake, batch.uniform("between", 1, 1, 1)).requires_grad_()
+        values = self._score(real, batch)
+        return {
+            "fake": losses.critic_fake(self._score(fake, batch)),
+            "real": losses.critic_real(values),
+            "gradient": losses.gradient_penalty(self._score(between, batch), between, self.loss.wgan_target),
+            "drift": losses.drift(values),
+        }
+
+    def _generator(self, batch: Batch) -> dict[str, Tensor]:
+        real_loss = losses.critic_real if self.loss.adversarial == "wgan_gp" else losses.logistic_real
+        return {"fake": real_loss(self._score(self._fake(batch), batch))}
+
+    def _score(self, images: Tensor, batch: Batch) -> Tensor:
+        return self.networks["discriminator"](images, batch.level.depth, batch.level.blend)
+
+    def _fake(self, batch: Batch) -> Tensor:
+        return self.synthesis.decode(self.networks, self.synthesis.training_styles(self.networks, batch), batch)
+
+    @torch.no_grad()
+    def _frozen_fake(self, batch: Batch) -> Tensor:
+        return self._fake(batch)
+
+
+def _refuse_what_is_missing(form: Form, sampling: Sampling) -> None:
+    needs = {"truncation": "styles", "mixing_probability": "styles", "noise": "noise", "noise_layers": "noise"}
+    for option, part in needs.items():
+        asked = getattr(sampling, option)
+        if asked != getattr(PLAIN_SAMPLING, option) and not getattr(form, part):
+            raise ValueError(f"{option}={asked} cannot be followed: algorithm.form.{part}=false; leave {option} out")
