@@ -171,15 +171,16 @@ def test_a_resume_at_any_iteration_ends_bit_identical_to_the_uninterrupted_run(n
 
 
 @EVERY_FOR_LONG
-def test_a_change_of_level_clears_the_moments_once_and_a_resume_does_not(name: str) -> None:
+def test_a_change_of_level_or_phase_clears_the_moments_once_and_a_resume_does_not(name: str) -> None:
     experiment = EXPERIMENTS[name]
     state = tiny.build(experiment)
     steps: dict[str, int] = {}
-    level = 0
+    phase = (0, False)
     while state.nimg < experiment.schedule.total_nimg:
-        now = experiment.schedule.level_at(state.nimg).index
-        if now != level:
-            steps, level = {}, now
+        level = experiment.schedule.level_at(state.nimg)
+        now = (level.index, level.blend < 1 and experiment.schedule.clear_moments == "phase")
+        if now != phase:
+            steps, phase = {}, now
         for update in due(state, state.iteration):
             for role in update.trains:
                 steps[role] = steps.get(role, 0) + 1

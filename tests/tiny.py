@@ -3,7 +3,7 @@
 import io
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any, cast
 
@@ -25,16 +25,27 @@ STABLE = 3 * BATCH
 
 
 def experiments() -> dict[str, Experiment]:
-    """The presets that train differently once they are shrunk, and a `_compat` form, by the first name of each kind."""
-    found: dict[Any, str] = {}
+    """The shrunk presets and a `_compat` form by name, less those that choose nothing that others of their algorithm do not.
+
+    So every word, switch and zero in a preset is tested with its algorithm, though not every combination of them.
+    """
+    kept: dict[str, Experiment] = {}
+    tested: set[tuple[str, str, Any]] = set()
     for name in (*presets.names(), "celeba128_style_alae_compat"):
         small = brief(presets.load(name))
-        training, schedule = small.training, small.schedule
-        rates = tuple(schedule.level_at(segment.start).lr for segment in schedule.segments)
-        # One channel or three, how often it is saved, and flips, which all of these tests have, change no path.
-        kind = (replace(cast(Any, small.algorithm), channels=1), replace(schedule, lr=rates))
-        found.setdefault((kind, training.optimizer, training.averages_from, training.ema_half_life_kimg), name)
-    return {name: brief(presets.load(name)) for name in found.values()}
+        parts = [asdict(part) for part in (cast(Any, small.algorithm), small.schedule, small.training)]
+        own = {(small.algorithm.kind, path, _choice(value)) for path, value in flat(parts).items()}
+        if not own <= tested:
+            kept[name] = small
+            tested |= own
+    return kept
+
+
+def _choice(value: Any) -> Any:
+    """What of a setting can select another computation: a word or switch; of a number if it is 0, of a whole one also if 1."""
+    if isinstance(value, (bool, str)) or value is None:
+        return str(value)
+    return min(value, 2) if isinstance(value, int) else value != 0
 
 
 def variants(names: Iterable[str]) -> set[str]:
