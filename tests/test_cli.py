@@ -120,6 +120,7 @@ def test_train_prints_each_tick_and_the_summary(
 def test_presets_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     listed = printed(capsys, "presets")
     assert all(name in listed for name in presets.names())
+    assert "debug_<preset>" in listed and "<preset>_compat" in listed
 
 
 def test_show_prints_an_experiment_that_reads_back(capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,6 +191,41 @@ def test_the_metric_name_holds_extractor_and_thousands_of_samples(samples, expec
     assert metric_name(config) == f"eval/fd_classifier{expected}"
 
 
+@pytest.mark.parametrize(
+    ("protocol", "suffix"),
+    [
+        ({"mixing_probability": 0.9}, "_mixed0.9"),
+        ({"rounding": "official"}, "_floored"),
+        ({"mixing_probability": 0.5, "rounding": "official"}, "_mixed0.5_floored"),
+    ],
+)
+def test_the_metric_name_tells_a_protocol_that_is_not_the_usual_one(protocol, suffix):
+    assert metric_name(EvaluationConfig(**protocol)) == f"eval/fd_classifier5k{suffix}"
+
+
+def test_styles_are_mixed_in_the_samples_of_the_distance_alone(dataset):
+    asked = []
+
+    class Asked(Memory):
+        def generate(self, networks: Any, batch: Any, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
+            asked.append((batch.size, sampling))
+            return super().generate(networks, batch, sampling)
+
+    scores = score(Asked(noise(16)), dataset, mixing_probability=0.9)
+    assert asked[:2] == [(250, Sampling(mixing_probability=0.9)), (20, Sampling(mixing_probability=0.9))]
+    assert all(sampling.mixing_probability == 0 for _, sampling in asked[2:]) and len(asked) > 2
+    assert "eval/fd_pixels0.27k_mixed0.9" in scores.metrics
+
+
+def test_official_rounding_darkens_the_samples_of_the_distance_and_no_page(dataset):
+    real = Memory(read(dataset, "train", 16))
+    usual, official = score(real, dataset), score(real, dataset, rounding="official")
+    # In pixels the means move by half a grey level or more, in each of 64 features.
+    assert usual.metrics["eval/fd_pixels0.27k"] < 1e-9
+    assert official.metrics["eval/fd_pixels0.27k_floored"] > 64 * (0.5 / 127.5) ** 2
+    assert np.array_equal(usual.figures["samples"], official.figures["samples"])
+
+
 def test_batches_hold_all_images_and_shrink_where_images_are_large():
     assert batches(600, 64) == [250, 250, 100]
     assert batches(0, 64) == []

@@ -207,12 +207,22 @@ class TestValidate:
             ("algorithm.loss.r1_gamma", "-1"),
             ("training.optimizer.beta2", "1"),
             ("training.optimizer.eps", "0"),
+            ("algorithm.official.deviation_eps", "-1"),
+            ("evaluation.mixing_probability", "1.5"),
         ],
     )
     def test_a_number_out_of_bounds_is_refused_by_its_path(
         self, experiment: Experiment, field: str, value: str
     ) -> None:
-        assert invalid(override(experiment, [f"{field}={value}"])).startswith(f"{field}={value}")
+        with pytest.raises(ValueError, match=rf"^{field}={value}"):
+            override(experiment, [f"{field}={value}"]).validate()
+
+    def test_only_an_algorithm_with_styles_mixes_them_in_its_evaluation(self, experiment: Experiment) -> None:
+        mixing = override(experiment, ["evaluation.mixing_probability=0.9"])
+        mixing.validate()
+        assert invalid(replace(mixing, algorithm=alae.Config(resolution=16))) == (
+            "evaluation.mixing_probability=0.9 needs styles to mix, and algorithm.kind=alae has one code per image; use 0"
+        )
 
     def test_values_of_the_wrong_type_given_in_python_are_refused(self, experiment: Experiment) -> None:
         broken = replace(experiment, seed="1", data=DataConfig(path=Path("data")))  # type: ignore[arg-type]

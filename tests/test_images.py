@@ -25,6 +25,12 @@ def test_bytes_are_rounded_and_clipped() -> None:
     assert images.to_uint8(floats).flatten().tolist() == [0, 0, 0, 1, 255, 255]
 
 
+def test_the_official_bytes_are_the_floor_of_127_times_the_distance_from_black() -> None:
+    floats = torch.tensor([-3.0, -1.0, 0.99 / 127 - 1, 1.01 / 127 - 1, 0.0, 1.0, 7.0]).view(1, 1, 1, 7)
+    assert images.to_uint8_floored(floats).flatten().tolist() == [0, 0, 0, 1, 127, 254, 255]
+    assert images.to_uint8_floored(floats).shape == images.to_uint8(floats).shape == (1, 1, 7, 1)
+
+
 def test_halving_is_the_rounded_mean_of_each_block_for_every_sum() -> None:
     rng = np.random.default_rng(0)
     fine = rng.integers(0, 256, (3, 8, 6, 2), np.uint8)

@@ -8,7 +8,7 @@ import pytest
 from alae_core.algorithms import CONFIGS
 from pipelines import presets
 from pipelines.experiment import Experiment
-from pipelines.override import override
+from pipelines.override import differences, override
 
 EVERY = pytest.mark.parametrize("name", presets.names())
 
@@ -26,6 +26,70 @@ def test_the_debug_form_of_a_preset_is_the_preset_shrunk_and_named_so(name: str)
     debug = presets.load(f"debug_{name}")
     assert debug == replace(presets.load(name).tiny(), name=f"debug_{name}")
     debug.validate()
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in presets.names() if presets.load(name).algorithm.kind == "style_alae"]
+)
+def test_the_compat_form_of_a_style_alae_preset_trains_the_same_networks_by_the_official_habits(name: str) -> None:
+    whole, official = presets.load(name), presets.load(f"{name}_compat")
+    official.validate()
+    assert official.name == f"{name}_compat"
+    assert (official.data, official.scaling) == (whole.data, whole.scaling)
+    assert official.schedule.total_nimg == whole.schedule.total_nimg
+    changed = {path.rsplit(".", 1)[0] for path in differences(whole, official)} - {"name"}
+    assert {"algorithm.official", "algorithm.loss", "training", "evaluation"} <= changed
+    assert official.training.averages_from == "other weights"
+    assert (official.evaluation.mixing_probability, official.evaluation.rounding) == (0.9, "official")
+    debug = presets.load(f"debug_{name}_compat")
+    assert debug == replace(official.tiny(), name=f"debug_{name}_compat")
+    debug.validate()
+
+
+def test_other_algorithms_have_no_compat_form() -> None:
+    with pytest.raises(
+        ValueError, match=r"^mnist32_alae has no _compat form: it trains alae, and only style_alae has one; leave"
+    ):
+        presets.load("mnist32_alae_compat")
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "images"),
+    [
+        ("ffhq1024_style_alae", 300, 60_000),
+        ("celebahq256_style_alae", 280, 29_000),
+        ("bedroom256_style_alae", 112, 758_260),
+        ("celeba128_style_alae", 80, 182_637),
+        ("mnist32_style_alae_paper", 60, 60_000),
+    ],
+)
+def test_the_official_lengths_are_epochs_of_the_dataset_rounded_up_to_batches(
+    name: str, epochs: int, images: int
+) -> None:
+    schedule = presets.load(name).schedule
+    levels = len(schedule.resolutions)
+    assert 0 <= schedule.total_nimg - epochs * images < sum(s.batch_size for s in schedule.segments)
+    # Half of each level but the first fades, in whole epochs.
+    first, fade = round(1000 * schedule.stable_kimg[0]), round(1000 * schedule.fade_kimg[0])
+    assert first == 2 * fade and fade % images == 0
+    assert schedule.stable_kimg[1:-1] == (fade / 1000,) * (levels - 2)
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 4, 8])
+def test_the_official_batches_are_the_same_on_fewer_gpus_and_taken_in_the_same_parts(gpus: int) -> None:
+    for name in ("ffhq1024_style_alae", "celebahq256_style_alae", "bedroom256_style_alae", "celeba128_style_alae"):
+        experiment = override(presets.load(name), [f"scaling.workers={gpus}"])
+        experiment.validate()
+        segments = experiment.schedule.segments
+        assert [s.batch_size for s in segments] == [512, 256, 128, 64, *[32] * (len(segments) - 4)]
+        assert experiment.training.microbatch == tuple(batch // 8 for batch in (512, 256, 128, 64, 32))
+
+
+def test_the_batch_advised_for_small_gpus_at_1024_is_valid_as_the_preset_writes_it() -> None:
+    said = " ".join((import_module("pipelines.presets.ffhq1024_style_alae").__doc__ or "").split())
+    changes = ["schedule.batch_size=512,256,128,64,32,32,32,32,24", "training.microbatch=64,32,16,8,4,4,4,4,3"]
+    assert " ".join(changes) in said
+    override(presets.load("ffhq1024_style_alae"), changes).validate()
 
 
 def test_an_unknown_preset_is_answered_with_the_nearest_and_all_others() -> None:

@@ -1,0 +1,50 @@
+"""Conditional entropies of tables that can be computed by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from alae_core.metrics.separability import conditional_entropy, most_confident, separability
+
+
+def table(counts: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions and labels with counts[prediction][label]."""
+    cells = [(p, y) for p, row in enumerate(counts) for y, count in enumerate(row) for _ in range(count)]
+    predictions, labels = np.array(cells).T
+    return predictions, labels
+
+
+def test_labels_that_are_separated_perfectly_have_no_entropy_and_a_score_of_one() -> None:
+    for counts in ([[5, 0], [0, 3]], [[0, 5], [3, 0]]):
+        assert conditional_entropy(*table(counts)) == 0.0
+    assert separability([0.0] * 40) == 1.0
+    assert separability([]) == 1.0
+
+
+def test_a_prediction_that_tells_nothing_leaves_the_label_s_whole_entropy() -> None:
+    assert conditional_entropy(*table([[4, 4], [2, 2]])) == pytest.approx(1.0)
+    assert conditional_entropy(*table([[1, 3], [2, 6]])) == pytest.approx(0.25 * 2 + 0.75 * math.log2(4 / 3))
+
+
+def test_the_entropy_is_the_mean_over_the_predictions_of_that_of_their_labels() -> None:
+    # 4 of 10 predicted 0, of which 1 is wrong; 6 predicted 1, of which 2 are wrong.
+    def binary(p: float) -> float:
+        return -p * math.log2(p) - (1 - p) * math.log2(1 - p)
+
+    expected = 0.4 * binary(1 / 4) + 0.6 * binary(2 / 6)
+    assert conditional_entropy(*table([[3, 1], [2, 4]])) == pytest.approx(expected)
+
+
+def test_the_score_doubles_with_every_bit() -> None:
+    assert separability([0.5, 1.0, 1.5]) == pytest.approx(8.0)
+
+
+def test_predictions_without_their_labels_are_refused() -> None:
+    for predictions, labels in ((np.zeros(3, int), np.zeros(2, int)), (np.zeros(0, int), np.zeros(0, int))):
+        with pytest.raises(ValueError, match=r"predictions came with \d labels; give one for each"):
+            conditional_entropy(predictions, labels)
+
+
+def test_the_most_confident_are_those_farthest_from_one_half() -> None:
+    assert most_confident(np.array([0.5, 0.9, 0.05, 0.6, 0.4]), 3).tolist() == [2, 1, 3]
