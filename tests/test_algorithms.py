@@ -141,7 +141,7 @@ def test_bfloat16_changes_the_numbers_but_keeps_every_weight_moment_and_average_
     assert tiny.differing(tiny.networks_of(state), tiny.networks_of(full))
 
 
-@EVERY
+@EVERY_FOR_LONG
 def test_an_update_that_weighs_an_unknown_term_is_refused_with_its_terms(name: str) -> None:
     experiment = EXPERIMENTS[name]
     for update in tiny.build(experiment).algorithm.updates(0):
