@@ -80,6 +80,10 @@ PLAIN_SAMPLING = Sampling()
 """No truncation, no mixing, each image its own noise."""
 
 
+class SamplingError(ValueError):
+    """An algorithm has nothing that could follow an option of `Sampling`, as truncation without a mean style."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Update:
     """One optimiser step of an iteration.
@@ -120,7 +124,7 @@ class Algorithm(Protocol):
         ...
 
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
-        """New images [n, C, R, R] from the batch's noise."""
+        """New images [n, C, R, R] from the batch's noise; raises SamplingError where `sampling` cannot be followed."""
         ...
 
     def reconstruct(self, networks: Networks, batch: Batch) -> Tensor | None:

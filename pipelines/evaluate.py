@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alae_core import images
-from alae_core.algorithm import PLAIN_SAMPLING, Algorithm, Batch, Networks, Sampling
+from alae_core.algorithm import PLAIN_SAMPLING, Algorithm, Batch, Networks, Sampling, SamplingError
 from alae_core.metrics.frechet import FeatureStatistics, frechet_distance
 from alae_core.schedule import Level
 from pipelines import figures
@@ -142,8 +143,10 @@ def _pages(subject: Subject, split: Split, columns: int) -> dict[str, Pixels]:
     pages = {
         "reals": figures.sample_page(_pixels(real), columns),
         "samples": _sample_page(subject, columns),
-        "samples_truncated": _sample_page(subject, columns, TRUNCATED),
     }
+    # Without a mean to pull towards there is no such page.
+    with suppress(SamplingError):
+        pages["samples_truncated"] = _sample_page(subject, columns, TRUNCATED)
     reconstructed = subject.reconstruction(real)
     if reconstructed is None:
         return pages

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from alae_core.algorithm import PLAIN_SAMPLING, Sampling
+from alae_core.algorithm import PLAIN_SAMPLING, Sampling, SamplingError
 from alae_core.images import blend_with_coarser, to_float
 from alae_core.metrics.classifier import train_classifier
 from alae_core.schedule import Level
@@ -155,6 +155,18 @@ def test_pages_show_samples_reconstructions_and_mixing(dataset):
 
 def test_an_algorithm_that_does_not_mix_has_no_mixing_page(dataset):
     assert "mixing" not in score(Memory(noise(16), mixes=False), dataset).figures
+
+
+def test_an_algorithm_that_cannot_truncate_has_no_page_of_truncated_samples(dataset):
+    class Untruncated(Memory):
+        def generate(self, networks: Any, batch: Any, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
+            if sampling.truncation != 1.0:
+                raise SamplingError("no mean")
+            return super().generate(networks, batch, sampling)
+
+    assert "samples_truncated" in score(Memory(noise(16)), dataset).figures
+    pages = score(Untruncated(noise(16)), dataset).figures
+    assert "samples" in pages and "samples_truncated" not in pages
 
 
 def test_scores_repeat_exactly(dataset):

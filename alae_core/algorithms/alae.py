@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from alae_core import losses
-from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, Update
+from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Update
 from alae_core.networks.mapping import LinearDiscriminator, Mapping
 from alae_core.networks.mlp import MLPEncoder, MLPGenerator
 
@@ -110,7 +110,7 @@ class ALAE:
 
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
         if sampling.mixing_probability or isinstance(sampling.truncation, tuple):
-            raise ValueError("ALAE of perceptrons has one code per image: no mixing, and one number for truncation")
+            raise SamplingError("ALAE of perceptrons has one code per image: no mixing, and one number for truncation")
         mapping: Mapping = networks["mapping"]  # type: ignore[assignment]
         w = mapping(batch.noise("z", self.latent))
         if sampling.truncation != 1.0:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from alae_core import losses
-from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, Update
+from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Update
 from alae_core.algorithms.style_synthesis import StyleSynthesis
 from alae_core.networks.mapping import Mapping
 from alae_core.networks.style_discriminator import StyleDiscriminator
@@ -126,7 +126,7 @@ class StyleGAN:
             mapping.follow_mean(batch.noise("w_mean", self.synthesis.latent), self.loss.w_mean_decay)
 
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
-        """New images; raises ValueError where `sampling` asks for what the form lacks."""
+        """New images; raises SamplingError where `sampling` asks for what the form lacks."""
         _refuse_what_is_missing(self.form, sampling)
         styles = self.synthesis.sampled_styles(networks, batch, sampling)
         return self.synthesis.decode(networks, styles, batch, sampling)
@@ -190,4 +190,4 @@ def _refuse_what_is_missing(form: Form, sampling: Sampling) -> None:
     for option, part in needs.items():
         asked = getattr(sampling, option)
         if asked != getattr(PLAIN_SAMPLING, option) and not getattr(form, part):
-            raise ValueError(f"{option}={asked} cannot be followed: algorithm.form.{part}=false; leave {option} out")
+            raise SamplingError(f"{option}={asked} cannot be followed: algorithm.form.{part}=false; leave {option} out")

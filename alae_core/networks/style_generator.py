@@ -84,6 +84,20 @@ class Epilogue(nn.Module):
         return torch.addcmul(x, noise, self.noise_weight.view(1, -1, 1, 1))
 
 
+class DenseInput(nn.Module):
+    """Equalised linear layer, code [N, D] -> features [N, C, 4, 4]; the bias is left to the epilogue."""
+
+    def __init__(self, latent: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels * 4 * 4, latent))
+        # A quarter of the usual gain, as in ProGAN's code.
+        self.scale = math.sqrt(2.0) / 4 / math.sqrt(latent)
+
+    def forward(self, code: Tensor) -> Tensor:
+        features = F.linear(code, self.weight * self.scale).unflatten(1, (-1, 4, 4))
+        return features.contiguous(memory_format=torch.channels_last)
+
+
 class FirstBlock(nn.Module):
     """The learned 4x4 constant and one convolution."""
 
@@ -102,19 +116,19 @@ class FirstBlock(nn.Module):
         self.constant = nn.Parameter(torch.ones(1, channels, 4, 4))
 
     def _features(self, code: Tensor) -> Tensor:
-        return self.constant.expand(code.shape[0], -1, -1, -1)
+        # Laid out as every other layer: kernels are compiled by layout.
+        return self.constant.expand(code.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 class DenseFirstBlock(FirstBlock):
     """4x4 features from the first code by a dense layer, and one convolution (ProGAN, table 2)."""
 
     def _add_input(self, latent: int, channels: int) -> None:
-        # No bias: the epilogue adds one per channel.
-        self.dense = nn.Parameter(torch.randn(channels * 4 * 4, latent))
-        self.dense_scale = math.sqrt(2.0) / 4 / math.sqrt(latent)
+        self.dense = DenseInput(latent, channels)
 
     def _features(self, code: Tensor) -> Tensor:
-        return F.linear(code, self.dense * self.dense_scale).unflatten(1, (-1, 4, 4))
+        features: Tensor = self.dense(code)
+        return features
 
 
 class UpBlock(nn.Module):
