@@ -83,7 +83,7 @@ class TestJson:
                 {"algorithm": {"kind": "style_ale"}},
                 'algorithm.kind="style_ale" is not known; did you mean style_alae?',
             ),
-            ({"algorithm": 7}, "algorithm=7 must be a group of fields: kind (alae, style_alae)"),
+            ({"algorithm": 7}, "algorithm=7 must be a group of fields: kind (alae, style_alae, stylegan)"),
         ],
     )
     def test_a_wrong_value_is_named_with_its_path_and_what_is_expected(
