@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: demo test fast check clean
+.PHONY: demo test fast check bench clean
 
 demo: .venv/demo.installed
 	$(BIN)/python -m pipelines.demo
@@ -20,6 +20,10 @@ check: .venv/dev.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs dev alae_core pipelines tuning cluster
+
+# Speed on this machine, in minutes; options in docs/benchmark.md.
+bench: .venv/demo.installed
+	$(BIN)/python -m alae_core.benchmark
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed; try: make PYTHON=python3.11 $(MAKECMDGOALS)")'
