@@ -12,10 +12,9 @@ from alae_core.layers import (
     DownConv,
     EqualConv,
     EqualLinear,
+    activated_statistics,
     downsample,
-    instance_norm,
     leaky_relu,
-    style_statistics,
 )
 from alae_core.networks.style_generator import level_channels
 
@@ -27,8 +26,7 @@ class EncoderBlock(nn.Module):
         self, inputs: int, outputs: int, latent: int, deviation_eps: float = 1e-8, norm_eps: float = 1e-8
     ) -> None:
         super().__init__()
-        self.deviation_eps = deviation_eps
-        self.norm_eps = norm_eps
+        self.statistics = activated_statistics(deviation_eps, norm_eps)
         self.conv = EqualConv(inputs, inputs, 3)
         self.bias1 = nn.Parameter(torch.zeros(inputs))
         self.style1 = EqualLinear(2 * inputs, latent)
@@ -38,16 +36,9 @@ class EncoderBlock(nn.Module):
         self.style2 = EqualLinear(2 * outputs, latent)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = leaky_relu(self.conv(x) + self.bias1.view(1, -1, 1, 1))
-        first, x = self._statistics(x)
-        x = self.down_conv(self.blur(x))
-        x = leaky_relu(x + self.bias2.view(1, -1, 1, 1))
-        second, x = self._statistics(x)
+        first, x = self.statistics(self.conv(x), self.bias1)
+        second, x = self.statistics(self.down_conv(self.blur(x)), self.bias2)
         return x, self.style1(first) + self.style2(second)
-
-    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        style, normed = style_statistics(x, self.deviation_eps)
-        return style, normed if self.norm_eps == self.deviation_eps else instance_norm(x, self.norm_eps)
 
 
 class StyleEncoder(nn.Module):

@@ -1,0 +1,153 @@
+"""Chains of pointwise operations as one kernel each, through torch.compile, and differentiable twice.
+
+Run operation by operation, a chain reads and writes its features at every step; compiled, about once. torch.compile alone
+cannot be differentiated twice, as gradient penalties need, so a chain gets three kernels: its value, its gradient, and the
+gradient of that. Shapes are symbolic, so that a new level or batch size compiles little or nothing anew.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, wraps
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd.function import Function, once_differentiable
+
+Tensors = tuple[Tensor, ...]
+Kernel = Callable[..., Tensors]
+Chain = TypeVar("Chain", bound=Callable[..., Any])
+
+_ENABLED: ContextVar[bool] = ContextVar("fused", default=False)
+# torch stops compiling a function, with no more than a warning, after so many forms: gradients wanted, number types, layouts.
+_MOST_FORMS = 64
+
+
+@contextmanager
+def enabled(on: bool) -> Iterator[None]:
+    """Within it the chains run compiled, or else operation by operation."""
+    token = _ENABLED.set(on)
+    try:
+        yield
+    finally:
+        _ENABLED.reset(token)
+
+
+def require_compiler(device: torch.device) -> None:
+    """Raise RuntimeError if kernels cannot be compiled for `device` on this machine."""
+    try:
+        _compiled(lambda x: (x + 1,))(torch.zeros(2, device=device))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RuntimeError(
+            f"training.compile=true, but torch cannot compile for {device.type} here ({reason}); "
+            "install a C++ compiler such as g++, or set training.compile=false"
+        ) from error
+
+
+def fused(chain: Chain) -> Chain:
+    """Decorates a pure function of tensors that gives one tensor or a tuple of them: compiled where `enabled`.
+
+    Equal to the plain function up to rounding.
+    """
+    kernels = _Kernels(chain)
+
+    @wraps(chain)
+    def run(*inputs: Tensor) -> Any:
+        if not _ENABLED.get():
+            return chain(*inputs)
+        outputs = _Value.apply(kernels, *inputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    return run  # type: ignore[return-value]
+
+
+class _Kernels:
+    """A chain's compiled value, gradients and second gradients, each made when it is first needed."""
+
+    def __init__(self, chain: Callable[..., Any]) -> None:
+        def value(*inputs: Tensor) -> Tensors:
+            outputs = chain(*inputs)
+            return outputs if isinstance(outputs, tuple) else (outputs,)
+
+        self.value = _compiled(value)
+        self.gradient: Callable[..., Kernel] = cache(lambda *form: _compiled(_gradient(value, *form)))
+        self.second: Callable[..., Kernel] = cache(
+            lambda form, *own: _compiled(_gradient(_gradient(value, *form), *own))
+        )
+
+
+def _compiled(function: Kernel) -> Kernel:
+    # Not at the top: these take a second, which only those who compile should pay.
+    import torch._dynamo.config as config
+    import torch.fx.experimental._config as shapes
+
+    config.recompile_limit = max(config.recompile_limit, _MOST_FORMS)
+    # Else sizes that happen to be equal, such as batch and width, are taken for the same one.
+    shapes.use_duck_shape = False
+    return torch.compile(function, dynamic=True)
+
+
+def _gradient(function: Kernel, count: int, wanted: tuple[int, ...]) -> Kernel:
+    """(inputs, then gradients of the outputs) -> gradients of the `wanted` ones among `count` inputs."""
+
+    def gradient(*tensors: Tensor) -> Tensors:
+        def of_wanted(*some: Tensor) -> Tensors:
+            given = list(tensors[:count])
+            for place, tensor in zip(wanted, some, strict=True):
+                given[place] = tensor
+            return function(*given)
+
+        _, pull = torch.func.vjp(of_wanted, *[tensors[place] for place in wanted])
+        pulled: Tensors = pull(tensors[count:])
+        return pulled
+
+    return gradient
+
+
+class _Value(Function):
+    @staticmethod
+    def forward(ctx: Any, kernels: _Kernels, *inputs: Tensor) -> Tensors:
+        ctx.kernels = kernels
+        ctx.save_for_backward(*inputs)
+        return kernels.value(*_plain(inputs))
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = ctx.saved_tensors
+        form = (len(inputs), _places(ctx.needs_input_grad[1:]))
+        return None, *_spread(_Gradient.apply(ctx.kernels, form, *inputs, *cotangents), *form)
+
+
+class _Gradient(Function):
+    @staticmethod
+    def forward(ctx: Any, kernels: _Kernels, form: tuple[int, tuple[int, ...]], *tensors: Tensor) -> Tensors:
+        ctx.kernels, ctx.form = kernels, form
+        ctx.save_for_backward(*tensors)
+        return kernels.gradient(*form)(*_plain(tensors))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        own = (len(tensors), _places(ctx.needs_input_grad[2:]))
+        gradients = ctx.kernels.second(ctx.form, *own)(*_plain(tensors), *_plain(cotangents))
+        return None, None, *_spread(gradients, *own)
+
+
+def _plain(tensors: Tensors) -> Tensors:
+    """Without their history, of which a kernel would otherwise be compiled for each kind."""
+    return tuple(tensor.detach() for tensor in tensors)
+
+
+def _places(needed: tuple[bool, ...]) -> tuple[int, ...]:
+    return tuple(place for place, need in enumerate(needed) if need)
+
+
+def _spread(values: Tensors, count: int, places: tuple[int, ...]) -> list[Tensor | None]:
+    """`count` entries: the values at their places, None elsewhere."""
+    spread: list[Tensor | None] = [None] * count
+    for place, value in zip(places, values, strict=True):
+        spread[place] = value
+    return spread
