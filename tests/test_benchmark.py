@@ -15,7 +15,7 @@ from alae_core import fused, images
 from alae_core.algorithm import Batch
 from alae_core.algorithms import style_alae
 from alae_core.benchmark import __main__ as command
-from alae_core.benchmark import cases, flops, machine, memory, modes, profile, timing
+from alae_core.benchmark import cases, flops, machine, modes, profile, timing
 from alae_core.benchmark.reference import Draws, LoopAdam, Losses
 from alae_core.benchmark.reference_networks import learning_rates
 from alae_core.benchmark.reference_weights import reference_of, weights
@@ -326,10 +326,17 @@ def test_the_shares_of_a_profile_add_up_and_find_each_kind_of_operation() -> Non
             assert shares[group] > 0, (mode.name, group)
 
 
-def test_peak_memory_grows_with_the_batch() -> None:
-    def run(megabytes: int) -> None:
-        torch.zeros(megabytes * 2**18).fill_(1.0)
-
-    # The peak may already be higher than what is in use now, but not by a quarter of this machine.
-    small, large = (memory.growth_of_resident_set(lambda size=size: run(size)) for size in (1, 2048))
-    assert small < large and large >= 2**30
+@pytest.mark.slow
+def test_peak_memory_on_cpus_is_that_of_the_mode_and_grows_with_the_batch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(machine, "CPU_SIZES", (32,))
+    found = []
+    for batch in ("2", "64"):
+        file = tmp_path / batch
+        sizes = ["--resolutions", "16", "--batch", batch, "--max-channels", "64", "--latent", "6"]
+        options = ["--modes", "fp32-eager-channels_last", "--iterations", "1", "--memory", "--json", str(file)]
+        assert command.main([*sizes, *options]) == 0
+        found.append(json.loads(file.read_text())["results"][0]["peak_bytes"])
+    # 64 images of 64 channels at 16 px are 4 MiB a layer.
+    assert found[1] - found[0] > 30 * 2**20 and found[0] > 2**20

@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.peak_bytes_only:
-        print(memory.peak_of(cases[0], chosen[0]))
+        before = _resident_peak()
+        memory.train(cases[0], chosen[0])
+        print(_resident_peak() - before)
         return 0
     chosen = _compilable(chosen, options.device)
     where = machine.describe(options.device)
@@ -130,14 +132,21 @@ def _profile(cases: Sequence[Case], chosen: Sequence[modes.Mode]) -> None:
 def _peak_bytes(result: timing.Result, options: argparse.Namespace) -> int:
     case = result.case
     if case.device != "cpu":
-        return memory.peak_of(case, result.mode)
-    # A resident set never shrinks: each mode needs a process of its own.
+        return memory.allocator_peak(case, result.mode)
+    # The peak of a process never falls: each mode needs a process of its own.
     command = [sys.executable, "-m", "alae_core.benchmark", "--peak-bytes-only", "--modes", result.mode.name]
     command += ["--algorithms", case.algorithm, "--resolutions", f"{case.resolution}", "--batch", f"{case.batch}"]
     command += ["--final-resolution", f"{case.final_resolution}", "--latent", f"{case.latent}"]
     command += ["--base-channels", f"{case.base_channels}", "--max-channels", f"{case.max_channels}"]
     command += ["--threads", f"{torch.get_num_threads()}", *(["--fade"] if options.fade else [])]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _resident_peak() -> int:
+    """Bytes of the highest resident set of this process."""
+    # Not resource.getrusage: its peak begins at that of the process which started this one.
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) * 1024
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""Peak memory of an iteration: the allocator's on GPUs, the process's resident set on CPUs."""
-
-import resource
-from collections.abc import Callable
+"""Peak memory of an iteration, by the allocator of GPUs; the command measures CPUs, whose peaks belong to processes."""
 
 import torch
 
@@ -12,32 +9,17 @@ ITERATIONS = 2
 """The first makes the optimizers' state, the second is the usual one."""
 
 
-def peak_of(case: Case, mode: Mode) -> int:
-    """Bytes that networks, optimizers and an iteration take at most.
-
-    On CPUs: what the peak of the resident set grew by since this call, so call it once, in a process that did nothing else.
-    """
-    if torch.device(case.device).type == "cuda":
-        return _peak_of_allocator(case, mode)
-    return growth_of_resident_set(lambda: _train(case, mode))
-
-
-def _train(case: Case, mode: Mode) -> None:
+def train(case: Case, mode: Mode) -> None:
+    """Build the networks and run enough iterations to reach the peak."""
     parts = phases(case, mode)
     for _ in range(ITERATIONS):
         for phase in parts:
             phase.run()
 
 
-def _peak_of_allocator(case: Case, mode: Mode) -> int:
+def allocator_peak(case: Case, mode: Mode) -> int:
+    """Bytes on the GPU that networks, optimizers and an iteration take at most, beside what is there already."""
     before = torch.cuda.memory_allocated(case.device)
     torch.cuda.reset_peak_memory_stats(case.device)
-    _train(case, mode)
+    train(case, mode)
     return torch.cuda.max_memory_allocated(case.device) - before
-
-
-def growth_of_resident_set(run: Callable[[], None]) -> int:
-    """Bytes by which a call raised the highest resident set that this process has had."""
-    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - kib) * 1024

@@ -20,6 +20,7 @@ GROUPS = (
     "optimizer",
     "noise",
     "resizing",
+    "copies",
     "other",
 )
 # By words in an operation's name, the first that fits.
@@ -28,6 +29,7 @@ _WORDS = (
     ("compiled kernels", ("compiledfunction", "compiled region", "compiledfxgraph", "triton", "cpp_fused")),
     ("noise", ("randn", "normal_", "uniform_", "rand", "random_")),
     ("resizing", ("upsample", "avg_pool", "interpolate")),
+    ("blur", ("blur",)),
     ("convolution", ("conv",)),
     ("matrix product", ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear", "aten::matmul")),
     ("norm and statistics", ("batch_norm", "instance_norm", "aten::mean", "aten::sum", "aten::var", "norm")),
@@ -35,6 +37,7 @@ _WORDS = (
         "pointwise",
         ("add", "sub", "mul", "div", "leaky_relu", "sqrt", "pow", "square", "reciprocal", "neg", "lerp", "where"),
     ),
+    ("copies", ("aten::copy_", "_to_copy", "aten::clone", "aten::contiguous", "aten::cat")),
     ("pointwise", ("softplus", "sigmoid", "aten::gt", "aten::lt", "exp")),
 )
 _OPTIMIZER_SCOPES = (OPTIMIZER_SCOPE, "Optimizer.step")
