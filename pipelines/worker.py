@@ -183,4 +183,5 @@ def engine(experiment: Experiment) -> Engine:
         microbatch=experiment.training.microbatch,
         precision=experiment.training.precision,
         flip=experiment.data.flip,
+        compile=experiment.training.compile,
     )
