@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd.function import Function, once_differentiable
+from torch.autograd.function import Function
 
 Tensors = tuple[Tensor, ...]
 Kernel = Callable[..., Tensors]
@@ -99,7 +99,7 @@ def _gradient(function: Kernel, count: int, wanted: tuple[int, ...]) -> Kernel:
                 given[place] = tensor
             return function(*given)
 
-        _, pull = torch.func.vjp(of_wanted, *[tensors[place] for place in wanted])
+        pull = torch.func.vjp(of_wanted, *[tensors[place] for place in wanted])[1]
         pulled: Tensors = pull(tensors[count:])
         return pulled
 
@@ -128,8 +128,9 @@ class _Gradient(Function):
         return kernels.gradient(*form)(*_plain(tensors))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError("compiled chains are differentiable twice, not three times; set training.compile=false")
         tensors = ctx.saved_tensors
         own = (len(tensors), _places(ctx.needs_input_grad[2:]))
         gradients = ctx.kernels.second(ctx.form, *own)(*_plain(tensors), *_plain(cotangents))

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import Function
 
+from alae_core.convolution import convolve
 from alae_core.fused import fused
 
 LEAK = 0.2
@@ -50,25 +51,25 @@ class EqualConv(nn.Module):
         self.padding = kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+        return convolve(x, self.weight * self.scale, self.bias, padding=self.padding)
 
 
 class _DoubledConv(EqualConv):
     """A 3x3 convolution over 2x2 blocks as one 4x4 kernel, the sum of the 3x3 kernel's four shifts.
 
-    The shifts are one constant matrix [9, 16], so that a small product makes the kernel.
+    The shifts are one constant matrix [16, 9], so that a small product makes the kernel.
     """
 
     shifts: Tensor
 
     def __init__(self, inputs: int, outputs: int, *, flipped: bool, share: float) -> None:
         super().__init__(inputs, outputs, 3)
-        self.register_buffer("shifts", _shifts(flipped) * share, persistent=False)
+        self.register_buffer("shifts", _shifts(flipped).t().contiguous() * share, persistent=False)
 
-    def kernel(self) -> Tensor:
-        """[outputs, inputs, 4, 4]."""
-        outputs, inputs = self.weight.shape[:2]
-        return ((self.weight * self.scale).reshape(-1, 9) @ self.shifts).view(outputs, inputs, 4, 4)
+    def kernel(self, weight: Tensor) -> Tensor:
+        """[a, b, 3, 3] -> [a, b, 4, 4], channels last in memory, as the convolutions want it."""
+        taps = (weight * self.scale).permute(0, 2, 3, 1).flatten(1, 2)
+        return (self.shifts @ taps).unflatten(1, (4, 4)).permute(0, 3, 1, 2)
 
 
 class UpConv(_DoubledConv):
@@ -81,7 +82,8 @@ class UpConv(_DoubledConv):
         super().__init__(inputs, outputs, flipped=True, share=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.kernel().transpose(0, 1), stride=2, padding=1)
+        kernel = self.kernel(self.weight.transpose(0, 1))
+        return convolve(x, kernel, stride=2, padding=1, transposed=True)
 
 
 class DownConv(_DoubledConv):
@@ -91,7 +93,7 @@ class DownConv(_DoubledConv):
         super().__init__(inputs, outputs, flipped=False, share=0.25)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernel(), stride=2, padding=1)
+        return convolve(x, self.kernel(self.weight), stride=2, padding=1)
 
 
 def _shifts(flipped: bool) -> Tensor:

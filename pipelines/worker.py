@@ -13,7 +13,7 @@ import torch
 from ray.train import Checkpoint, CheckpointUploadMode
 from torch import Tensor
 
-from alae_core import sync
+from alae_core import fused, sync
 from alae_core.engine import Engine, NonFiniteError
 from alae_core.state import TrainState
 from pipelines import checkpoint, storage
@@ -58,6 +58,8 @@ def train_worker(config: dict[str, Any]) -> None:
     """Entry point of one rank; `config` holds plain values: experiment (JSON), run_url, commit."""
     experiment = Experiment.from_json(config["experiment"])
     device = ray.train.torch.get_device()
+    if experiment.training.compile:
+        fused.require_compiler(device)
     state = TrainState.build(
         experiment.algorithm,
         experiment.seed,

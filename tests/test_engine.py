@@ -321,3 +321,43 @@ def test_another_seed_names_other_noise() -> None:
         state = state_of(replace(update(loss)))
         step(state, seed=seed)
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+# Moments, lazy corrections, groups, and what a change of level leaves behind.
+
+
+def test_an_update_with_moments_of_its_own_steps_an_adam_of_its_own() -> None:
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        return {"value": value(state).sum()}
+
+    state = state_of(update(loss, name="one"), update(loss, name="two", moments="apart"))
+    assert set(state.optimizers) == {"first", "second", "first@apart"}
+    step(state)
+    steps = {name: [int(m["step"]) for m in adam.state.values()] for name, adam in state.optimizers.items()}
+    assert steps == {"first": [1], "second": [], "first@apart": [1]}
+
+
+@pytest.mark.parametrize(("every", "share"), [((1,), 1.0), ((1, 4), 4 / 5), ((1, 1, 8), 16 / 17), ((4,), 1.0)])
+def test_lazy_updates_shorten_the_memory_and_the_rate_by_their_share_of_steps(
+    every: tuple[int, ...], share: float
+) -> None:
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        return {"value": value(state).sum()}
+
+    updates = tuple(update(loss, name=f"u{place}", every=k) for place, k in enumerate(every))
+    state = state_of(*updates)
+    adam = state.optimizers["first"]
+    assert adam.param_groups[0]["betas"] == (0.0, pytest.approx(0.99**share))
+    step(state)
+    assert adam.param_groups[0]["lr"] == pytest.approx(SCHEDULE.level_at(0).lr * share)
+
+
+def test_a_part_that_splits_a_group_of_images_is_refused() -> None:
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        return {"value": value(state).sum()}
+
+    state = state_of(update(loss))
+    state.algorithm.together = 4
+    step(state, microbatch=(4,))
+    with pytest.raises(ValueError, match="do not keep groups of 4 whole"):
+        step(state, microbatch=(2,))

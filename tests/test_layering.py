@@ -21,9 +21,21 @@ MAY_IMPORT = {
 MUST_NOT_IMPORT = {"pipelines": {"tuning", "cluster"}, "tuning": {"alae_core", "cluster"}}
 # Within alae_core: a module or folder, and the parts of alae_core that it may import beside its own.
 CORE_MAY_IMPORT = {
-    "algorithms": {"networks", "losses", "latents", "layers", "algorithm", "schedule", "random", "optim"},
+    "algorithms": {
+        "networks",
+        "losses",
+        "convolution",
+        "latents",
+        "layers",
+        "algorithm",
+        "schedule",
+        "random",
+        "optim",
+    },
     "networks": {"layers"},
-    "layers": set(),
+    "fused": set(),
+    "convolution": set(),
+    "layers": {"fused", "convolution"},
     "losses": set(),
     "latents": set(),
     "schedule": set(),
@@ -35,7 +47,7 @@ CORE_MAY_IMPORT = {
     "order": {"random", "schedule"},
     "algorithm": {"random", "schedule"},
     "state": {"algorithm", "ema", "optim", "random"},
-    "engine": {"algorithm", "state", "schedule", "sync", "ema", "images", "optim"},
+    "engine": {"algorithm", "fused", "state", "schedule", "sync", "ema", "images", "optim"},
     "fit": {"engine", "state", "schedule", "sync", "images", "order"},
     "metrics": {"images", "random", "layers", "latents", "algorithm"},
     "benchmark": {"algorithms", "networks", "engine", "fused", "state", "schedule", "random", "optim", "ema"},

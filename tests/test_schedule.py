@@ -1,6 +1,7 @@
 """Levels as pure functions of the images seen: segments, fades, batches, learning rates, and refusals."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -127,3 +128,19 @@ def test_after_the_end_the_last_level_goes_on() -> None:
 def test_a_schedule_that_cannot_be_is_refused_by_its_field(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         schedule(**changes)
+
+
+def test_moments_are_cleared_at_each_new_level_and_where_phases_count_also_at_the_end_of_its_fade() -> None:
+    levels = ProgressiveSchedule(
+        resolutions=(4, 8), stable_kimg=(0.016,), fade_kimg=(0.016,), batch_size=(8,), fade="linear"
+    )
+    phases = replace(levels, clear_moments="phase")
+    starts = range(8, levels.total_nimg, 8)
+    assert [nimg for nimg in starts if levels.clears_moments_at(nimg)] == [16]
+    # The second batch of the fade is trained at full blend, as it ends there.
+    assert [nimg for nimg in starts if phases.clears_moments_at(nimg)] == [16, 24]
+
+
+def test_a_level_knows_its_depth_in_the_network_wherever_the_schedule_starts() -> None:
+    schedule = ProgressiveSchedule(resolutions=(8, 16), stable_kimg=(0.016,), batch_size=(8,))
+    assert [(level.index, level.depth) for level in map(schedule.level_at, (0, 16))] == [(0, 1), (1, 2)]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from alae_core import losses
 from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Update
+from alae_core.convolution import penalised
 from alae_core.networks.mapping import LinearDiscriminator, Mapping
 from alae_core.networks.mlp import MLPEncoder, MLPGenerator
 
@@ -126,28 +127,31 @@ class ALAE:
     # The losses of the three updates (ALAE, algorithm 1).
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
-        return {
-            "fake": self._fake_loss(batch),
-            "real": losses.logistic_real(self._score(batch.images[0], batch)),
-        }
+        # One pass for both: half as many operations on images, which is what counts at the coarse levels.
+        fake, real = self._score(torch.cat([self._frozen_fake(batch), batch.images[0]]), batch).chunk(2)
+        return {"fake": losses.logistic_fake(fake), "real": losses.logistic_real(real)}
 
     def _discriminator_with_r1(self, batch: Batch) -> dict[str, Tensor]:
-        images = batch.images[0].detach().requires_grad_()
-        logits = self._score(images, batch)
+        images, logits = self._penalised_logits(batch)
         return {
-            "fake": self._fake_loss(batch),
+            "fake": losses.logistic_fake(self._score(self._frozen_fake(batch), batch)),
             "real": losses.logistic_real(logits),
             "r1": losses.r1_penalty(logits, images, self.loss.r1_gamma),
         }
 
-    def _fake_loss(self, batch: Batch) -> Tensor:
-        with torch.no_grad():
-            fake = self._fake(batch)
-        return losses.logistic_fake(self._score(fake, batch))
+    @torch.no_grad()
+    def _frozen_fake(self, batch: Batch) -> Tensor:
+        return self._fake(batch)
+
+    def _penalised_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The real images, and their logits with a graph to them."""
+        images = batch.images[0].detach().requires_grad_()
+        with penalised():
+            return images, self._score(images, batch)
 
     def _penalty(self, batch: Batch) -> dict[str, Tensor]:
-        images = batch.images[0].detach().requires_grad_()
-        return {"r1": losses.r1_penalty(self._score(images, batch), images, self.loss.r1_gamma)}
+        images, logits = self._penalised_logits(batch)
+        return {"r1": losses.r1_penalty(logits, images, self.loss.r1_gamma)}
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
         return {"fake": losses.logistic_real(self._score(self._fake(batch), batch))}

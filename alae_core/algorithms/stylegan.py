@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from alae_core import losses
 from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Update
 from alae_core.algorithms.style_synthesis import StyleSynthesis
+from alae_core.convolution import penalised
 from alae_core.networks.mapping import Mapping
 from alae_core.networks.style_discriminator import StyleDiscriminator
 from alae_core.networks.style_generator import Form, StyleGenerator
@@ -147,26 +148,33 @@ class StyleGAN:
         }
 
     def _discriminator_with_r1(self, batch: Batch) -> dict[str, Tensor]:
-        images = batch.images[0].detach().requires_grad_()
-        logits = self._score(images, batch)
+        images, logits = self._penalised_logits(batch)
         return {
             "fake": losses.logistic_fake(self._score(self._frozen_fake(batch), batch)),
             "real": losses.logistic_real(logits),
             "r1": losses.r1_penalty(logits, images, self.loss.r1_gamma),
         }
 
-    def _penalty(self, batch: Batch) -> dict[str, Tensor]:
+    def _penalised_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The real images, and their logits with a graph to them."""
         images = batch.images[0].detach().requires_grad_()
-        return {"r1": losses.r1_penalty(self._score(images, batch), images, self.loss.r1_gamma)}
+        with penalised():
+            return images, self._score(images, batch)
+
+    def _penalty(self, batch: Batch) -> dict[str, Tensor]:
+        images, logits = self._penalised_logits(batch)
+        return {"r1": losses.r1_penalty(logits, images, self.loss.r1_gamma)}
 
     def _critic(self, batch: Batch) -> dict[str, Tensor]:
         real, fake = batch.images[0], self._frozen_fake(batch)
         between = torch.lerp(real, fake, batch.uniform("between", 1, 1, 1)).requires_grad_()
         values = self._score(real, batch)
+        with penalised():
+            between_values = self._score(between, batch)
         return {
             "fake": losses.critic_fake(self._score(fake, batch)),
             "real": losses.critic_real(values),
-            "gradient": losses.gradient_penalty(self._score(between, batch), between, self.loss.wgan_target),
+            "gradient": losses.gradient_penalty(between_values, between, self.loss.wgan_target),
             "drift": losses.drift(values),
         }
 

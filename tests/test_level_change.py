@@ -1,0 +1,77 @@
+"""A change of level: nothing of the old level is kept alive, and compiled kernels serve the new one."""
+
+import gc
+
+import pytest
+import torch
+
+from alae_core.state import TrainState
+from pipelines.experiment import Experiment
+from tests import tiny
+
+EXPERIMENT = tiny.brief(tiny.presets.load("mnist32_style_alae"))
+
+
+def living() -> tuple[int, int]:
+    """Tensors in memory, and their bytes."""
+    gc.collect()
+    tensors = {id(found): found for found in gc.get_objects() if isinstance(found, torch.Tensor)}
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors.values()}
+    return len(tensors), sum(storages.values())
+
+
+def after_training(start: int, until: int) -> tuple[TrainState, tuple[int, int]]:
+    """What lives more than before, with a state trained from image `start` on."""
+    tensors, memory = living()
+    state = tiny.build(EXPERIMENT)
+    state.nimg, state.level_index = start, EXPERIMENT.schedule.level_at(start).index
+    tiny.train(state, EXPERIMENT, until)
+    more, larger = living()
+    return state, (more - tensors, larger - memory)
+
+
+def test_a_run_that_grew_holds_no_more_than_one_that_started_at_its_level() -> None:
+    segment = EXPERIMENT.schedule.segments[1]
+    end = segment.start + 2 * tiny.BATCH
+    # Thrown away: what is made once, such as caches of the random generators.
+    after_training(0, end)
+    grown, held_after_growth = after_training(0, end)
+    started, held_from_the_start = after_training(segment.start, end)
+    assert grown.nimg == started.nimg == end
+    # A level uses its own layers alone, so a leftover moment or graph of the level before would count.
+    assert held_after_growth == held_from_the_start
+
+
+def test_the_iterations_of_a_level_hold_nothing_after_them() -> None:
+    state = tiny.build(EXPERIMENT)
+    tiny.train(state, EXPERIMENT, 2 * tiny.BATCH)
+    before = living()
+    tiny.train(state, EXPERIMENT, 3 * tiny.BATCH)
+    assert living() == before
+
+
+@pytest.mark.slow
+def test_compiled_training_is_that_of_single_operations_and_a_new_level_compiles_nothing_twice() -> None:
+    from torch._dynamo.utils import counters
+
+    def graphs() -> int:
+        return int(counters["stats"]["unique_graphs"])
+
+    def trained(experiment: Experiment, compiled: bool) -> tuple[TrainState, list[int]]:
+        state, counts = tiny.build(experiment), []
+        while state.nimg < experiment.schedule.total_nimg:
+            tiny.train(state, experiment, state.nimg + 1, compile=compiled)
+            counts.append(graphs())
+        return state, counts
+
+    plain, _ = trained(EXPERIMENT, compiled=False)
+    fused, counts = trained(EXPERIMENT, compiled=True)
+    assert counts[0] > 0
+    assert tiny.distance(tiny.networks_of(fused), tiny.networks_of(plain)) < 1e-2
+    grown = EXPERIMENT.schedule.segments[1].start // tiny.BATCH
+    # The first iterations of a level may compile a form of a kernel; the others compile none.
+    assert counts[-1] == counts[grown + 1]
+    assert counts[-1] - counts[grown - 1] <= counts[0]
+    again, recount = trained(EXPERIMENT, compiled=True)
+    assert recount[-1] == counts[-1]
+    assert not tiny.differing(again.state_dict(), fused.state_dict())
