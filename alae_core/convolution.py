@@ -1,7 +1,7 @@
 """Convolutions whose gradient by the images is differentiated again, as gradient penalties need.
 
-torch's own second derivative by the weights is a convolution with the images as kernels, several times as slow as the
-weights' first derivative, which it equals with the gradient in the place of the images.
+torch's own second derivative by the weights is a convolution with the images as kernels: the larger they are, the slower
+than the weights' first derivative, which it equals with the gradient in the place of the images.
 """
 
 from collections.abc import Iterator

@@ -152,17 +152,21 @@ class Reference:
         self.encoder_optimizer = LoopAdam([networks["encoder"], networks["discriminator"]])
         self.decoder_optimizer = LoopAdam([networks["generator"], networks["mapping"]])
 
-    def train_iteration(self, pixels: Tensor) -> None:
-        """The three updates on uint8 pixels [N, C, R, R], then the averages."""
+    def train_iteration(self, pixels: Tensor) -> dict[str, Tensor]:
+        """The three updates on uint8 pixels [N, C, R, R], then the averages; gives the mean of each term."""
         real = self._blended(pixels.to(torch.float32) / 127.5 - 1.0)
         count, networks = len(real), self.losses.networks
-        self._update(self.losses.discriminator(real, self._draws(count, mixing=True)), self.encoder_optimizer)
+        first = self.losses.discriminator(real, self._draws(count, mixing=True))
+        self._update(first, self.encoder_optimizer)
         networks["encoder"].requires_grad_(False)
-        self._update(self.losses.generator(self._draws(count, mixing=True)), self.decoder_optimizer)
+        second = self.losses.generator(self._draws(count, mixing=True))
+        self._update(second, self.decoder_optimizer)
         networks["encoder"].requires_grad_(True)
-        draws = self._draws(count, mixing=False)
-        self._update(self.losses.reciprocity(draws), self.encoder_optimizer, self.decoder_optimizer)
+        third = self.losses.reciprocity(self._draws(count, mixing=False))
+        self._update(third, self.encoder_optimizer, self.decoder_optimizer)
         self._average(count)
+        updates = {"discriminator": first, "generator": second, "reciprocity": third}
+        return {f"{name}/{term}": v.detach().mean() for name, terms in updates.items() for term, v in terms.items()}
 
     def _blended(self, images: Tensor) -> Tensor:
         if self.losses.blend >= 1.0:
