@@ -104,13 +104,10 @@ def main() -> None:
     digits = np.pad(digits, ((0, 0), (2, 2), (2, 2), (0, 0)))
     while digits.shape[1] > RESOLUTION:
         digits = images.box_halve(digits)
-    curves = {
-        form: {
-            int(seed): curve(form, int(seed), torch.from_numpy(digits), arguments.iterations)
-            for seed in arguments.seeds.split(",")
-        }
-        for form in FORMS
-    }
+    curves: dict[str, dict[int, dict[str, list[float]]]] = {form: {} for form in FORMS}
+    for seed in map(int, arguments.seeds.split(",")):
+        for form in FORMS:
+            curves[form][seed] = curve(form, seed, torch.from_numpy(digits), arguments.iterations)
     arguments.out.write_text(json.dumps(curves))
     print(table(curves))
 
