@@ -21,6 +21,8 @@ class Result:
     seconds: float
     fastest_s: float
     slowest_s: float
+    first_s: float
+    """The first iteration, with what is compiled in it: all that no process has compiled before on this machine."""
     images_per_s: float
     speedup: float | None
     """Against the reference of the same run; None without one."""
@@ -40,9 +42,7 @@ def measure(case: Case, modes: Sequence[Mode], machine: Machine, rounds: int) ->
     built = {mode: phases(case, mode) for mode in modes if mode != REFERENCE or has_reference(case)}
     model = {lazy: flops.count_iteration(phases(case, Mode(lazy_r1=lazy))) for lazy in {mode.lazy_r1 for mode in built}}
     own = flops.count_iteration(built[REFERENCE]) if REFERENCE in built else 0.0
-    for parts in built.values():
-        for _ in range(WARM_UP):
-            _timed(parts, case.device)
+    first = {mode: _warmed_up(parts, case.device) for mode, parts in built.items()}
     times: dict[Mode, list[float]] = {mode: [] for mode in built}
     for _ in range(rounds):
         for mode, parts in built.items():
@@ -59,6 +59,7 @@ def measure(case: Case, modes: Sequence[Mode], machine: Machine, rounds: int) ->
                 seconds=seconds,
                 fastest_s=min(taken),
                 slowest_s=max(taken),
+                first_s=first[mode],
                 images_per_s=case.batch / seconds,
                 speedup=reference / seconds if reference is not None else None,
                 model_flops=needed,
@@ -68,6 +69,17 @@ def measure(case: Case, modes: Sequence[Mode], machine: Machine, rounds: int) ->
             )
         )
     return results
+
+
+def _warmed_up(parts: Sequence[Phase], device: str) -> float:
+    """Seconds of the first iteration; of all its kinds, where there are several."""
+    start = now(device)
+    for phase in parts:
+        phase.run()
+    seconds = now(device) - start
+    for _ in range(WARM_UP - 1):
+        _timed(parts, device)
+    return seconds
 
 
 def _timed(parts: Sequence[Phase], device: str) -> float:
