@@ -105,11 +105,12 @@ def main() -> None:
     while digits.shape[1] > RESOLUTION:
         digits = images.box_halve(digits)
     curves: dict[str, dict[int, dict[str, list[float]]]] = {form: {} for form in FORMS}
-    for seed in map(int, arguments.seeds.split(",")):
+    for done, seed in enumerate(map(int, arguments.seeds.split(",")), start=1):
         for form in FORMS:
             curves[form][seed] = curve(form, seed, torch.from_numpy(digits), arguments.iterations)
-    arguments.out.write_text(json.dumps(curves))
-    print(table(curves))
+            arguments.out.write_text(json.dumps(curves))
+        if done > 1:
+            print(f"{done} seeds\n\n{table(curves)}\n", flush=True)
 
 
 if __name__ == "__main__":

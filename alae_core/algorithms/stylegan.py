@@ -142,10 +142,9 @@ class StyleGAN:
     # The losses (StyleGAN, section 2 and appendix C; WGAN-GP as in ProGAN, appendix A.1).
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
-        return {
-            "fake": losses.logistic_fake(self._score(self._frozen_fake(batch), batch)),
-            "real": losses.logistic_real(self._score(batch.images[0], batch)),
-        }
+        # One pass for both, as groups of images that see each other stay whole.
+        fake, real = self._score(torch.cat([self._frozen_fake(batch), batch.images[0]]), batch).chunk(2)
+        return {"fake": losses.logistic_fake(fake), "real": losses.logistic_real(real)}
 
     def _discriminator_with_r1(self, batch: Batch) -> dict[str, Tensor]:
         images, logits = self._penalised_logits(batch)
