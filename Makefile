@@ -1,14 +1,15 @@
 # Two commands from a fresh clone: `make demo` and `make test`. Needs python3 >= 3.11 and the package registries.
 PYTHON ?= python3
 BIN := .venv/bin
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: demo test fast check bench clean
+.PHONY: demo test fast check bench compiler clean
 
 demo: .venv/demo.installed
 	$(BIN)/python -m pipelines.demo
 
-test: .venv/dev.installed
+test: .venv/dev.installed compiler
 	$(BIN)/python -m pytest -q
 
 # Without Ray clusters, object stores and several processes.
@@ -38,6 +39,11 @@ bench: .venv/demo.installed
 	@echo "installing (a few minutes the first time) ..."
 	$(PIP) -e '.[demo,test,dev]'
 	@touch $@ .venv/demo.installed
+
+# The tests of compiled kernels need g++ and Python's headers; Debian's are fetched where they are missing.
+compiler: | .venv/bin/python
+	@$(BIN)/python -c 'import os, shutil, sys, sysconfig; sys.exit(not (shutil.which("g++") and os.path.exists(sysconfig.get_path("include") + "/Python.h")))' \
+	  || { echo "installing g++ and python3-dev ..."; $(AS_ROOT) apt-get update -q && $(AS_ROOT) apt-get install -y -q g++ python3-dev; }
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache *.egg-info
