@@ -1,10 +1,11 @@
-"""StyleALAE on drawn faces at 32x32, grown from 4x4 at reduced width: an hour of one CPU core.
+"""StyleALAE on drawn faces at 32x32, grown from 4x4 at reduced width, on CPUs.
 
-Command:   python benchmarks/cartoon_faces.py --data cartoon_faces128.parquet --preset cartoon32_style_alae
-           or: alae train cartoon32_style_alae, after alae pack FOLDER data/cartoon32 --resolution 32 --validation 0.1
-Expected:  see benchmarks/cartoon32_cpu2_2026-11-22.md
+Command:   alae train cartoon32_style_alae
+           after: alae pack FOLDER data/cartoon32 --resolution 32 --validation 0.1
+           or in one process, from a Parquet file: python benchmarks/cartoon_faces.py --preset cartoon32_style_alae
+Expected:  benchmarks/cartoon32_cpu2_2026-11-22.md
 Cost:      150 thousand images
-Status:    being run
+Status:    run in the plain loop, not to its end; not yet run by the command
 """
 
 from alae_core.algorithms import style_alae

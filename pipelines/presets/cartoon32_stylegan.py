@@ -1,9 +1,11 @@
 """StyleGAN on drawn faces at 32x32: the baseline of cartoon32_style_alae, with its widths, schedule and images.
 
-Command:   python benchmarks/cartoon_faces.py --data cartoon_faces128.parquet --preset cartoon32_stylegan
-Expected:  see benchmarks/cartoon32_cpu2_2026-11-22.md
-Cost:      150 thousand images
-Status:    being run
+Command:   alae train cartoon32_stylegan
+           after: alae pack FOLDER data/cartoon32 --resolution 32 --validation 0.1
+           or in one process, from a Parquet file: python benchmarks/cartoon_faces.py --preset cartoon32_stylegan
+Expected:  benchmarks/cartoon32_cpu2_2026-11-22.md
+Cost:      150 thousand images; 29 minutes of CPU time there
+Status:    run in the plain loop; not yet run by the command
 """
 
 from dataclasses import replace
