@@ -239,8 +239,14 @@ def test_interrupting_the_log_leaves_the_job_running_and_says_how_to_return(
 
 
 class _InterruptsWhenWrittenTo(io.StringIO):
+    """Ctrl-C at the first write, also where the tests run in the background and SIGINT is ignored."""
+
     def write(self, text: str) -> int:
-        signal.raise_signal(signal.SIGINT)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.signal(signal.SIGINT, before)
         return len(text)
 
 
