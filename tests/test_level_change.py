@@ -12,22 +12,26 @@ from tests import tiny
 EXPERIMENT = tiny.brief(tiny.presets.load("mnist32_style_alae"))
 
 
-def living() -> tuple[int, int]:
-    """Tensors in memory, and their bytes."""
+def living() -> dict[int, torch.Tensor]:
+    """The tensors in memory by their identity; those that are held by it cannot die meanwhile."""
     gc.collect()
-    tensors = {id(found): found for found in gc.get_objects() if isinstance(found, torch.Tensor)}
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors.values()}
+    return {id(found): found for found in gc.get_objects() if isinstance(found, torch.Tensor)}
+
+
+def new_since(before: dict[int, torch.Tensor]) -> tuple[int, int]:
+    """How many tensors live that did not before, and their bytes."""
+    tensors = [tensor for identity, tensor in living().items() if identity not in before]
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
     return len(tensors), sum(storages.values())
 
 
 def after_training(start: int, until: int) -> tuple[TrainState, tuple[int, int]]:
     """What lives more than before, with a state trained from image `start` on."""
-    tensors, memory = living()
+    before = living()
     state = tiny.build(EXPERIMENT)
     state.nimg, state.level_index = start, EXPERIMENT.schedule.level_at(start).index
     tiny.train(state, EXPERIMENT, until)
-    more, larger = living()
-    return state, (more - tensors, larger - memory)
+    return state, new_since(before)
 
 
 def test_a_run_that_grew_holds_no_more_than_one_that_started_at_its_level() -> None:
@@ -43,11 +47,14 @@ def test_a_run_that_grew_holds_no_more_than_one_that_started_at_its_level() -> N
 
 
 def test_the_iterations_of_a_level_hold_nothing_after_them() -> None:
-    state = tiny.build(EXPERIMENT)
-    tiny.train(state, EXPERIMENT, 2 * tiny.BATCH)
-    before = living()
-    tiny.train(state, EXPERIMENT, 3 * tiny.BATCH)
-    assert living() == before
+    def held_after(batches: int) -> tuple[int, int]:
+        before = living()
+        state = tiny.build(EXPERIMENT)
+        tiny.train(state, EXPERIMENT, batches * tiny.BATCH)
+        return new_since(before)
+
+    held_after(1)
+    assert held_after(3) == held_after(2)
 
 
 @pytest.mark.slow
@@ -64,10 +71,13 @@ def test_compiled_training_is_that_of_single_operations_and_a_new_level_compiles
             counts.append(graphs())
         return state, counts
 
-    plain, _ = trained(EXPERIMENT, compiled=False)
+    # In double precision: Adam's first steps turn the rounding of a gradient near zero into a whole step.
+    with tiny.float64():
+        plain, _ = trained(EXPERIMENT, compiled=False)
+        precise, _ = trained(EXPERIMENT, compiled=True)
+    assert tiny.distance(tiny.networks_of(precise), tiny.networks_of(plain)) < 1e-6
     fused, counts = trained(EXPERIMENT, compiled=True)
     assert counts[0] > 0
-    assert tiny.distance(tiny.networks_of(fused), tiny.networks_of(plain)) < 1e-2
     grown = EXPERIMENT.schedule.segments[1].start // tiny.BATCH
     # The first iterations of a level may compile a form of a kernel; the others compile none.
     assert counts[-1] == counts[grown + 1]
