@@ -14,14 +14,17 @@ def to_float(images: Tensor) -> Tensor:
 
 def to_uint8(images: Tensor) -> Tensor:
     """float [N, C, R, R] in [-1, 1], clipped and rounded -> uint8 [N, R, R, C]."""
-    scaled = images.detach().float().add(1.0).mul(127.5).round_().clamp_(0, 255)
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return _bytes(images.detach().float().add(1.0).mul(127.5).round_())
 
 
 def to_uint8_floored(images: Tensor) -> Tensor:
     """As `to_uint8`, but by the official ALAE's floor of 127 (x + 1), which makes 254 of 1."""
-    scaled = images.detach().float().add(1.0).mul(127.0).floor_().clamp_(0, 255)
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return _bytes(images.detach().float().add(1.0).mul(127.0).floor_())
+
+
+def _bytes(whole: Tensor) -> Tensor:
+    """Whole numbers [N, C, R, R], clipped -> uint8 [N, R, R, C]."""
+    return whole.clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def box_halve(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Trains a cartoon32 preset on drawn faces in one process, within a budget of CPU time, and writes down what it learns.
+"""Trains a cartoon32 preset on drawn faces in one process, counts its CPU time, and writes down what it learns.
 
 Every evaluation appends a line to OUT/curve.jsonl and makes the pages of images anew; a second start goes on where the first
 was stopped. The faces come as a Parquet file of JPEG bytes ("image") and boolean attributes.
@@ -48,15 +48,10 @@ class Faces:
         self.train, self.held_out = pixels[:-HELD_OUT], pixels[-HELD_OUT:]
         self._classifiers: dict[int, tuple[Classifier, float, FeatureStatistics]] = {}
 
-    def at(self, pixels: Pixels, resolution: int) -> Pixels:
-        while pixels.shape[1] > resolution:
-            pixels = images.box_halve(pixels)
-        return pixels
-
     def classifier(self, resolution: int) -> tuple[Classifier, float, FeatureStatistics]:
         """The classifier, its accuracy on held-out faces, and the features of all training faces."""
         if resolution not in self._classifiers:
-            train, held_out = self.at(self.train, resolution), self.at(self.held_out, resolution)
+            train, held_out = _halved(self.train, resolution), _halved(self.held_out, resolution)
             with torch.enable_grad():
                 trained = train_classifier(train, self.labels[:-HELD_OUT], classes=2 ** len(ATTRIBUTES), seed=0)
             module = trained.module
@@ -100,7 +95,7 @@ class Recorder:
     def _scores(self, state: TrainState) -> dict[str, float]:
         level = self.experiment.schedule.level_before(state.nimg)
         subject = Subject(algorithm=state.algorithm, networks=state.ema, level=level, channels=3, seed=0)
-        held_out = self.faces.at(self.faces.held_out, level.resolution)
+        held_out = _halved(self.faces.held_out, level.resolution)
         self._pages(subject, held_out)
         if level.resolution < 8:
             return {"resolution": level.resolution}
@@ -167,8 +162,13 @@ def _arguments() -> argparse.Namespace:
 
 def _decoded(data: bytes) -> Pixels:
     pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    while pixels.shape[0] > 32:
-        pixels = images.box_halve(pixels[None])[0]
+    return _halved(pixels[None], 32)[0]
+
+
+def _halved(pixels: Pixels, resolution: int) -> Pixels:
+    """uint8 [N, R, R, C], box-averaged down to `resolution`."""
+    while pixels.shape[1] > resolution:
+        pixels = images.box_halve(pixels)
     return pixels
 
 

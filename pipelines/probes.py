@@ -49,8 +49,9 @@ def encoder_codes(encoder: MLPEncoder, pixels: NDArray[np.uint8], batch_size: in
     with torch.inference_mode():
         for start in range(0, len(pixels), batch_size):
             batch = images.to_float(torch.from_numpy(pixels[start : start + batch_size]).to(device))
-            long.append(encoder.features(batch).cpu().numpy())
-            short.append(encoder(batch).cpu().numpy())
+            features = encoder.features(batch)
+            long.append(features.cpu().numpy())
+            short.append(encoder.code(features).cpu().numpy())
     return Codes(short=np.concatenate(short), long=np.concatenate(long))
 
 

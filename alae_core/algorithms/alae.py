@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from alae_core import losses
 from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Update
-from alae_core.convolution import penalised
+from alae_core.algorithms.logistic_game import LogisticGame, check_r1_every
 from alae_core.networks.mapping import LinearDiscriminator, Mapping
 from alae_core.networks.mlp import MLPEncoder, MLPGenerator
 
@@ -35,8 +35,7 @@ class LossConfig:
     """Share of the mean style that an iteration keeps; the official code follows it three times: 0.995 ** 3."""
 
     def __post_init__(self) -> None:
-        if self.r1_every < 1:
-            raise ValueError(f"algorithm.loss.r1_every={self.r1_every}; give 1 (every iteration) or more")
+        check_r1_every(self.r1_every)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +62,10 @@ class Config:
         return ALAE(networks, self.latent, self.loss)
 
 
-class ALAE:
+class ALAE(LogisticGame):
     """The three updates of one iteration; `_fake`, `_decode` and `_encode` say what W means to the networks."""
 
+    loss: LossConfig
     domains = 1
     together = 1
     averaged: tuple[str, ...] = ("mapping", "generator", "encoder")
@@ -78,20 +78,6 @@ class ALAE:
         self.loss = loss
 
     def updates(self, nimg: int) -> tuple[Update, ...]:
-        with_r1 = self.loss.r1_every == 1
-        discriminator = Update(
-            name="discriminator",
-            trains=self.critics,
-            loss=self._discriminator_with_r1 if with_r1 else self._discriminator,
-            amp=not with_r1,
-        )
-        penalty = Update(
-            name="penalty",
-            trains=self.critics,
-            loss=self._penalty,
-            every=self.loss.r1_every,
-            amp=False,
-        )
         generator = Update(name="generator", trains=("mapping", "generator"), loss=self._generator)
         mapping = ("mapping",) if self.loss.latent_reconstruction_trains_mapping else ()
         reciprocity = Update(
@@ -101,9 +87,7 @@ class ALAE:
             weights={"latent": self.loss.latent_reconstruction_weight},
             moments="reciprocity" if self.loss.reciprocity_moments == "own" else "",
         )
-        if with_r1:
-            return discriminator, generator, reciprocity
-        return discriminator, penalty, generator, reciprocity
+        return *self._critic_updates(self.critics), generator, reciprocity
 
     def observe(self, batch: Batch) -> None:
         mapping: Mapping = self.networks["mapping"]  # type: ignore[assignment]
@@ -124,34 +108,7 @@ class ALAE:
     def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
         return None
 
-    # The losses of the three updates (ALAE, algorithm 1).
-
-    def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
-        # One pass for both: half as many operations on images, which is what counts at the coarse levels.
-        fake, real = self._score(torch.cat([self._frozen_fake(batch), batch.images[0]]), batch).chunk(2)
-        return {"fake": losses.logistic_fake(fake), "real": losses.logistic_real(real)}
-
-    def _discriminator_with_r1(self, batch: Batch) -> dict[str, Tensor]:
-        images, logits = self._penalised_logits(batch)
-        return {
-            "fake": losses.logistic_fake(self._score(self._frozen_fake(batch), batch)),
-            "real": losses.logistic_real(logits),
-            "r1": losses.r1_penalty(logits, images, self.loss.r1_gamma),
-        }
-
-    @torch.no_grad()
-    def _frozen_fake(self, batch: Batch) -> Tensor:
-        return self._fake(batch)
-
-    def _penalised_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The real images, and their logits with a graph to them."""
-        images = batch.images[0].detach().requires_grad_()
-        with penalised():
-            return images, self._score(images, batch)
-
-    def _penalty(self, batch: Batch) -> dict[str, Tensor]:
-        images, logits = self._penalised_logits(batch)
-        return {"r1": losses.r1_penalty(logits, images, self.loss.r1_gamma)}
+    # The losses of the second and third update (ALAE, algorithm 1); those of the first are the game's.
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
         return {"fake": losses.logistic_real(self._score(self._fake(batch), batch))}

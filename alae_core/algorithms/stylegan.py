@@ -5,7 +5,7 @@ minibatch deviation are images in a row; averages follow after the generator's u
 (there the step is skipped); no labels.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from alae_core import losses
 from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Update
+from alae_core.algorithms.logistic_game import LogisticGame, check_r1_every
 from alae_core.algorithms.style_synthesis import StyleSynthesis
 from alae_core.convolution import penalised
 from alae_core.networks.mapping import Mapping
@@ -37,8 +38,7 @@ class LossConfig:
     w_mean_decay: float = 0.995
 
     def __post_init__(self) -> None:
-        if self.r1_every < 1:
-            raise ValueError(f"algorithm.loss.r1_every={self.r1_every}; give 1 (every iteration) or more")
+        check_r1_every(self.r1_every)
         if self.adversarial == "wgan_gp" and self.r1_every > 1:
             raise ValueError(
                 f"algorithm.loss.r1_every={self.r1_every}: WGAN-GP has no R1; give 1, or logistic as the loss"
@@ -91,9 +91,10 @@ class Config:
         return StyleGAN(networks, self)
 
 
-class StyleGAN:
+class StyleGAN(LogisticGame):
     """The two updates of one iteration, or three where R1 is lazy."""
 
+    loss: LossConfig
     domains = 1
 
     def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
@@ -105,21 +106,13 @@ class StyleGAN:
         self.synthesis = StyleSynthesis(latent=config.latent, mixing_probability=config.mixing_probability)
 
     def updates(self, nimg: int) -> tuple[Update, ...]:
-        lazy = self.loss.r1_every > 1
-        discriminator = Update(
-            name="discriminator",
-            trains=("discriminator",),
-            loss=self._discriminator if lazy else self._discriminator_with_r1,
-            amp=lazy,
-        )
         generator = Update(name="generator", trains=self.averaged, loss=self._generator)
-        if self.loss.adversarial == "wgan_gp":
-            weights = {"gradient": self.loss.wgan_lambda, "drift": self.loss.wgan_drift}
-            return replace(discriminator, loss=self._critic, weights=weights), generator
-        if lazy:
-            penalty = replace(discriminator, name="penalty", loss=self._penalty, every=self.loss.r1_every, amp=False)
-            return discriminator, penalty, generator
-        return discriminator, generator
+        critics = ("discriminator",)
+        if self.loss.adversarial == "logistic":
+            return *self._critic_updates(critics), generator
+        weights = {"gradient": self.loss.wgan_lambda, "drift": self.loss.wgan_drift}
+        critic = Update(name="discriminator", trains=critics, loss=self._critic, weights=weights, amp=False)
+        return critic, generator
 
     def observe(self, batch: Batch) -> None:
         if "mapping" in self.networks:
@@ -139,30 +132,7 @@ class StyleGAN:
         """None: what is mixed are real images, and nothing here encodes them."""
         return None
 
-    # The losses (StyleGAN, section 2 and appendix C; WGAN-GP as in ProGAN, appendix A.1).
-
-    def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
-        # One pass for both, as groups of images that see each other stay whole.
-        fake, real = self._score(torch.cat([self._frozen_fake(batch), batch.images[0]]), batch).chunk(2)
-        return {"fake": losses.logistic_fake(fake), "real": losses.logistic_real(real)}
-
-    def _discriminator_with_r1(self, batch: Batch) -> dict[str, Tensor]:
-        images, logits = self._penalised_logits(batch)
-        return {
-            "fake": losses.logistic_fake(self._score(self._frozen_fake(batch), batch)),
-            "real": losses.logistic_real(logits),
-            "r1": losses.r1_penalty(logits, images, self.loss.r1_gamma),
-        }
-
-    def _penalised_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The real images, and their logits with a graph to them."""
-        images = batch.images[0].detach().requires_grad_()
-        with penalised():
-            return images, self._score(images, batch)
-
-    def _penalty(self, batch: Batch) -> dict[str, Tensor]:
-        images, logits = self._penalised_logits(batch)
-        return {"r1": losses.r1_penalty(logits, images, self.loss.r1_gamma)}
+    # WGAN-GP's losses (ProGAN, appendix A.1) and the generator's (StyleGAN, section 2 and appendix C).
 
     def _critic(self, batch: Batch) -> dict[str, Tensor]:
         real, fake = batch.images[0], self._frozen_fake(batch)
@@ -186,10 +156,6 @@ class StyleGAN:
 
     def _fake(self, batch: Batch) -> Tensor:
         return self.synthesis.decode(self.networks, self.synthesis.training_styles(self.networks, batch), batch)
-
-    @torch.no_grad()
-    def _frozen_fake(self, batch: Batch) -> Tensor:
-        return self._fake(batch)
 
 
 def _refuse_what_is_missing(form: Form, sampling: Sampling) -> None:

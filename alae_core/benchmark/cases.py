@@ -143,7 +143,7 @@ def reference(case: Case) -> Reference:
     return Reference(
         losses=Losses(
             networks=networks,
-            level=level.resolution.bit_length() - 3,
+            level=level.depth,
             blend=level.blend,
             r1_gamma=config.loss.r1_gamma,
         ),

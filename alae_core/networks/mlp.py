@@ -38,5 +38,9 @@ class MLPEncoder(nn.Module):
             x = leaky_relu(layer(x))
         return x
 
+    def code(self, features: Tensor) -> Tensor:
+        """The short code [N, D] of the long one."""
+        return leaky_relu(self.output(features))
+
     def forward(self, images: Tensor) -> Tensor:
-        return leaky_relu(self.output(self.features(images)))
+        return self.code(self.features(images))
