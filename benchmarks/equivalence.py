@@ -25,8 +25,8 @@ from alae_core.optim import AdamConfig
 from alae_core.random import generator
 from alae_core.schedule import ProgressiveSchedule
 from alae_core.state import TrainState
-from pipelines.image_arrays import open_digits
 from pipelines.sources import DIGITS
+from pipelines.sources.arrays import open_digits
 
 RESOLUTION, BATCH, LR = 8, 16, 0.002
 CONFIG = style_alae.Config(

@@ -28,8 +28,8 @@ from alae_core.optim import AdamConfig
 from alae_core.schedule import ProgressiveSchedule
 from alae_core.state import TrainState
 from pipelines import figures, probes
-from pipelines.image_arrays import open_digits, open_npz
 from pipelines.sources import DIGITS
+from pipelines.sources.arrays import open_digits, open_npz
 
 BATCH_SIZE = 128
 ALAE_LR = 0.008

@@ -94,7 +94,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _pack(arguments: argparse.Namespace) -> None:
-    from pipelines.packing import pack
+    from pipelines.data.packing import pack
 
     packed = pack(
         arguments.source,
@@ -111,13 +111,13 @@ def _pack(arguments: argparse.Namespace) -> None:
 
 
 def _data_show(arguments: argparse.Namespace) -> None:
-    from pipelines.shards import describe
+    from pipelines.data.shards import describe
 
     print(describe(arguments.dest))
 
 
 def _data_verify(arguments: argparse.Namespace) -> int:
-    from pipelines.shards import verify
+    from pipelines.data.shards import verify
 
     problems = verify(arguments.dest)
     print("\n".join(problems) or f"{arguments.dest} is sound")

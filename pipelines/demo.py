@@ -8,8 +8,8 @@ from pathlib import Path
 import ray
 
 from pipelines import presets, progress, report
+from pipelines.data.packing import pack
 from pipelines.experiment import Experiment
-from pipelines.packing import pack
 from pipelines.run import Run
 from pipelines.trainer import train
 

@@ -16,9 +16,9 @@ from alae_core.algorithm import PLAIN_SAMPLING, Algorithm, Batch, Networks, Samp
 from alae_core.metrics.frechet import FeatureStatistics, frechet_distance
 from alae_core.schedule import Level
 from pipelines import figures
+from pipelines.data.shards import Dataset, Split
 from pipelines.experiment import EvaluationConfig
 from pipelines.extractors import Extractor, batches, ensure_extractor, metric_name, reference
-from pipelines.shards import Dataset, Split
 
 Pixels = NDArray[np.uint8]
 MIXED = 6

@@ -15,9 +15,9 @@ from alae_core.images import to_float
 from alae_core.metrics.classifier import FEATURES, Classifier, train_classifier
 from alae_core.metrics.frechet import FeatureStatistics
 from pipelines import storage
-from pipelines.decoding import Pixels
+from pipelines.data.shards import Dataset, Split
 from pipelines.experiment import EvaluationConfig
-from pipelines.shards import Dataset, Split
+from pipelines.sources.decoding import Pixels
 
 FOLDER = "extractors"
 MOST_TRAINING_ROWS = 20_000

@@ -5,9 +5,9 @@ import math
 import ray
 
 from pipelines import checkpoint, storage
+from pipelines.data.shards import Dataset
 from pipelines.experiment import Experiment
 from pipelines.run import Run
-from pipelines.shards import Dataset
 
 
 def check(experiment: Experiment) -> Dataset:

@@ -11,7 +11,7 @@ from pipelines.history import Evaluation, read_history
 from pipelines.mlflow_run import redact
 
 if TYPE_CHECKING:
-    from pipelines.packing import PackReport
+    from pipelines.data.packing import PackReport
     from pipelines.tracking import SyncResult
     from pipelines.trainer import Outcome
 

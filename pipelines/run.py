@@ -5,11 +5,11 @@ from pathlib import Path
 
 from alae_core import sync
 from pipelines import checkpoint, storage
+from pipelines.data.shards import Dataset
 from pipelines.experiment import Experiment
 from pipelines.history import HISTORY_FILE
 from pipelines.mlflow_run import absolute_uri
 from pipelines.override import resume_differences
-from pipelines.shards import Dataset
 
 EXPERIMENT = "experiment.json"
 FAILURE = "failure.json"

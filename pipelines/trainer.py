@@ -19,7 +19,7 @@ from ray.train.v2.api.validation_config import ValidationConfig
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from pipelines import checkpoint, preflight, storage
-from pipelines.dataset import SPLIT, execution_options, training_dataset
+from pipelines.data.stream import SPLIT, execution_options, training_dataset
 from pipelines.experiment import Experiment
 from pipelines.extractors import ensure_extractor
 from pipelines.history import Evaluation, Tick, list_evaluations, read_evaluation

@@ -7,8 +7,8 @@ from ray.train import Checkpoint
 
 from pipelines import checkpoint as checkpoints
 from pipelines import figures, storage
+from pipelines.data.shards import Dataset
 from pipelines.evaluate import Scores, Subject, evaluate
-from pipelines.shards import Dataset
 
 
 def validate_checkpoint(run_url: str, checkpoint: Checkpoint) -> dict[str, float]:

@@ -17,9 +17,9 @@ from alae_core import fused, sync
 from alae_core.engine import Engine, NonFiniteError
 from alae_core.state import TrainState
 from pipelines import checkpoint, storage
-from pipelines.dataset import SPLIT, plan
+from pipelines.data.feed import Feed
+from pipelines.data.stream import SPLIT, plan
 from pipelines.experiment import Experiment
-from pipelines.feed import Feed
 from pipelines.meter import Meter
 from pipelines.run import Run
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import shards
-from pipelines.packing import pack
+from pipelines.data import shards
+from pipelines.data.packing import pack
 
 COUNT = 40
 SMALL: dict[str, Any] = {"rows_per_group": 4, "rows_per_shard": 12}

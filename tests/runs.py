@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from pipelines import checkpoint
+from pipelines.data.packing import pack
 from pipelines.history import Tick, list_evaluations, read_evaluation, read_history
-from pipelines.packing import pack
 from pipelines.run import Run
 
 PATIENCE_S = 240.0

@@ -9,9 +9,9 @@ import pytest
 import ray
 
 from pipelines import cli, presets, trainer
+from pipelines.data.shards import Dataset
 from pipelines.experiment import Experiment
 from pipelines.run import Run
-from pipelines.shards import Dataset
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> str:

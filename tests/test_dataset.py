@@ -13,7 +13,7 @@ import ray
 from ray.train import DataConfig
 
 from pipelines import presets
-from pipelines.dataset import SPLIT, SlabReader, execution_options, plan, training_dataset
+from pipelines.data.stream import SPLIT, SlabReader, execution_options, plan, training_dataset
 from pipelines.experiment import Experiment
 from pipelines.override import override
 

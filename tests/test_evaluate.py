@@ -17,11 +17,11 @@ from alae_core.images import blend_with_coarser, to_float
 from alae_core.metrics.classifier import train_classifier
 from alae_core.schedule import Level
 from pipelines import extractors
+from pipelines.data.packing import pack
+from pipelines.data.shards import Dataset, Split
 from pipelines.evaluate import Scores, Subject, evaluate
 from pipelines.experiment import EvaluationConfig
 from pipelines.extractors import batches, ensure_extractor, metric_name, reference
-from pipelines.packing import pack
-from pipelines.shards import Dataset, Split
 
 TRAIN, VALIDATION = 270, 30
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from alae_core.fit import fit
 from pipelines import presets
-from pipelines.dataset import SPLIT, SlabReader, plan
+from pipelines.data.feed import Feed
+from pipelines.data.shards import Dataset, Split
+from pipelines.data.stream import SPLIT, SlabReader, plan
 from pipelines.experiment import Experiment
-from pipelines.feed import Feed
-from pipelines.shards import Dataset, Split
 
 RANKS = 2
 
@@ -159,7 +159,7 @@ def test_the_wait_for_data_is_measured(
     experiment: Experiment, slabs: list[pa.Table], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("pipelines.feed.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("pipelines.data.feed.time.perf_counter", lambda: now[0])
 
     def slowly() -> Iterator[pa.Table]:
         for slab in slabs[0::RANKS]:

@@ -317,7 +317,7 @@ def test_the_rule_accepts_what_is_allowed(rule: Rule, tmp_path: Path) -> None:
             ("alae_core/state.py", "with torch.random.fork_rng(devices=[]):\n    torch.manual_seed(1)"),
             ("alae_core/algorithms/b.py", "from alae_core.algorithms.a import A\nfrom ..networks import mlp"),
             ("pipelines/checkpoint.py", "if sync.rank() != 0:\n    torch.load('x', weights_only=True)"),
-            ("pipelines/feed.py", "if ranks == 0 or rank == 1:\n    import ray, alae_core.order"),
+            ("pipelines/data/feed.py", "if ranks == 0 or rank == 1:\n    import ray, alae_core.order"),
             ("tuning/search.py", "import ray\nfrom pipelines import presets"),
             ("cluster/submit.py", "import yaml\nimport ray"),
         ],

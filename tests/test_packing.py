@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.packing import pack
-from pipelines.shards import Dataset, verify
+from pipelines.data.packing import pack
+from pipelines.data.shards import Dataset, verify
 from tests.packed import COUNT, SMALL, all_rows, colours, files_of, image_folder
 
 # --- what comes back ---------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ import pytest
 import ray
 
 from pipelines import preflight, presets, trainer
+from pipelines.data.packing import pack
 from pipelines.experiment import Experiment
 from pipelines.override import override
-from pipelines.packing import pack
 from pipelines.storage import StorageError
 from tests.store import free_port, set_s3_environment
 

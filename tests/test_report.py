@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines import presets, report
+from pipelines.data.packing import PackReport
 from pipelines.history import History
 from pipelines.override import override
-from pipelines.packing import PackReport
 from pipelines.run import Run
 from pipelines.tracking import SyncResult
 from pipelines.trainer import Outcome

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import storage
-from pipelines.shards import Dataset, describe, verify
+from pipelines.data.shards import Dataset, describe, verify
 from tests.packed import COUNT, all_rows
 
 

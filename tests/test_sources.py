@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import decoding
-from pipelines.decoding import ImageRejectedError, decode, squared
-from pipelines.image_files import class_folders
-from pipelines.sources import open_source
+from pipelines.sources import decoding, open_source
+from pipelines.sources.decoding import ImageRejectedError, decode, squared
+from pipelines.sources.files import class_folders
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
 GRAY = COLOUR[:, :, 0]

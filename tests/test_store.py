@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pipelines import storage
-from pipelines.packing import pack
-from pipelines.shards import Dataset, describe, verify
+from pipelines.data.packing import pack
+from pipelines.data.shards import Dataset, describe, verify
 from tests.store import free_port, set_s3_environment
 
 pytestmark = pytest.mark.store

@@ -11,13 +11,13 @@ import ray
 
 from alae_core.fit import fit
 from pipelines import checkpoint, cli, mlflow_run, presets, trainer
-from pipelines.dataset import SPLIT
+from pipelines.data.packing import pack
+from pipelines.data.shards import Dataset
+from pipelines.data.stream import SPLIT
 from pipelines.experiment import Experiment
 from pipelines.history import read_history
 from pipelines.override import override
-from pipelines.packing import pack
 from pipelines.run import Run
-from pipelines.shards import Dataset
 from pipelines.trainer import Outcome, train
 from pipelines.worker import engine
 from tests import tiny

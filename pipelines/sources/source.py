@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from pipelines import storage
-from pipelines.decoding import Pixels
+from pipelines.sources.decoding import Pixels
 
 
 class Item(NamedTuple):

@@ -14,8 +14,8 @@ from typing import Any
 from PIL import Image
 
 from pipelines import storage
-from pipelines.decoding import ImageRejectedError, Pixels, decode
-from pipelines.source_item import Item, local_copy
+from pipelines.sources.decoding import ImageRejectedError, Pixels, decode
+from pipelines.sources.source import Item, local_copy
 
 MAX_FILE_BYTES = 512 * 2**20
 _REASON_SKIPPED = "skipped: by its name not an image that Pillow can read"

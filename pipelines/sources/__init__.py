@@ -5,9 +5,9 @@ A source is a list of named, labelled images that load one at a time, so that a 
 
 from pathlib import PurePosixPath
 
-from pipelines.image_arrays import open_digits, open_npz
-from pipelines.image_files import open_folder, open_zip
-from pipelines.source_item import Item, Source
+from pipelines.sources.arrays import open_digits, open_npz
+from pipelines.sources.files import open_folder, open_zip
+from pipelines.sources.source import Item, Source
 
 __all__ = ["DIGITS", "Item", "Source", "open_source"]
 

@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from pipelines.decoding import ImageRejectedError, Pixels
-from pipelines.source_item import Item, Source
+from pipelines.sources.decoding import ImageRejectedError, Pixels
+from pipelines.sources.source import Item, Source
 
 THREADS = min(16, os.cpu_count() or 1)
 AHEAD_PER_THREAD = 4  # images loaded before they are asked for; bounds the memory

@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import storage
-from pipelines.decoding import ImageRejectedError, Square, squared
-from pipelines.intake import Accepted, Intake
-from pipelines.packing_state import STATE, PackingState, Parameters
-from pipelines.pyramid import (
+from pipelines.data.intake import Accepted, Intake
+from pipelines.data.packing_state import STATE, PackingState, Parameters
+from pipelines.data.pyramid import (
     COARSEST,
     FINEST,
     FORMAT,
@@ -33,8 +32,9 @@ from pipelines.pyramid import (
     schema,
     to_table,
 )
-from pipelines.shards import read_manifest
+from pipelines.data.shards import read_manifest
 from pipelines.sources import Source, open_source
+from pipelines.sources.decoding import ImageRejectedError, Square, squared
 
 Progress = Callable[[int, int], None]
 SHOWN = 5  # names listed in a message

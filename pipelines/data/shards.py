@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines import storage
-from pipelines.decoding import Pixels
-from pipelines.pyramid import (
+from pipelines.data.pyramid import (
     MANIFEST,
     REJECTED,
     Manifest,
@@ -23,6 +22,7 @@ from pipelines.pyramid import (
     from_column,
     resolutions,
 )
+from pipelines.sources.decoding import Pixels
 
 Rows = NDArray[np.int64]
 

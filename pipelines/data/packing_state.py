@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.decoding import Square
-from pipelines.pyramid import SPLITS, Manifest, Shard
+from pipelines.data.pyramid import SPLITS, Manifest, Shard
+from pipelines.sources.decoding import Square
 
 STATE = "packing.json"
 

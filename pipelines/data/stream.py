@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ray.data import ExecutionOptions, ExecutionResources
 
 from alae_core import order
+from pipelines.data.shards import Dataset, Split
 from pipelines.experiment import Experiment
-from pipelines.shards import Dataset, Split
 
 SPLIT = "train"
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from alae_core.images import box_halve
-from pipelines.decoding import Pixels, Square, decode_png, encode_png
+from pipelines.sources.decoding import Pixels, Square, decode_png, encode_png
 
 FORMAT = "alae-pyramid"
 VERSION = 1

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.decoding import from_array
-from pipelines.source_item import Item, local_copy
+from pipelines.sources.decoding import from_array
+from pipelines.sources.source import Item, local_copy
 
 
 @dataclass(frozen=True)
