@@ -4,9 +4,13 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
-from alae_core.metrics.frechet import FeatureStatistics, frechet_distance
+from alae_core.images import to_float
+from alae_core.metrics.classifier import Classifier
+from alae_core.metrics.frechet import FeatureStatistics, bias_notes, frechet_distance
+from pipelines.torchvision_import import torchvision
 
 
 def gather(features: torch.Tensor, *sizes: int) -> FeatureStatistics:
@@ -35,6 +39,35 @@ def reference_distance(x: torch.Tensor, y: torch.Tensor) -> float:
 def test_the_distance_equals_the_nuclear_norm_formula_also_when_covariances_lack_rank(count_a, count_b):
     x, y = correlated(1, count_a, 64), correlated(2, count_b, 64, shift=0.5)
     assert frechet_distance(gather(x), gather(y)) == pytest.approx(reference_distance(x, y), rel=1e-9)
+
+
+def seeded_features(count: int, seed: int, brightness: int) -> torch.Tensor:
+    """float32 [count, 64]: of a classifier with seeded weights, never negative and some of them always zero, as Inception's."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = Classifier(16, 3, 10).eval()
+    pixels = torch.randint(0, brightness, (count, 16, 16, 3), generator=torch.Generator().manual_seed(seed)).byte()
+    with torch.no_grad():
+        return classifier.features(to_float(pixels))
+
+
+def test_the_distance_of_a_network_s_features_equals_torch_fidelity_s_and_the_matrix_root() -> None:
+    torchvision()
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+
+    x, y = seeded_features(300, 1, 256), seeded_features(200, 2, 200)
+    ours = frechet_distance(gather(x, 100, 200), gather(y))
+    # It takes the covariance in the precision of the features.
+    for precision, tolerance in ((torch.float32, 2e-6), (torch.float64, 1e-10)):
+        sides = [fid_features_to_statistics(part.to(precision)) for part in (x, y)]
+        assert fid_statistics_to_metric(*sides, verbose=False)[KEY_METRIC_FID] == pytest.approx(ours, rel=tolerance)
+
+    alive = ((x > 0).any(0) & (y > 0).any(0)).nonzero().flatten()
+    a, b = (np.cov(part[:, alive].double().numpy().T) for part in (x, y))
+    dead = frechet_distance(*(gather(part.index_fill(1, alive, 0.0)) for part in (x, y)))
+    gap = (x.double().mean(0) - y.double().mean(0))[alive].square().sum()
+    root = scipy.linalg.sqrtm(a @ b)
+    assert ours == pytest.approx(dead + float(gap) + np.trace(a + b - 2 * root).real, rel=1e-9)
 
 
 def test_features_that_are_always_zero_change_nothing():
@@ -91,6 +124,22 @@ def test_mean_and_covariance_equal_numpy():
     statistics = gather(features, 1, 60, 39)
     np.testing.assert_allclose(statistics.mean, features.numpy().mean(0), rtol=1e-12)
     np.testing.assert_allclose(statistics.covariance, np.cov(features.numpy().T), rtol=1e-11, atol=1e-11)
+
+
+def test_what_is_taken_out_again_leaves_the_rest() -> None:
+    features = correlated(10, 120, 9, shift=1e3)
+    whole, part, rest = gather(features), gather(features[40:90]), gather(torch.cat([features[:40], features[90:]]))
+    found = whole.without(part)
+    assert (found.count, whole.count) == (70, 120)
+    torch.testing.assert_close(found.mean, rest.mean, rtol=1e-12, atol=0)
+    torch.testing.assert_close(found.covariance, rest.covariance, rtol=1e-10, atol=1e-10)
+
+
+def test_fewer_images_than_features_are_noted_for_each_side_that_has_them() -> None:
+    few, enough = gather(correlated(11, 7, 8)), gather(correlated(12, 8, 8))
+    (note,) = bias_notes(enough, few)
+    assert note == "7 images are fewer than the 8 features, which biases the distance upwards"
+    assert (len(bias_notes(few, few)), bias_notes(enough, enough)) == (2, ())
 
 
 def test_merging_leaves_the_other_untouched():

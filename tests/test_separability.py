@@ -4,8 +4,15 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.svm import LinearSVC
 
-from alae_core.metrics.separability import conditional_entropy, most_confident, separability
+from alae_core.metrics.separability import (
+    conditional_entropy,
+    most_confident,
+    separability,
+    separability_estimate,
+    surprisals,
+)
 
 
 def table(counts: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -48,3 +55,33 @@ def test_predictions_without_their_labels_are_refused() -> None:
 
 def test_the_most_confident_are_those_farthest_from_one_half() -> None:
     assert most_confident(np.array([0.5, 0.9, 0.05, 0.6, 0.4]), 3).tolist() == [2, 1, 3]
+
+
+def score(codes: np.ndarray, labels: np.ndarray) -> float:
+    predictions = LinearSVC(random_state=0).fit(codes, labels).predict(codes)
+    return separability([conditional_entropy(predictions, labels)])
+
+
+def test_a_plane_separates_a_half_space_and_leaves_all_of_an_exclusive_or() -> None:
+    codes = np.random.default_rng(0).standard_normal((2000, 4))
+    codes += 0.2 * np.sign(codes)
+    assert score(codes, (codes[:, 0] > 0).astype(int)) == 1.0
+    # The base of the power is that of the logarithm: one bit left is a score of two.
+    assert 1.9 < score(codes, ((codes[:, 0] > 0) ^ (codes[:, 1] > 0)).astype(int)) <= 2.0
+
+
+def test_the_surprisals_mean_is_the_entropy() -> None:
+    predictions, labels = table([[3, 1], [2, 4]])
+    bits = surprisals(predictions, labels)
+    assert bits.tolist() == pytest.approx([-math.log2(p) for p in [3 / 4] * 3 + [1 / 4] + [1 / 3] * 2 + [2 / 3] * 4])
+    assert bits.mean() == pytest.approx(conditional_entropy(predictions, labels))
+
+
+def test_the_estimate_is_the_score_with_no_error_where_all_is_separated() -> None:
+    predictions, labels = table([[3, 1], [2, 4]])
+    rows = np.arange(10)
+    found = separability_estimate([(rows, surprisals(predictions, labels))] * 2, 10)
+    assert found.value == pytest.approx(separability([conditional_entropy(predictions, labels)] * 2))
+    assert found.standard_error is not None and found.standard_error > 0 and found.count == 10
+    perfect = separability_estimate([(rows, surprisals(labels, labels))], 10)
+    assert (perfect.value, perfect.standard_error) == (1.0, 0.0)

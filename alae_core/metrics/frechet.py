@@ -48,7 +48,7 @@ class FeatureStatistics:
         centred = values - self.pivot
         self.count += len(values)
         self.sum += centred.sum(0)
-        self.outer += centred.T @ centred
+        self.outer.addmm_(centred.T, centred)
 
     def merge(self, other: "FeatureStatistics") -> None:
         """Add everything `other` has seen; `other` is left as it was."""
@@ -58,12 +58,13 @@ class FeatureStatistics:
             return
         if self.count == 0:
             self.pivot = other.pivot.clone()
-        # About another pivot p': sum' = sum + n d and outer' = outer + s d^T + d s^T + n d d^T, with d = p - p'.
-        shift = other.pivot - self.pivot
-        cross = torch.outer(other.sum, shift)
-        self.count += other.count
-        self.sum += other.sum + other.count * shift
-        self.outer += other.outer + cross + cross.T + other.count * torch.outer(shift, shift)
+        self._add(other, 1)
+
+    def without(self, part: "FeatureStatistics") -> "FeatureStatistics":
+        """New statistics of what `self` has seen less `part`, which it must have seen too."""
+        rest = FeatureStatistics.from_state_dict(self.state_dict())
+        rest._add(part, -1)
+        return rest
 
     @property
     def mean(self) -> Tensor:
@@ -96,6 +97,14 @@ class FeatureStatistics:
         )
         return statistics
 
+    def _add(self, other: "FeatureStatistics", sign: int) -> None:
+        # About another pivot p': sum' = sum + n d and outer' = outer + s d^T + d s^T + n d d^T, with d = p - p'.
+        shift = other.pivot - self.pivot
+        cross = torch.outer(other.sum, shift)
+        self.count += sign * other.count
+        self.sum += sign * (other.sum + other.count * shift)
+        self.outer += sign * (other.outer + cross + cross.T + other.count * torch.outer(shift, shift))
+
     def _require(self, count: int) -> None:
         if self.count < count:
             raise ValueError(
@@ -107,19 +116,28 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     """|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)): 0 for equal statistics, and symmetric.
 
     Raises ValueError when the dimensions differ or either side has fewer than two images. With fewer images than
-    dimensions the value is exact for these statistics, but as an estimate it is biased upwards.
+    dimensions the value is exact for these statistics, but as an estimate it is biased upwards (`bias_notes`).
     """
     if a.dimension != b.dimension:
         raise ValueError(_dimensions_differ(a, b))
     covariance_a, covariance_b = a.covariance, b.covariance
     # tr (A B)^(1/2) is the nuclear norm of A^(1/2) B^(1/2). Taking it from singular values, not from the square roots of
     # the eigenvalues of a product, keeps the error at 1e-16 of the scale where those would turn it into 1e-8.
-    nuclear = torch.linalg.svdvals(_root(covariance_a).T @ _root(covariance_b)).sum()
+    nuclear = torch.linalg.svdvals(covariance_root(covariance_a).T @ covariance_root(covariance_b)).sum()
     distance = (a.mean - b.mean).square().sum() + covariance_a.trace() + covariance_b.trace() - 2 * nuclear
     return max(float(distance), 0.0)
 
 
-def _root(covariance: Tensor) -> Tensor:
+def bias_notes(a: FeatureStatistics, b: FeatureStatistics) -> tuple[str, ...]:
+    """A clause for each side with fewer images than features: its covariance lacks rank, which adds to the distance."""
+    return tuple(
+        f"{side.count:,} images are fewer than the {side.dimension:,} features, which biases the distance upwards"
+        for side in (a, b)
+        if side.count < side.dimension
+    )
+
+
+def covariance_root(covariance: Tensor) -> Tensor:
     """R [D, rank] with R R^T = covariance; directions below rounding are dropped, as their square roots would not be small."""
     values, vectors = torch.linalg.eigh(covariance)
     kept = values > values[-1].clamp(min=0) * len(values) * torch.finfo(values.dtype).eps

@@ -1,16 +1,30 @@
-"""Perceptual path length: how far an image moves for a small step of its code (StyleGAN, section 4.1)."""
+"""Perceptual path length: how far an image moves for a small step of its code (Karras et al. 2019, StyleGAN, section 4.1).
 
+Images stay float32: a step of 1e-4 moves them by less than a grey level, so that rounding them to bytes, to bfloat16 or in
+TF32 products would measure the rounding.
+"""
+
+import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from alae_core.metrics.estimate import Estimate
 
 Generate = Callable[[Tensor], Tensor]
 """Codes [n, D] -> images [n, C, R, R]; with the same noise at every call."""
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Two batches of images -> [n], growing with the square of a small difference, as LPIPS does."""
 
+Crop = Literal["none", "face", "celeba"]
 EPSILON = 1e-4
+LARGEST_SIDE = 256
+"""Pixels; larger images are shrunk before they are compared."""
+TRIM = 0.01
+"""Share of the lengths left out at each end."""
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -46,12 +60,60 @@ def path_lengths(
     return distance(here, there) / epsilon**2
 
 
+def positions(uniform: Tensor, sampling: Literal["full", "end"]) -> Tensor:
+    """Where on their paths the lengths are taken, of `uniform` [n] in [0, 1): there ("full"), or at the start ("end")."""
+    return uniform if sampling == "full" else torch.zeros_like(uniform)
+
+
+def comparable(images: Tensor, crop: Crop = "none") -> Tensor:
+    """What StyleGAN's script compares of images [N, C, H, W]: the crop, box-averaged to 256 px or less where larger.
+
+    "face" is the lower middle of an aligned face, rows 3/8 to 7/8 and columns 2/8 to 6/8. "celeba" is the official ALAE's
+    for CelebA at 128 px: a square about (5/8 H, 4/8 W) of side H / 1.641. Raises ValueError where the side is no whole
+    multiple of 256.
+    """
+    height, width = images.shape[2:]
+    if crop == "face":
+        images = images[:, :, height * 3 // 8 : height * 7 // 8, width * 2 // 8 : width * 6 // 8]
+    elif crop == "celeba":
+        side = round(height / 1.641)
+        top, left = round(height * 5 / 8 - side / 2), round(width * 4 / 8 - side / 2)
+        images = images[:, :, top : top + side, left : left + side]
+    side = images.shape[2]
+    if side <= LARGEST_SIDE:
+        return images
+    if side % LARGEST_SIDE:
+        raise ValueError(
+            f"images of {side} px after the crop do not shrink evenly to {LARGEST_SIDE} px; resize them first"
+        )
+    return F.avg_pool2d(images, side // LARGEST_SIDE)
+
+
 def filtered_mean(lengths: Tensor) -> float:
     """The mean of the lengths [n] within their 1st and 99th percentile, both included."""
+    low, high = _percentiles(lengths.double())
     lengths = lengths.double()
-    low = torch.quantile(lengths, 0.01, interpolation="lower")
-    high = torch.quantile(lengths, 0.99, interpolation="higher")
     return float(lengths[(lengths >= low) & (lengths <= high)].mean())
+
+
+def path_length_estimate(lengths: Tensor) -> Estimate:
+    """`filtered_mean` of independent lengths [n] with the standard error of a trimmed mean (Tukey and McLaughlin 1963).
+
+    That is the deviation of the lengths clamped to the two percentiles, over (1 - 2 x 1 %) sqrt(n): what is left out still
+    says where the percentiles lie. Raises ValueError below two lengths or where one is not finite.
+    """
+    if len(lengths) < 2 or not torch.isfinite(lengths).all():
+        raise ValueError(f"{len(lengths)} lengths have no trimmed mean; give at least 2, all finite")
+    clamped = lengths.double().clamp(*_percentiles(lengths.double()))
+    error = float(clamped.std()) / ((1 - 2 * TRIM) * math.sqrt(len(lengths)))
+    return Estimate(filtered_mean(lengths), error, len(lengths))
+
+
+def _percentiles(lengths: Tensor) -> tuple[float, float]:
+    # By sorting: torch.quantile takes 16 million values at most.
+    ordered = lengths.sort().values
+    last = len(ordered) - 1
+    return float(ordered[math.floor(TRIM * last)]), float(ordered[math.ceil((1 - TRIM) * last)])
 
 
 def _unit(x: Tensor) -> Tensor:
