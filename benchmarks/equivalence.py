@@ -100,7 +100,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON of all curves")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    digits = np.stack([item.load() for item in open_digits(DIGITS, 1)])
+    source = open_digits(DIGITS, 1)
+    digits = np.stack([source.load(row) for row in range(len(source))])
     digits = np.pad(digits, ((0, 0), (2, 2), (2, 2), (0, 0)))
     while digits.shape[1] > RESOLUTION:
         digits = images.box_halve(digits)

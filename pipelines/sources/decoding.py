@@ -5,6 +5,7 @@ frame counts. Colour profiles are not applied.
 """
 
 import io
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -12,22 +13,60 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a small file that decodes to more is a decompression bomb
-Square = Literal["crop", "pad"]
+Square = Literal["shorter_side", "center_crop", "pad"]
 Pixels = NDArray[np.uint8]
+Payload = bytes | Pixels
+"""An image as a source holds it: a file's bytes, or uint8 [H, W] or [H, W, 1|3|4]."""
+FIRST_FRAME = "several frames or pages, of which the first is taken"
+DAMAGED_EXIF = "damaged EXIF data, so that the orientation is not known"
 
 
 class ImageRejectedError(ValueError):
     """An image that cannot be used; the text is the reason, without the name."""
 
 
-def decode(data: bytes, channels: int) -> Pixels:
-    """The bytes of an image file as uint8 [H, W, channels]; raises ImageRejectedError."""
+def decode(payload: Payload, channels: int, notes: list[str] | None = None) -> Pixels:
+    """An image as uint8 [H, W, channels]; raises ImageRejectedError.
+
+    What is lost on the way and is no reason to reject the image is appended to `notes`, one sentence each.
+    """
+    notes = [] if notes is None else notes
+    return _from_file(payload, channels, notes) if isinstance(payload, bytes) else _from_array(payload, channels)
+
+
+def squared(pixels: Pixels, resolution: int, square: Square) -> Pixels:
+    """uint8 [H, W, C] -> [resolution, resolution, C], never enlarged; raises ImageRejectedError.
+
+    `shorter_side`: the central square as wide as the shorter side, shrunk. `center_crop`: the central pixels as they
+    are. Both reject an image whose shorter side is below `resolution`. `pad`: the whole image at the centre of a black
+    square of at least `resolution`, shrunk. Shrinking is by Lanczos.
+    """
+    height, width, _ = pixels.shape
+    if square == "pad":
+        return _shrunk(_padded(pixels, max(height, width, resolution)), resolution)
+    if min(height, width) < resolution:
+        raise ImageRejectedError(f"too small: {width}x{height} px for resolution {resolution}")
+    side = resolution if square == "center_crop" else min(height, width)
+    return _shrunk(_cropped(pixels, side), resolution)
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Names of the image formats that are read: those of Pillow but EPS, which it would let Ghostscript run."""
+    Image.preinit()  # the usual ones, so that they are tried first
+    Image.init()
+    return tuple(name for name in Image.OPEN if name != "EPS")
+
+
+def _from_file(data: bytes, channels: int, notes: list[str]) -> Pixels:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=formats()) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageRejectedError(f"{image.width}x{image.height} px is more than {MAX_PIXELS:,} pixels")
+            if getattr(image, "is_animated", False):
+                notes.append(FIRST_FRAME)
             image.load()
-            return _flattened(ImageOps.exif_transpose(image), channels)
+            return _flattened(_upright(image, notes), channels)
     except ImageRejectedError:
         raise
     except UnidentifiedImageError:
@@ -38,43 +77,20 @@ def decode(data: bytes, channels: int) -> Pixels:
         raise ImageRejectedError(f"cannot be decoded: {error}") from error
 
 
-def from_array(pixels: Pixels, channels: int) -> Pixels:
-    """uint8 [H, W] or [H, W, 1|3|4] as [H, W, channels]."""
+def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # as for decoders; the pixels are whole
+        notes.append(DAMAGED_EXIF)
+        return image
+
+
+def _from_array(pixels: Pixels, channels: int) -> Pixels:
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     if pixels.shape[2] == channels:
         return pixels
-    return _flattened(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), channels)
-
-
-def squared(pixels: Pixels, resolution: int, square: Square) -> Pixels:
-    """uint8 [H, W, C] -> [resolution, resolution, C], never enlarged; raises ImageRejectedError.
-
-    `crop` takes the central square and rejects an image whose shorter side is below `resolution`; `pad` puts
-    the image at the centre of a black square of at least `resolution`. What is larger is then shrunk by
-    Lanczos.
-    """
-    height, width, _ = pixels.shape
-    if square == "pad":
-        pixels = _padded(pixels, max(height, width, resolution))
-    elif min(height, width) < resolution:
-        raise ImageRejectedError(f"too small: {width}x{height} px for resolution {resolution}")
-    else:
-        pixels = _cropped(pixels, min(height, width))
-    return _shrunk(pixels, resolution)
-
-
-def encode_png(pixels: Pixels) -> bytes:
-    """uint8 [H, W, 1|3] as PNG, the same bytes for the same pixels."""
-    file = io.BytesIO()
-    _to_pillow(pixels).save(file, format="png", compress_level=4)
-    return file.getvalue()
-
-
-def decode_png(data: bytes) -> Pixels:
-    """What `encode_png` wrote, as uint8 [H, W, 1|3]."""
-    with Image.open(io.BytesIO(data), formats=["png"]) as image:
-        return _to_pixels(image)
+    return _flattened(_to_pillow(pixels), channels)
 
 
 def _flattened(image: Image.Image, channels: int) -> Pixels:

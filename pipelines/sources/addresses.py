@@ -1,0 +1,71 @@
+"""What the name of a source says: several files by a pattern, and which columns are meant."""
+
+import re
+from collections.abc import Iterator
+
+from pipelines import storage
+from pipelines.storage_errors import raise_if_bucket_missing
+
+_NAMED = r"(?:image|label)=[^,#=]+"
+_WITH_COLUMNS = re.compile(rf"(?P<address>.*)#(?P<columns>{_NAMED}(?:,{_NAMED})*)")
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def split_columns(source: str) -> tuple[str, dict[str, str]]:
+    """`faces.parquet#image=photo,label=kind` -> the address, and the columns by what they are for."""
+    match = _WITH_COLUMNS.fullmatch(source)
+    if match is None:
+        return source, {}
+    return match["address"], dict(part.split("=", 1) for part in match["columns"].split(","))
+
+
+def is_pattern(address: str) -> bool:
+    """Whether `address` stands for several files: it has wildcards or braces and is no file or folder itself."""
+    return re.search(r"[*?\[{]", address) is not None and not storage.exists(address)
+
+
+def expanded(address: str) -> list[str]:
+    """The files of a pattern such as `faces-{000..009}.tar`, `{train,test}.parquet` or `*.tar`, in order.
+
+    Raises StorageNotFoundError if a part with wildcards fits no file.
+    """
+    return [url for pattern in _without_braces(address) for url in _matches(pattern)]
+
+
+def place(source: str, url: str) -> str:
+    """The beginning of a sentence about a file of a source."""
+    return f"source {source}" if url == source else f"source {source}: {url}"
+
+
+def _without_braces(pattern: str) -> Iterator[str]:
+    braces = _BRACES.search(pattern)
+    if braces is None:
+        yield pattern
+        return
+    for choice in _choices(braces[1]):
+        yield from _without_braces(pattern[: braces.start()] + choice + pattern[braces.end() :])
+
+
+def _choices(inside: str) -> list[str]:
+    span = _RANGE.fullmatch(inside)
+    if span is None:
+        return inside.split(",")
+    return [f"{number:0{len(span[1])}d}" for number in range(int(span[1]), int(span[2]) + 1)]
+
+
+def _matches(pattern: str) -> list[str]:
+    if re.search(r"[*?\[]", pattern) is None:
+        return [pattern]
+    found = _files(pattern)
+    if not found:
+        raise_if_bucket_missing(pattern)
+        raise storage.StorageNotFoundError(f"source {pattern} fits no file")
+    return found
+
+
+@storage.patiently
+def _files(pattern: str) -> list[str]:
+    fs, path = storage.open_filesystem(pattern)
+    found = sorted(fs.glob(path))
+    return found if storage.is_local(pattern) else [fs.unstrip_protocol(name) for name in found]
