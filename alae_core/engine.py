@@ -31,6 +31,9 @@ class Engine:
     """Images per backward pass and rank, by level (the last entry repeats); None takes the rank's whole share at once."""
     precision: Literal["fp32", "bf16"] = "fp32"
     flip: bool = False
+    """Mirror every image with probability one half."""
+    crop: float = 0.0
+    """Shift every image by up to this share of its side, both ways, as if a larger one were cropped at random."""
     compile: bool = False
     """Run chains of pointwise operations as compiled kernels: faster, equal up to rounding, and needs a compiler."""
 
@@ -66,7 +69,7 @@ class Engine:
         return metrics
 
     def _prepare(self, state: TrainState, level: Level, pixels: tuple[Tensor, ...]) -> Batch:
-        """uint8 -> [-1, 1], mirrored by chance, blended with the coarser level."""
+        """uint8 -> [-1, 1], mirrored and shifted by chance, blended with the coarser level."""
         share, left = divmod(level.batch_size, sync.world_size())
         if left:
             raise ValueError(
@@ -92,6 +95,8 @@ class Engine:
         for index, domain in enumerate(batch.images):
             if self.flip:
                 domain = images.flip_some(domain, batch.uniform(f"flip{index}"))
+            if self.crop:
+                domain = images.shift(domain, batch.uniform(f"crop{index}", 2), self.crop)
             prepared.append(images.blend_with_coarser(domain, level.blend))
         return replace(batch, images=tuple(prepared))
 

@@ -37,7 +37,7 @@ def fit(
         )
     device = next(iter(state.algorithm.networks.values())).parameters().__next__().device
     stop = schedule.total_nimg if until_nimg is None else until_nimg
-    for nimg, rows in _batches(stream, engine, window_images, state.nimg):
+    for nimg, rows in _batches(stream, engine, window_images, pixels.shape[3], state.nimg):
         if nimg >= stop:
             break
         level = schedule.level_at(nimg)
@@ -49,11 +49,11 @@ def fit(
 
 
 def _batches(
-    stream: order.StreamOrder, engine: Engine, window_images: int, nimg: int
+    stream: order.StreamOrder, engine: Engine, window_images: int, channels: int, nimg: int
 ) -> Iterator[tuple[int, order.Rows]]:
     """This rank's rows of each global batch from image `nimg` on."""
     rank, world = sync.rank(), sync.world_size()
-    for window in order.windows(engine.schedule, window_images, nimg):
+    for window in order.windows(engine.schedule, window_images, channels, nimg):
         rows = stream.rows(window.start, window.stop)
         share = window.batch_size // world
         for start in range(max(window.start, nimg), window.stop, window.batch_size):

@@ -1,10 +1,10 @@
 """uint8 images in [0, 255] to and from float in [-1, 1]; the pyramid's box average; the blend."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
+
+from alae_core.halving import box_halve as box_halve
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -27,19 +27,27 @@ def _bytes(whole: Tensor) -> Tensor:
     return whole.clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def box_halve(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 [N, H, W, C] -> [N, H/2, W/2, C]: the mean of each 2x2 block, rounded half up."""
-    wide = images.astype(np.uint16)
-    total = wide[:, 0::2, 0::2] + wide[:, 0::2, 1::2] + wide[:, 1::2, 0::2] + wide[:, 1::2, 1::2]
-    return ((total + 2) // 4).astype(np.uint8)
-
-
 def blend_with_coarser(images: Tensor, blend: float) -> Tensor:
     """[N, C, R, R] -> blend * images + (1 - blend) * their 2x2 averages (ProGAN's fade-in of the reals)."""
     if blend >= 1.0:
         return images
     coarse = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2.0, mode="nearest")
     return torch.lerp(coarse, images, blend)
+
+
+def shift(images: Tensor, chance: Tensor, share: float) -> Tensor:
+    """Move each image [N, C, R, R] by up to `share` of its side both ways, as `chance` [N, 2] in [0, 1) says.
+
+    What comes in at the border is the image's own reflection, as if a larger one were cropped at random.
+    """
+    size = images.shape[-1]
+    most = int(share * size)
+    moved = (chance * (2 * most + 1)).long() - most
+    pixel = (torch.arange(size, device=images.device) + moved[:, :, None]).abs()
+    rows, columns = ((size - 1) - (size - 1 - pixel).abs()).unbind(1)
+    image = torch.arange(len(images), device=images.device)[:, None, None]
+    found = images.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]
+    return found.permute(0, 3, 1, 2)
 
 
 def flip_some(images: Tensor, chance: Tensor) -> Tensor:

@@ -9,14 +9,20 @@ once when the dataset was packed.)
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alae_core.random import named_seed
 from alae_core.schedule import ProgressiveSchedule
+from alae_core.seeds import named_seed
 
 Rows = NDArray[np.int64]
+
+WINDOW_BYTES = 256 * 2**20
+"""Most that the pixels of a window take, unless one batch takes more."""
+SPAN_BYTES, SPAN_IMAGES = 128 * 2**20, 2**16
+"""Most that a span holds, unless one window holds more; no part of the order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,20 +35,67 @@ class Window:
     batch_size: int
 
 
-def windows(schedule: ProgressiveSchedule, window_images: int, nimg: int = 0) -> Iterator[Window]:
-    """The windows of a run from image `nimg` on; the first may start before `nimg` (its batches up to there are done)."""
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Consecutive windows of one level that are read together: stream positions [start, stop)."""
+
+    level: int
+    resolution: int
+    start: int
+    stop: int
+    batch_size: int
+    window_images: int
+    """Images of each window, of the last perhaps fewer."""
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The windows in order."""
+        ends = [*range(self.start, self.stop, self.window_images), self.stop]
+        return tuple(
+            Window(level=self.level, start=start, stop=stop, batch_size=self.batch_size)
+            for start, stop in pairwise(ends)
+        )
+
+
+def sizes(resolution: int, batch_size: int, window_images: int, channels: int) -> tuple[int, int]:
+    """Images of a window and of a span of one level."""
+    image_bytes = resolution * resolution * channels
+    window = max(1, min(window_images, WINDOW_BYTES // image_bytes) // batch_size) * batch_size
+    return window, max(1, min(SPAN_IMAGES, SPAN_BYTES // image_bytes) // window) * window
+
+
+def spans(schedule: ProgressiveSchedule, window_images: int, channels: int, nimg: int = 0) -> Iterator[Span]:
+    """The spans of a run from image `nimg` on, whose windows are those of `windows`.
+
+    Where they end depends on the schedule alone; the first is cut short to begin with the window that holds `nimg`.
+    """
     for segment in schedule.segments:
         if segment.stop <= nimg:
             continue
-        size = max(1, window_images // segment.batch_size) * segment.batch_size
-        first = max(0, nimg - segment.start) // size * size + segment.start
-        for start in range(first, segment.stop, size):
-            yield Window(
+        resolution, batch = schedule.resolutions[segment.level], segment.batch_size
+        size, length = sizes(resolution, batch, window_images, channels)
+        start = segment.start + max(0, nimg - segment.start) // size * size
+        while start < segment.stop:
+            stop = segment.start + ((start - segment.start) // length + 1) * length
+            stop = min(stop, segment.stop)
+            yield Span(
                 level=segment.level,
+                resolution=resolution,
                 start=start,
-                stop=min(start + size, segment.stop),
-                batch_size=segment.batch_size,
+                stop=stop,
+                batch_size=batch,
+                window_images=size,
             )
+            start = stop
+
+
+def windows(schedule: ProgressiveSchedule, window_images: int, channels: int, nimg: int = 0) -> Iterator[Window]:
+    """The windows of a run from image `nimg` on; the first may start before `nimg` (its batches up to there are done).
+
+    A window has about `window_images` images and at most WINDOW_BYTES of pixels, in whole batches, at least one.
+    """
+    for span in spans(schedule, window_images, channels, nimg):
+        yield from span.windows
 
 
 class StreamOrder:

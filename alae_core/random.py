@@ -1,15 +1,9 @@
 """Noise named by (seed, nimg, name): the same for every rank count and micro-batch, with nothing to checkpoint."""
 
-import hashlib
-
 import torch
 from torch import Tensor
 
-
-def named_seed(*parts: int | str) -> int:
-    """A 63-bit seed that depends on every part and on their order."""
-    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+from alae_core.seeds import named_seed as named_seed
 
 
 def generator(device: torch.device | str, *parts: int | str) -> torch.Generator:

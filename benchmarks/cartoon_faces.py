@@ -24,8 +24,9 @@ from alae_core.fit import fit
 from alae_core.metrics.classifier import Classifier, train_classifier
 from alae_core.metrics.frechet import FeatureStatistics, frechet_distance
 from alae_core.state import TrainState
-from pipelines import figures, presets
-from pipelines.evaluate import Subject
+from pipelines import presets
+from pipelines.evaluation import figures
+from pipelines.evaluation.subject import Subject
 from pipelines.experiment import Experiment
 from pipelines.worker import engine
 

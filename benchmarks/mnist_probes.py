@@ -27,7 +27,7 @@ from alae_core.networks.mlp import MLPEncoder, MLPGenerator
 from alae_core.optim import AdamConfig
 from alae_core.schedule import ProgressiveSchedule
 from alae_core.state import TrainState
-from pipelines import figures, probes
+from pipelines.evaluation import figures, probes
 from pipelines.sources import DIGITS
 from pipelines.sources.arrays import open_digits, open_npz
 

@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_pack(commands)
     _add_data(commands)
     _add_experiment(commands, "train", _train, "train, or resume where the run stopped")
+    _add_evaluate(commands)
     track = _add(commands, "track", _track, "bring MLflow up to date with a run")
     track.add_argument("run", help="folder or URL of the run")
     track.add_argument("--uri", help="MLflow server, if not the run's own")
@@ -61,14 +62,18 @@ def _experiment(arguments: argparse.Namespace) -> Experiment:
 
 def _add_pack(commands) -> None:  # type: ignore[no-untyped-def]
     parser = _add(commands, "pack", _pack, "pack images into a dataset that serves every resolution")
-    parser.add_argument("source", help="image folder, zip, npz (images, labels), or mnist5k")
+    parser.add_argument("source", help="a folder, archive, table or array of images; see docs/data.md")
     parser.add_argument("dest", help="folder or s3:// URL of the dataset")
     parser.add_argument("--resolution", type=int, help="default: largest power of two that fits the first image")
-    parser.add_argument("--square", choices=("crop", "pad"), default="crop")
-    parser.add_argument("--channels", type=int, choices=(1, 3))
+    parser.add_argument("--square", default="shorter_side", metavar="shorter_side|center_crop|pad")
+    parser.add_argument("--channels", type=int, choices=(1, 3), help="default: as the source has")
+    parser.add_argument("--encoding", default="png", metavar="png|jpeg|raw", help="above 64 px; jpeg is lossy")
     parser.add_argument("--validation", type=float, default=0.0, metavar="FRACTION", help="share to hold out")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-rejected", type=float, default=0.01, metavar="FRACTION")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the images")
+    parser.add_argument("--max-rejected", type=float, default=0.01, metavar="FRACTION", help="default: %(default)s")
+    parser.add_argument("--rows-per-shard", type=int, metavar="IMAGES", help="default: what makes about 256 MiB")
+    parser.add_argument("--executor", default="auto", metavar="here|ray|auto", help="threads, or Ray Data")
+    parser.add_argument("--dry-run", action="store_true", help="tell how many images, shards and bytes; write nothing")
 
 
 def _add_data(commands) -> None:  # type: ignore[no-untyped-def]
@@ -78,6 +83,18 @@ def _add_data(commands) -> None:  # type: ignore[no-untyped-def]
         ("verify", _data_verify, "read every byte of a dataset and name what is wrong"),
     ):
         _add(actions, name, func, text).add_argument("dest")
+
+
+def _add_evaluate(commands) -> None:  # type: ignore[no-untyped-def]
+    parser = _add(commands, "evaluate", _evaluate, "measure a checkpoint by metrics of your choice, in this process")
+    parser.add_argument("place", metavar="RUN|CHECKPOINT", help="of a run, the newest checkpoint")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="evaluation.b=c", help="such as evaluation.inception_weights=FILE"
+    )
+    parser.add_argument("--metrics", metavar="A,B,C", help="such as fd_lite0_5k,reciprocity5k; default: the run's own")
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help="images of every metric, in place of its name's number"
+    )
 
 
 def _presets(arguments: argparse.Namespace) -> None:
@@ -94,32 +111,41 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _pack(arguments: argparse.Namespace) -> None:
-    from pipelines.data.packing import pack
+    from pipelines.data.packing import pack, preview
 
-    packed = pack(
-        arguments.source,
-        arguments.dest,
-        resolution=arguments.resolution,
-        square=arguments.square,
-        channels=arguments.channels,
-        validation_fraction=arguments.validation,
-        seed=arguments.seed,
-        max_rejected_fraction=arguments.max_rejected,
-        progress=report.Bar("packing"),
-    )
+    if arguments.dry_run:
+        names = ("resolution", "channels", "encoding", "rows_per_shard")
+        print(preview(arguments.source, **{name: getattr(arguments, name) for name in names}))
+        return
+    with report.Bar("packing") as bar:
+        packed = pack(
+            arguments.source,
+            arguments.dest,
+            resolution=arguments.resolution,
+            square=arguments.square,
+            channels=arguments.channels,
+            encoding=arguments.encoding,
+            validation_fraction=arguments.validation,
+            seed=arguments.seed,
+            rows_per_shard=arguments.rows_per_shard,
+            max_rejected_fraction=arguments.max_rejected,
+            executor=arguments.executor,
+            progress=bar,
+        )
     print(report.packed(packed))
 
 
 def _data_show(arguments: argparse.Namespace) -> None:
-    from pipelines.data.shards import describe
+    from pipelines.data.describing import describe
 
     print(describe(arguments.dest))
 
 
 def _data_verify(arguments: argparse.Namespace) -> int:
-    from pipelines.data.shards import verify
+    from pipelines.data.checking import verify
 
-    problems = verify(arguments.dest)
+    with report.Bar("verifying") as bar:
+        problems = verify(arguments.dest, bar)
     print("\n".join(problems) or f"{arguments.dest} is sound")
     return 1 if problems else 0
 
@@ -130,6 +156,14 @@ def _train(arguments: argparse.Namespace) -> None:
     experiment = _experiment(arguments)
     outcome = train(experiment, on_tick=lambda tick: print(progress.line(experiment, tick), flush=True))
     print(report.summary(outcome))
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from pipelines.evaluation.command import evaluate_again, table
+
+    metrics = arguments.metrics.split(",") if arguments.metrics else ()
+    found = evaluate_again(arguments.place, metrics, samples=arguments.samples, overrides=arguments.overrides)
+    print(f"{found.checkpoint} at {found.nimg / 1000:g} kimg\n\n{table(found.measured)}\n\nkept in {found.record}")
 
 
 def _track(arguments: argparse.Namespace) -> None:

@@ -21,15 +21,8 @@ def main() -> int:
     """Pack (once), train a new run or go on with an interrupted one, and print what came of it."""
     began = time.monotonic()
     preset = presets.load(PRESET)
-    packing = report.Bar("packing")
-    packed = pack(
-        "mnist5k",
-        preset.data.path,
-        resolution=32,
-        square="pad",
-        validation_fraction=0.1,
-        progress=packing,
-    )
+    with report.Bar("packing") as bar:
+        packed = pack("mnist5k", preset.data.path, resolution=32, square="pad", validation_fraction=0.1, progress=bar)
     print(report.packed(packed), flush=True)
     experiment = _next_run(replace(preset, tracking=replace(preset.tracking, uri=TRACKING)))
     print(f"training {experiment.name}; a killed demo goes on where it stopped", flush=True)

@@ -46,10 +46,14 @@ class DataConfig:
     """Folder or URL of the dataset: the place of its manifest.json."""
     flip: bool = False
     """Mirror every image left to right with probability one half."""
+    crop: Annotated[float, Ge(0), Le(0.5)] = 0.0
+    """Shift every image by chance by up to this share of its side, both ways; the border is filled by reflection."""
     window_images: Count = 2048
-    """Images are shuffled within windows of about this many; each window is one Ray Data task."""
+    """Images are shuffled within windows of about this many, fewer where they take more than 256 MiB of pixels."""
     read_ahead_gib: Positive = 1.0
     """Images that Ray Data may hold ready in the object store."""
+    damaged: Literal["stop", "skip"] = "stop"
+    """What happens where stored images cannot be read: the run stops, or others of their window take their places."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +99,15 @@ class EvaluationConfig:
     """Generated images that the distances are computed over."""
     extractor: Literal["classifier", "pixels"] = "classifier"
     """Features compared: those of a classifier trained on the dataset, or the pixels."""
+    metrics: tuple[str, ...] | None = None
+    """Metrics by name, such as fd_lite0_5k, kd_lite0_5k_x1000, reciprocity5k or fid50k_full; null takes the Fréchet
+    distance of `samples`, `extractor`, `mixing_probability` and `rounding`. A name says how its number is taken."""
+    inception_weights: str | None = None
+    """Path or URL of Inception's weights in torch-fidelity's form, for fid, kid and is; see docs/evaluation.md."""
+    vgg16_weights: str | None = None
+    """Path or URL of torchvision's VGG16, for pr, ppl and lpips."""
+    lpips_heads: str | None = None
+    """Path or URL of LPIPS' heads for VGG16, for ppl and lpips."""
     reconstructions: Count = 500
     """Images encoded and decoded for the reconstruction metrics."""
     mixing_probability: Annotated[float, Ge(0), Le(1)] = 0.0

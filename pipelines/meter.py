@@ -14,7 +14,8 @@ class Meter:
     """Adds up the terms, the time and the waiting of the iterations since the last tick."""
 
     def __init__(self) -> None:
-        self._reset(0, 0.0)
+        self._data_start_s: float | None = None
+        self._reset(0, 0.0, 0)
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """One iteration's terms; a lazy update's terms count only where they came."""
@@ -23,15 +24,16 @@ class Meter:
             self._sums[name] = value.double() if total is None else total + value.double()
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def tick(self, state: TrainState, level: Level, waited_s: float) -> dict[str, float]:
-        """The record of the iterations since the last call, and a fresh start."""
+    def tick(self, state: TrainState, level: Level, waited_s: float, skipped: int = 0) -> dict[str, float]:
+        """The record of the iterations since the last call, and a fresh start.
+
+        `waited_s`, `skipped`: seconds waited for data and images skipped since the process began.
+        """
         sums = torch.stack(list(self._sums.values())).tolist() if self._sums else []
         record = {name: value / self._counts[name] for name, value in zip(self._sums, sums, strict=True)}
         elapsed = time.perf_counter() - self._began
         images = state.nimg - self._nimg
-        waiting = waited_s - self._waited_s
-        self._reset(state.nimg, waited_s)
-        return record | {
+        record |= {
             "progress/nimg": state.nimg,
             "progress/kimg": state.nimg / 1000,
             "progress/iteration": state.iteration,
@@ -42,18 +44,28 @@ class Meter:
             "time/total_s": state.seconds,
             "time/sec_per_kimg": 1000 * elapsed / max(images, 1),
             "time/images_per_s": images / elapsed,
-            "time/data_wait_frac": waiting / elapsed,
+            "time/data_wait_frac": (waited_s - self._waited_s) / elapsed,
+            "data/skipped_images": skipped - self._skipped,
             "memory/peak_gib": _peak_gib(),
         }
+        if self._data_start_s is not None:
+            record["time/data_start_s"] = self._data_start_s
+        self._reset(state.nimg, waited_s, skipped)
+        return record
 
-    def start(self, nimg: int, waited_s: float = 0.0) -> None:
-        """Begin counting at image `nimg`, as after a resume."""
-        self._reset(nimg, waited_s)
+    def start(self, nimg: int, waited_s: float = 0.0, skipped: int = 0, data_start_s: float | None = None) -> None:
+        """Begin counting at image `nimg`, as after a resume.
 
-    def _reset(self, nimg: int, waited_s: float) -> None:
+        `data_start_s`: seconds that the first batch has taken, which the next tick tells.
+        """
+        self._reset(nimg, waited_s, skipped)
+        self._data_start_s = data_start_s
+
+    def _reset(self, nimg: int, waited_s: float, skipped: int) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
-        self._nimg, self._waited_s = nimg, waited_s
+        self._nimg, self._waited_s, self._skipped = nimg, waited_s, skipped
+        self._data_start_s = None
         self._began = time.perf_counter()
 
 

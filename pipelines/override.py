@@ -10,12 +10,14 @@ from pipelines.experiment import Experiment
 
 # What a resumed run may change: groups and single fields. Workers and micro-batches split the same global
 # batch: they change only the order in which floats are summed, and the one must be free to follow the other.
-# All else here happens beside the training. A moved dataset is refused: nothing proves its images the same.
+# A run that damaged images have stopped may be told to skip them. All else here happens beside the training.
+# A moved dataset is refused: nothing proves its images the same.
 RESUMABLE = (
     "scaling",
     "tracking",
     "evaluation",
     "data.read_ahead_gib",
+    "data.damaged",
     "training.microbatch",
     "training.checkpoint_ticks",
     "training.keep_checkpoints",

@@ -6,15 +6,21 @@ import ray
 
 from pipelines import checkpoint, storage
 from pipelines.data.shards import Dataset
+from pipelines.evaluation import requirements
 from pipelines.experiment import Experiment
 from pipelines.run import Run
 
 
+@storage.patience(0)
 def check(experiment: Experiment) -> Dataset:
-    """Raise ValueError with a sentence unless the experiment, its dataset and its storage fit; opens the dataset."""
+    """Raise ValueError with a sentence unless the experiment, its dataset and its storage fit; opens the dataset.
+
+    A store that does not answer is not waited for: the address may be wrong.
+    """
     experiment.validate()
     dataset = Dataset.open(experiment.data.path)
     _check_dataset(experiment, dataset)
+    requirements.check_experiment(experiment, dataset)
     storage.check_writable(experiment.training.storage)
     _check_init_from(experiment)
     return dataset

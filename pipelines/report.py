@@ -5,8 +5,10 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+from alae_core.metrics.estimate import Estimate
+from pipelines.data.pyramid import DUPLICATES, REJECTED
 from pipelines.history import Evaluation, read_history
 from pipelines.mlflow_run import redact
 
@@ -15,31 +17,76 @@ if TYPE_CHECKING:
     from pipelines.tracking import SyncResult
     from pipelines.trainer import Outcome
 
+LINE_EVERY_S = 60.0
+
 
 class Bar:
-    """A progress bar on stderr: `Bar("packing")(done, total)`; silent where stderr is not a terminal."""
+    """A progress bar on stderr: `with Bar("packing") as bar: bar(done, total)`, in images.
+
+    Where stderr is no terminal it is a line a minute instead. Rate and time left count from the first call.
+    """
 
     def __init__(self, what: str, width: int = 30) -> None:
-        self._what, self._width, self._began = what, width, time.monotonic()
+        self._what, self._width = what, width
+        self._first: tuple[int, float] | None = None
+        self._said = 0.0
+        self._open = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._open:
+            print(file=sys.stderr, flush=True)
 
     def __call__(self, done: int, total: int) -> None:
-        if not sys.stderr.isatty():
-            return
-        filled = self._width * done // max(total, 1)
-        rate = done / max(time.monotonic() - self._began, 1e-9)
-        end = "\n" if done >= total else ""
-        bar = "#" * filled + "." * (self._width - filled)
-        print(f"\r{self._what} [{bar}] {done:,}/{total:,}  {rate:,.0f}/s ", end=end, file=sys.stderr, flush=True)
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._said = (done, now), now
+        if sys.stderr.isatty():
+            filled = self._width * done // max(total, 1)
+            bar = "#" * filled + "." * (self._width - filled)
+            line = f"{self._what} [{bar}] {done:,}/{total:,}  {self._pace(done, total, now)}"
+            print(f"\r{line:<100}", end="", file=sys.stderr, flush=True)
+            self._open = True
+        elif now - self._said >= LINE_EVERY_S:
+            print(
+                f"{self._what}: {done:,} of {total:,} images, {self._pace(done, total, now)}",
+                file=sys.stderr,
+                flush=True,
+            )
+            self._said = now
+
+    def _pace(self, done: int, total: int, now: float) -> str:
+        first, began = self._first or (done, now)
+        if done <= first or now <= began:
+            return ""
+        rate = (done - first) / (now - began)
+        return f"{rate:,.0f} images/s" + (f", {_duration((total - done) / rate)} left" if done < total else "")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def packed(report: "PackReport") -> str:
-    """What a packing did, in a line or two."""
+    """What a packing did: the images, then a line for each thing worth knowing about them."""
+    manifest, dest = report.manifest, report.dest
     rows = ", ".join(f"{count:,} {name}" for name, count in report.rows.items())
-    if report.already_done:
-        return f"{report.dest} is already packed from these images: {rows}"
     resumed = f"; resumed after {report.resumed_shards} finished shards" if report.resumed_shards else ""
-    rejected = f"; {report.rejected:,} rejected, listed in {report.dest}/rejected.jsonl" if report.rejected else ""
-    return f"packed {rows} images into {report.dest}{resumed}{rejected}"
+    if report.discarded_shards:
+        resumed = f"; {report.discarded_shards} shards of an unfinished packing of other images or options were deleted"
+    if report.already_done:
+        return f"{dest} is already packed from these images: {rows}"
+    lines = [f"packed {rows} images of {manifest.resolution}x{manifest.resolution} px into {dest}{resumed}"]
+    if manifest.rejected:
+        lines.append(f"{manifest.rejected:,} files rejected, listed in {dest}/{REJECTED}")
+    if kinds := " and ".join(f"{count:,} {kind}" for kind, count in manifest.duplicates.items() if count):
+        lines.append(f"{kinds} duplicates of other images, kept and listed in {dest}/{DUPLICATES}")
+    lines += [f"{count:,} images: {note}" for note, count in manifest.notes.items()]
+    return "\n  ".join(lines)
 
 
 def tracked(result: "SyncResult") -> str:
@@ -72,8 +119,15 @@ def _comparison(first: Evaluation, last: Evaluation) -> Iterable[str]:
     yield f"{'':<32}{'first checkpoint':>18}{'last checkpoint':>18}"
     yield f"{'kimg':<32}{first.nimg / 1000:>18g}{last.nimg / 1000:>18g}"
     for name in last.metrics:
-        before, after = first.metrics.get(name), last.metrics[name]
-        yield f"{name.removeprefix('eval/'):<32}{_number(before):>18}{_number(after):>18}"
+        # A standard error stands beside its number.
+        if name.removesuffix("_se") == name or name.removesuffix("_se") not in last.metrics:
+            before, after = (_with_error(evaluation, name) for evaluation in (first, last))
+            yield f"{name.removeprefix('eval/'):<32}{before:>18}{after:>18}"
+
+
+def _with_error(evaluation: Evaluation, name: str) -> str:
+    value, error = evaluation.metrics.get(name), evaluation.metrics.get(f"{name}_se")
+    return _number(value) if value is None or error is None else str(Estimate(value, error, 0))
 
 
 def _rates(outcome: "Outcome") -> Sequence[str]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from alae_core.order import sizes
 from alae_core.schedule import at_level
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _SIZES = ("resolution", "channels", "latent", "base_channels", "max_channels", "hidden")
+_WEIGHTS = ("inception_weights", "vgg16_weights", "lpips_heads")
 # Searched for in the whole text: a secret key may hold a "/", which ends the part a parser would look at.
 # A lone user name is a token on the web, but a container in Azure's container@account.
 _SECRET = re.compile(
@@ -43,6 +45,7 @@ def _secrets(experiment: "Experiment") -> Iterator[str]:
         "training.storage": experiment.training.storage,
         "training.init_from": experiment.training.init_from,
         "tracking.uri": experiment.tracking.uri,
+        **{f"evaluation.{name}": getattr(experiment.evaluation, name) for name in _WEIGHTS},
     }
     for path, url in urls.items():
         if url == "":
@@ -129,13 +132,18 @@ def _window(experiment: "Experiment") -> Iterator[str]:
             f"data.window_images={window} is smaller than the largest batch in schedule.batch_size; "
             f"use {largest} or more"
         )
-    finest = experiment.schedule.resolutions[-1]
-    image_bytes = finest * finest * experiment.algorithm.channels
-    most = int(experiment.data.read_ahead_gib * 2**30 / 2 / image_bytes)
-    if window > most >= largest:
+    resolutions, channels = experiment.schedule.resolutions, experiment.algorithm.channels
+    if resolutions[0] < 1 or channels < 1:
+        return
+    batches = [at_level(experiment.schedule.batch_size, level) for level in range(len(resolutions))]
+    needed = 2 * max(
+        sizes(size, batch, window, channels)[1] * size * size * channels
+        for size, batch in zip(resolutions, batches, strict=True)
+    )
+    if needed > experiment.data.read_ahead_gib * 2**30:
         yield (
-            f"data.window_images={window} images of {finest} px are more than half of data.read_ahead_gib="
-            f"{experiment.data.read_ahead_gib:g}; use data.window_images={most} or less, or a larger read_ahead_gib"
+            f"data.read_ahead_gib={experiment.data.read_ahead_gib:g} does not hold what two tasks read at a time; use "
+            f"{math.ceil(100 * needed / 2**30) / 100:g} or more"
         )
 
 

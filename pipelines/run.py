@@ -1,5 +1,7 @@
 """The places of one run, its identity, and whether it may go on."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from pipelines.override import resume_differences
 
 EXPERIMENT = "experiment.json"
 FAILURE = "failure.json"
+DAMAGE = "damage.json"
 DATASET = "dataset.json"
 
 
@@ -47,10 +50,8 @@ class Run:
 
     def claim(self, experiment: Experiment, dataset: Dataset) -> None:
         """Write down what this run is; refuse with the differences if it already is something else."""
-        if not storage.exists(f"{self.url}/{EXPERIMENT}"):
-            storage.write_json_verified(f"{self.url}/{DATASET}", dataset.identity)
-            storage.write_bytes_verified(f"{self.url}/{EXPERIMENT}", experiment.to_json().encode())
-            return
+        # Written once: of two commands that begin the same run at the same moment, the other is refused.
+        storage.write_once(f"{self.url}/{EXPERIMENT}", experiment.to_json().encode())
         differences = resume_differences(self.experiment(), experiment)
         if differences:
             raise ValueError(
@@ -58,6 +59,7 @@ class Run:
                 + "; ".join(differences)
                 + ". Repeat the earlier settings to resume it, or give another name=... to start a new run"
             )
+        storage.write_once(f"{self.url}/{DATASET}", json.dumps(dataset.identity).encode())
         if storage.read_json(f"{self.url}/{DATASET}") != dataset.identity:
             raise ValueError(
                 f"the dataset {experiment.data.path} was packed anew since the run {experiment.name!r} began; bring "
@@ -73,6 +75,17 @@ class Run:
         """Rank 0 writes down why the run cannot go on."""
         if sync.rank() == 0:
             storage.write_json_verified(f"{self.url}/{FAILURE}", {"reason": reason})
+
+    def note_damage_on_first_rank(self, sentences: Sequence[str]) -> None:
+        """Rank 0 writes down what damaged row groups the run has met."""
+        known = self.damage() if sync.rank() == 0 else sentences
+        if added := [sentence for sentence in sentences if sentence not in known]:
+            storage.write_json_verified(f"{self.url}/{DAMAGE}", {"row_groups": [*known, *added]})
+
+    def damage(self) -> list[str]:
+        """A sentence for each damaged row group whose images the run has skipped."""
+        path = f"{self.url}/{DAMAGE}"
+        return storage.read_json(path)["row_groups"] if storage.exists(path) else []
 
     def begin(self) -> None:
         """A new attempt: the last one's failure is forgotten, and the history fetched where this machine lacks it."""
@@ -99,11 +112,17 @@ class Run:
 
 def with_absolute_paths(experiment: Experiment) -> Experiment:
     """The experiment with its local paths made absolute: Ray's actors and tasks run in folders of their own."""
-    training, tracking = experiment.training, experiment.tracking
+    training, tracking, evaluation = experiment.training, experiment.tracking, experiment.evaluation
     init_from = training.init_from and _absolute(training.init_from)
     uri = tracking.uri and absolute_uri(tracking.uri, Path.cwd())
     return replace(
         experiment,
+        evaluation=replace(
+            evaluation,
+            inception_weights=evaluation.inception_weights and _absolute(evaluation.inception_weights),
+            vgg16_weights=evaluation.vgg16_weights and _absolute(evaluation.vgg16_weights),
+            lpips_heads=evaluation.lpips_heads and _absolute(evaluation.lpips_heads),
+        ),
         data=replace(experiment.data, path=_absolute(experiment.data.path)),
         training=replace(training, storage=_absolute(training.storage), init_from=init_from),
         tracking=replace(tracking, uri=uri),

@@ -1,6 +1,7 @@
 """The one place that opens storage: a local path, `s3://bucket/key` or any other fsspec URL.
 
-Writes are read back before they count, and every failure that a user can mend is one sentence.
+Writes are read back before they count, a store that does not answer is waited for (`patience`), and every failure
+that a user can mend is one sentence.
 """
 
 import hashlib
@@ -23,7 +24,6 @@ from pipelines.storage_address import (
     is_s3,
     join,
     local_path,
-    prepare_s3,
     s3fs_options,
 )
 from pipelines.storage_errors import (
@@ -32,8 +32,11 @@ from pipelines.storage_errors import (
     StorageNotFoundError,
     StorageUnreachableError,
     explained,
+    is_taken,
     raise_if_bucket_missing,
 )
+from pipelines.storage_patience import patience, patiently
+from pipelines.storage_pyarrow import s3_filesystem
 
 __all__ = [
     "StorageDeniedError",
@@ -52,6 +55,8 @@ __all__ = [
     "list_files",
     "local_path",
     "open_filesystem",
+    "patience",
+    "patiently",
     "pyarrow_filesystem",
     "read_bytes",
     "read_json",
@@ -60,6 +65,7 @@ __all__ = [
     "upload_verified",
     "write_bytes_verified",
     "write_json_verified",
+    "write_once",
 ]
 
 RETRY_WAITS_S = (0.5, 2.0)
@@ -67,56 +73,59 @@ READ_BLOCK_BYTES = 16 * 2**20
 
 
 def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The fsspec filesystem of `url` and the path in it; opens no connection yet."""
+    """The fsspec filesystem of `url` and the path in it; opens no connection yet.
+
+    Its calls neither wait for a silent store nor explain themselves: make them in a function that is `patiently` run.
+    """
     _refuse_credentials(url)
     if is_local(url):
         return fsspec.filesystem("file"), str(local_path(url))
     try:
-        return fsspec.core.url_to_fs(url, **(s3fs_options() if is_s3(url) else {}))
+        fs, path = fsspec.core.url_to_fs(url, **(s3fs_options() if is_s3(url) else {}))
     except (ImportError, ValueError) as error:
         raise StorageError(f"{url}: {error}; use a local path or s3://bucket/folder") from error
+    if is_s3(url):
+        fs.retries = 1  # on top of botocore's own: a store that hangs would hold a check for minutes
+    return fs, path
 
 
 def pyarrow_filesystem(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The pyarrow filesystem of `url` and the path in it; for Parquet, where it reads only what is asked."""
+    """The pyarrow filesystem of `url` and the path in it; for Parquet, where it reads only what is asked.
+
+    It waits for a silent store by itself, for about as long as `patience` said when it was made.
+    """
     _refuse_credentials(url)
     if is_local(url):
         return pyarrow.fs.LocalFileSystem(), str(local_path(url))
     if not is_s3(url):
         fs, path = open_filesystem(url)
         return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs)), path
-    prepare_s3()
-    bucket, key = bucket_and_key(url)
-    with explained(url):
-        # Only from_uri honours AWS_ENDPOINT_URL; S3FileSystem() would talk to AWS. The key stays out of the
-        # URI because from_uri would decode its percent signs.
-        fs, _ = pyarrow.fs.FileSystem.from_uri(f"s3://{bucket}")
-    return fs, f"{bucket}/{key}".rstrip("/")
+    return s3_filesystem(url), "/".join(bucket_and_key(url)).rstrip("/")
 
 
+@patiently
 def exists(url: str) -> bool:
     """Whether a file or folder is there; in a bucket that does not exist nothing is."""
     fs, path = open_filesystem(url)
     try:
-        with explained(url):
-            fs.info(path)
+        fs.info(path)
     except FileNotFoundError:
         return False
     return True
 
 
+@patiently
 def size(url: str) -> int:
     """Bytes of one file."""
     fs, path = open_filesystem(url)
-    with explained(url):
-        return int(fs.info(path)["size"])
+    return int(fs.info(path)["size"])
 
 
+@patiently
 def read_bytes(url: str) -> bytes:
     """The whole file."""
     fs, path = open_filesystem(url)
-    with explained(url):
-        return fs.cat_file(path)
+    return fs.cat_file(path)
 
 
 def read_json(url: str) -> Any:
@@ -127,19 +136,20 @@ def read_json(url: str) -> Any:
         raise StorageError(f"{url} is not valid JSON ({error}); it is damaged or not ours") from error
 
 
+@patiently
 def sha256(url: str) -> str:
     """Hex digest of a file, read in blocks."""
     fs, path = open_filesystem(url)
-    with explained(url), fs.open(path, "rb", block_size=READ_BLOCK_BYTES) as file:
+    with fs.open(path, "rb", block_size=READ_BLOCK_BYTES) as file:
         return _digest(file)
 
 
+@patiently
 def list_dir(url: str) -> list[str]:
     """Sorted names directly in a folder; empty if it is not there; raises if its bucket is not."""
     fs, path = open_filesystem(url)
     try:
-        with explained(url):
-            entries = fs.ls(path, detail=False)
+        entries = fs.ls(path, detail=False)
     except FileNotFoundError:
         raise_if_bucket_missing(url)
         return []
@@ -147,11 +157,11 @@ def list_dir(url: str) -> list[str]:
     return sorted(entry.rstrip("/").rpartition("/")[2] for entry in entries if entry.strip("/") != path.strip("/"))
 
 
+@patiently
 def list_files(url: str) -> dict[str, int]:
     """Bytes of every file below a folder, by path relative to the folder, sorted; empty if there is none."""
     fs, path = open_filesystem(url)
-    with explained(url):
-        found = fs.find(path, detail=True)
+    found = fs.find(path, detail=True)
     if not found:
         raise_if_bucket_missing(url)
     root = path.rstrip("/") + "/"
@@ -163,11 +173,11 @@ def list_files(url: str) -> dict[str, int]:
     return dict(sorted(files.items()))
 
 
+@patiently
 def download(url: str, target: Path) -> None:
     """Copies one file to a local path."""
     fs, path = open_filesystem(url)
-    with explained(url):
-        fs.get_file(path, str(target))
+    fs.get_file(path, str(target))
 
 
 def write_bytes_verified(url: str, data: bytes) -> str:
@@ -179,14 +189,22 @@ def write_bytes_verified(url: str, data: bytes) -> str:
     if is_local(url):
         _retried(url, lambda: _write_local(local_path(url), digest, lambda file: file.write(data)))
     else:
-        fs, path = open_filesystem(url)
-        _retried(url, lambda: _put(url, len(data), digest, lambda: fs.pipe_file(path, data)))
+        _retried(url, lambda: _put(url, len(data), digest, lambda fs, path: fs.pipe_file(path, data)))
     return digest
 
 
 def write_json_verified(url: str, value: Any) -> str:
     """`write_bytes_verified` of `value` as indented JSON."""
     return write_bytes_verified(url, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_once(url: str, data: bytes) -> None:
+    """Writes `data` unless the file is there already: of several writers at once, the first wins.
+
+    At a store that does not know conditional writes (If-None-Match) the last does. Raises as `write_bytes_verified`.
+    """
+    if not exists(url):
+        _retried(url, lambda: _create(url, data))
 
 
 def upload_verified(local: str | Path, url: str) -> str:
@@ -197,45 +215,44 @@ def upload_verified(local: str | Path, url: str) -> str:
     if is_local(url):
         _retried(url, lambda: _write_local(local_path(url), digest, lambda file: _copy(local, file)))
     else:
-        fs, path = open_filesystem(url)
         length = local.stat().st_size
-        _retried(url, lambda: _put(url, length, digest, lambda: fs.put_file(str(local), path)))
+        _retried(url, lambda: _put(url, length, digest, lambda fs, path: fs.put_file(str(local), path)))
     return digest
 
 
+@patiently
 def delete_file(url: str) -> None:
     """Removes one file; one that is not there is fine."""
     fs, path = open_filesystem(url)
     try:
-        with explained(url):
-            fs.rm_file(path)
+        fs.rm_file(path)
     except FileNotFoundError:
         raise_if_bucket_missing(url)
 
 
+@patiently
 def delete_tree(url: str) -> None:
     """Removes a folder and all in it; one that is not there is fine."""
     fs, path = open_filesystem(url)
     if not path.strip("/") or (is_s3(url) and not bucket_and_key(url)[1]):
         raise StorageError(f"{url} is the root of a disk or bucket and is not deleted; name a folder in it")
     try:
-        with explained(url):
-            fs.rm(path, recursive=True)
+        fs.rm(path, recursive=True)
     except FileNotFoundError:
         raise_if_bucket_missing(url)
 
 
+@patiently
 def check_writable(url: str) -> None:
     """Writes, reads and deletes a small file in the folder `url`; raises StorageError saying what fails."""
     probe = join(url, f".write-check-{uuid.uuid4().hex}")
     data = probe.encode()
-    with explained(url):
-        if is_local(url):
-            _make_folder(url)
-        fs, path = open_filesystem(probe)
-        fs.pipe_file(path, data)
-        stored = fs.cat_file(path)
-        fs.rm_file(path)
+    if is_local(url):
+        _make_folder(url)
+    fs, path = open_filesystem(probe)
+    fs.pipe_file(path, data)
+    stored = fs.cat_file(path)
+    fs.rm_file(path)
     if stored != data:
         raise StorageError(f"{url} gives back other bytes than were written; check the object store")
 
@@ -263,15 +280,18 @@ def _retried(url: str, write: Callable[[], None]) -> None:
         try:
             with explained(url):
                 return write()
-        except (StorageNotFoundError, StorageDeniedError):
+        except (StorageDeniedError, StorageUnreachableError):
             raise
         except Exception as error:
+            # Not found may also be an upload in parts whose end was lost on the way back.
+            if isinstance(error, StorageNotFoundError):
+                raise_if_bucket_missing(url)
             if wait_s is None:
                 raise RuntimeError(f"could not write {url} in {tries} tries; the last: {error}") from error
             time.sleep(wait_s)
 
 
-def _write_local(path: Path, digest: str, fill: Callable[[BinaryIO], Any]) -> None:
+def _write_local(path: Path, digest: str, fill: Callable[[BinaryIO], Any], once: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
@@ -281,13 +301,27 @@ def _write_local(path: Path, digest: str, fill: Callable[[BinaryIO], Any]) -> No
             os.fsync(file.fileno())
         with partial.open("rb") as file:
             _require(path, _digest(file) == digest)
-        os.replace(partial, path)
+        (os.link if once else os.replace)(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _put(url: str, length: int, digest: str, write: Callable[[], Any]) -> None:
-    write()
+@patiently
+def _create(url: str, data: bytes) -> None:
+    fs, path = open_filesystem(url)
+    try:
+        if is_local(url):
+            _write_local(local_path(url), hashlib.sha256(data).hexdigest(), lambda file: file.write(data), once=True)
+        else:
+            fs.pipe_file(path, data, mode="create")
+    except OSError as error:
+        if not is_taken(error):
+            raise
+
+
+@patiently
+def _put(url: str, length: int, digest: str, write: Callable[[fsspec.AbstractFileSystem, str], Any]) -> None:
+    write(*open_filesystem(url))
     try:
         same = size(url) == length and sha256(url) == digest
     except StorageNotFoundError:

@@ -3,8 +3,14 @@
 import os
 import re
 import urllib.parse
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import botocore.session
+
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+PROFILE_VARIABLES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 
 
 def is_local(url: str) -> bool:
@@ -34,14 +40,32 @@ def join(url: str, *parts: str) -> str:
 
 
 def endpoint_url() -> str | None:
-    """The S3 endpoint that the environment names, None for the default one."""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+    """The S3 endpoint that the environment or the AWS profile names, None for the default one.
+
+    Clients disagree on where they look: pyarrow ignores the profile, and outside of `from_uri` the environment too.
+    Raises botocore's ProfileNotFound.
+    """
+    named = next(filter(None, map(os.environ.get, ENDPOINT_VARIABLES)), None)
+    return named or _profile_endpoint(*map(os.environ.get, PROFILE_VARIABLES))
+
+
+@lru_cache
+def _profile_endpoint(*variables: str | None) -> str | None:
+    session = botocore.session.Session()
+    profile = session.get_scoped_config()
+    services = session.full_config.get("services", {}).get(profile.get("services"), {})
+    return services.get("s3", {}).get("endpoint_url") or profile.get("endpoint_url")
 
 
 def endpoint_name() -> str:
     """The S3 endpoint for a message: without any user name or password."""
     url = endpoint_url()
     return re.sub("//[^/@]*@", "//", url) if url else "its default address (AWS_ENDPOINT_URL is not set)"
+
+
+def store_name(url: str) -> str:
+    """The store behind `url` for a message."""
+    return f"the object store at {endpoint_name()}" if is_s3(url) else f"the store of {url.partition('://')[0]}://"
 
 
 def prepare_s3() -> None:
@@ -54,9 +78,14 @@ def prepare_s3() -> None:
 def s3fs_options() -> dict[str, Any]:
     """Arguments for s3fs; credentials and region are left to the environment."""
     prepare_s3()
-    # fsspec caches instances by their arguments: naming the endpoint keeps two endpoints apart. Cached
-    # listings would hide what other processes write.
-    return {"endpoint_url": endpoint_url(), "use_listings_cache": False}
+    return {
+        # fsspec caches instances by their arguments: naming the endpoint keeps two endpoints apart.
+        "endpoint_url": endpoint_url(),
+        # Cached listings would hide what other processes write.
+        "use_listings_cache": False,
+        # About 3 s for a refused connection; s3fs' default of 5 takes 10 s, and longer waits are storage_patience's.
+        "config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 3}},
+    }
 
 
 def holds_credentials(url: str) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import fsspec
 from botocore.exceptions import BotoCoreError
 
-from pipelines.storage_address import bucket_and_key, endpoint_name, is_local, is_s3, s3fs_options
+from pipelines.storage_address import bucket_and_key, endpoint_name, is_local, is_s3, s3fs_options, store_name
 
 
 class StorageError(ValueError):
@@ -26,17 +26,24 @@ class StorageDeniedError(StorageError, PermissionError):
 
 
 class StorageUnreachableError(StorageError, ConnectionError):
-    """The object store does not answer."""
+    """The object store does not answer, or says that it cannot now: asking again later may help."""
 
 
+# The chain of exceptions as text, one `Type: message` a line: each client wraps the others' in its own way.
 _NO_CREDENTIALS = re.compile("NoCredentialsError|PartialCredentialsError|TokenRetrievalError")
 _UNREACHABLE = re.compile(
-    "EndpointConnectionError|ConnectTimeout|ReadTimeout|ConnectionClosed|HTTPClientError|ServerTimeout"
-    "|ProxyConnectionError|NETWORK_CONNECTION"
+    "EndpointConnectionError|ConnectTimeout|ReadTimeout|ConnectionClosed|HTTPClientError|ProxyConnectionError"
+    "|ResponseStreamingError|ResponseParserError|IncompleteRead|ServerTimeout|ServerDisconnected|FSTimeoutError"
+    "|ClientPayloadError|ClientOSError|ConnectionResetError|BrokenPipeError|NETWORK_CONNECTION|REQUEST_TIMEOUT"
+)
+_BUSY = re.compile(
+    r"An error occurred \((InternalError|ServiceUnavailable|SlowDown|RequestTimeout|429|50[0234])\)"
+    r"|AWS Error (INTERNAL_FAILURE|SERVICE_UNAVAILABLE|SLOW_DOWN|THROTTLING)|HTTP status (429|50[0234])"
 )
 _DENIED = re.compile("ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|EXPIRED_TOKEN")
 _BAD_BUCKET = re.compile("InvalidBucketName|ParamValidationError: .*[Bb]ucket name", re.DOTALL)
-_ANSWER = re.compile(r"ClientError: An error occurred \((\w+)\)")
+_NOT_FOUND = re.compile("AWS Error (NO_SUCH_KEY|NO_SUCH_BUCKET|RESOURCE_NOT_FOUND)")
+_ANSWER = re.compile(r"ClientError: An error occurred \((\w+)\)|AWS Error (\w+(?: \(HTTP status \d+\))?)")
 
 
 @contextmanager
@@ -59,14 +66,24 @@ def raise_if_bucket_missing(url: str) -> None:
         raise StorageNotFoundError(_missing_bucket_sentence(url))
 
 
+def is_taken(error: Exception) -> bool:
+    """Whether a write that was to make a new file found one under its name."""
+    # Only AWS' own form of the answer becomes FileExistsError.
+    return isinstance(error, FileExistsError) or "(PreconditionFailed)" in _chain_text(error)
+
+
 def _translated(error: Exception, url: str) -> StorageError | None:
     text = _chain_text(error)
     if _NO_CREDENTIALS.search(text):
         way_out = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         return StorageDeniedError(f"{url}: no complete credentials found; {way_out}")
+    if "ProfileNotFound" in text:
+        return StorageDeniedError(f"{url}: AWS_PROFILE names a profile that the AWS configuration files do not have")
     if _UNREACHABLE.search(text):
         return StorageUnreachableError(_unreachable_sentence(url))
-    if isinstance(error, FileNotFoundError):
+    if busy := _BUSY.search(text):
+        return StorageUnreachableError(_busy_sentence(url, next(filter(None, busy.groups()))))
+    if isinstance(error, FileNotFoundError) or _NOT_FOUND.search(text):
         missing_bucket = "NoSuchBucket" in text or _bucket_missing(url)
         return StorageNotFoundError(_missing_bucket_sentence(url) if missing_bucket else f"{url} does not exist")
     if isinstance(error, PermissionError) or _DENIED.search(text):
@@ -74,7 +91,7 @@ def _translated(error: Exception, url: str) -> StorageError | None:
     if _BAD_BUCKET.search(text):
         return StorageError(f"{url}: {bucket_and_key(url)[0]!r} is no valid bucket name; check the address")
     if answer := _ANSWER.search(text):
-        return StorageError(f"{url}: the object store at {endpoint_name()} answered {answer[1]}")
+        return StorageError(f"{url}: the object store at {endpoint_name()} answered {answer[1] or answer[2]}")
     return None
 
 
@@ -94,6 +111,10 @@ def _unreachable_sentence(url: str) -> str:
         f"{url}: the object store at {endpoint_name()} does not answer; "
         "check AWS_ENDPOINT_URL and that the store is running"
     )
+
+
+def _busy_sentence(url: str, answer: str) -> str:
+    return f"{url}: {store_name(url)} answers that it cannot serve now ({answer}); check its health, or try later"
 
 
 def _denied_sentence(url: str) -> str:

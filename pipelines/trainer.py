@@ -1,7 +1,6 @@
 """Experiment -> TorchTrainer: scaling, failures, checkpoints, validation, callbacks, data. `train` is `alae train`."""
 
 import logging
-import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,15 +18,16 @@ from ray.train.v2.api.validation_config import ValidationConfig
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from pipelines import checkpoint, preflight, storage
+from pipelines.connection import connect
 from pipelines.data.stream import SPLIT, execution_options, training_dataset
+from pipelines.evaluation import requirements
+from pipelines.evaluation.validation import evaluate_checkpoint, evaluation_url, validate_checkpoint
 from pipelines.experiment import Experiment
-from pipelines.extractors import ensure_extractor
 from pipelines.history import Evaluation, Tick, list_evaluations, read_evaluation
 from pipelines.progress import follow
 from pipelines.recorder import Recorder, replica
 from pipelines.run import Run, with_absolute_paths
 from pipelines.tracking import BackgroundSync
-from pipelines.validation import evaluate_checkpoint, evaluation_url, validate_checkpoint
 from pipelines.worker import Due, train_worker
 
 LAST_SYNC_S = 120.0
@@ -68,7 +68,7 @@ def train(
     finished = run.finished_at(experiment) is not None
     if not finished:
         if experiment.evaluation.enabled:
-            ensure_extractor(dataset, experiment.evaluation.extractor)
+            requirements.prepare(requirements.metric_names(experiment.evaluation), dataset)
         connect()
         preflight.check_capacity(experiment)
         run.begin()
@@ -88,6 +88,8 @@ def _fit(
         with follow(run, on_tick, on_evaluation):
             _trainer(experiment, run).fit()
             run.raise_failure()
+            for sentence in run.damage():
+                log.warning("%s; other images were trained on in the places of its images", sentence)
             _evaluate_missed(experiment, run)
     except Exception as error:
         _track(experiment, run, "FAILED")
@@ -113,32 +115,14 @@ def _sentence(error: TrainingFailedError | RayError, run: Run) -> str:
     return f"training failed on {where}: {lines[-1]} ({kept})"
 
 
-def connect() -> None:
-    """Use the Ray cluster this process is on (RAY_ADDRESS), or start a local one."""
-    if ray.is_initialized():
-        return
-    # A report and the end of a run wait for the controller's next look at the workers; Ray's default is 2 s.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        # A client with an explicit address does not turn token authentication on by itself.
-        if os.environ.get("RAY_AUTH_TOKEN") or _token_file().exists():
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-        ray.init(address=address)
-    else:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
-
-
-def _token_file() -> Path:
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
-
-
 def _trainer(experiment: Experiment, run: Run) -> TorchTrainer:
     scaling = experiment.scaling
     resources = {"CPU": scaling.cpus_per_worker}
     if scaling.gpus_per_worker:
         resources["GPU"] = scaling.gpus_per_worker
     folder, _, name = run.url.rpartition("/")
+    # Ours rather than Ray's own for the folder: it waits for a silent store, which would otherwise end the run.
+    filesystem, storage_path = storage.pyarrow_filesystem(folder)
     ray.data.DataContext.get_current().enable_progress_bars = False
     return TorchTrainer(
         train_worker,
@@ -150,7 +134,8 @@ def _trainer(experiment: Experiment, run: Run) -> TorchTrainer:
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=folder,
+            storage_path=storage_path,
+            storage_filesystem=filesystem,
             failure_config=FailureConfig(
                 max_failures=scaling.max_failures, controller_failure_limit=scaling.max_failures
             ),

@@ -1,12 +1,11 @@
 """train_loop_per_worker: build, resume, loop, tick. One loop for all algorithms; the only caller of ray.train.report."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import ray.train
 import ray.train.torch
 import torch
@@ -17,8 +16,8 @@ from alae_core import fused, sync
 from alae_core.engine import Engine, NonFiniteError
 from alae_core.state import TrainState
 from pipelines import checkpoint, storage
-from pipelines.data.feed import Feed
-from pipelines.data.stream import SPLIT, plan
+from pipelines.data.feed import Feed, UnreadableError
+from pipelines.data.stream import SPLIT, plan, slabs
 from pipelines.experiment import Experiment
 from pipelines.meter import Meter
 from pipelines.run import Run
@@ -60,6 +59,9 @@ def train_worker(config: dict[str, Any]) -> None:
     device = ray.train.torch.get_device()
     if experiment.training.compile:
         fused.require_compiler(device)
+    own = checkpoint.latest(config["run_url"])
+    # Ray Data takes seconds to begin, so it begins while the networks are built.
+    feed = _feed(experiment, own.nimg if own else 0, device)
     state = TrainState.build(
         experiment.algorithm,
         experiment.seed,
@@ -67,22 +69,31 @@ def train_worker(config: dict[str, Any]) -> None:
         device,
         experiment.training.averages_from,
     )
-    _restore(state, experiment, config["run_url"])
+    _restore(state, experiment, own)
     sync.broadcast_networks(state.algorithm.networks)
-    shard = ray.train.get_dataset_shard(SPLIT)
-    blocks = shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=4)
-    loop = Loop(experiment, state, config["run_url"], config["commit"], device)
+    loop = Loop(experiment, state, config["run_url"], config["commit"])
     try:
-        loop.run(blocks)
-    except NonFiniteError as error:
+        loop.run(feed)
+    except (NonFiniteError, UnreadableError) as error:
         # Raised by every rank at once, and again after any restart: it is written down rather than retried.
         Run(config["run_url"]).fail_on_first_rank(str(error))
 
 
-def _restore(state: TrainState, experiment: Experiment, run_url: str) -> None:
+def _feed(experiment: Experiment, nimg: int, device: torch.device) -> Feed:
+    return Feed(
+        slabs(ray.train.get_dataset_shard(SPLIT)),
+        plan(experiment, nimg),
+        nimg=nimg,
+        rank=sync.rank(),
+        ranks=sync.world_size(),
+        channels=experiment.algorithm.channels,
+        device=device,
+    )
+
+
+def _restore(state: TrainState, experiment: Experiment, own: checkpoint.CheckpointRef | None) -> None:
     """Where the state comes from, in this order."""
     # 1. The run's own newest checkpoint. Ours rather than Ray's record of it: the data is planned from the same listing.
-    own = checkpoint.latest(run_url)
     if own is not None:
         checkpoint.load_into(state, own.url)
     # 2. Another run's networks.
@@ -100,36 +111,24 @@ class Loop:
         state: TrainState,
         run_url: str,
         commit: str | None,
-        device: torch.device,
     ) -> None:
         self.experiment = experiment
         self.state = state
         self.run_url = run_url
         self.commit = commit
-        self.device = device
         self.meter = Meter()
+        self._noted = 0
         self.engine = engine(experiment)
 
-    def run(self, blocks: Iterable[pa.Table]) -> None:
+    def run(self, feed: Feed) -> None:
         """Train to the end of the schedule."""
-        state, experiment = self.state, self.experiment
-        if state.nimg >= experiment.schedule.total_nimg:
+        if self.state.nimg >= self.experiment.schedule.total_nimg:
             return
-        feed = Feed(
-            blocks,
-            experiment.schedule,
-            plan(experiment, state.nimg),
-            nimg=state.nimg,
-            rank=sync.rank(),
-            ranks=sync.world_size(),
-            channels=experiment.algorithm.channels,
-            device=self.device,
-        )
-        self.meter.start(state.nimg)
+        self.meter.start(self.state.nimg, data_start_s=feed.start())
         due = Due(report=False, checkpoint=False, validate=False, done=False)
         while True:
             if due.report:
-                self._maintain(due, feed.waited_s)
+                self._maintain(due, feed)
             if due.done:
                 return
             due = self._train(feed.next)
@@ -140,10 +139,13 @@ class Loop:
         self.state.seconds += time.perf_counter() - began
         return Due.between(self.experiment, before, self.state.nimg)
 
-    def _maintain(self, due: Due, waited_s: float) -> None:
+    def _maintain(self, due: Due, feed: Feed) -> None:
         """Report, by every rank; and rank 0's checkpoint where one is due."""
         level = self.engine.schedule.level_before(self.state.nimg)
-        metrics = self.meter.tick(self.state, level, waited_s)
+        metrics = self.meter.tick(self.state, level, feed.waited_s, feed.skipped)
+        if new := feed.damage[self._noted :]:
+            Run(self.run_url).note_damage_on_first_rank(new)
+            self._noted += len(new)
         if not due.checkpoint:
             ray.train.report(metrics)
             return
@@ -160,7 +162,7 @@ class Loop:
             checkpoint_upload_fn=Upload(self.run_url),
             validation=due.validate and saved is not None,
         )
-        self.meter.start(self.state.nimg, waited_s)
+        self.meter.start(self.state.nimg, feed.waited_s, feed.skipped)
 
 
 @dataclass(frozen=True)
@@ -185,5 +187,6 @@ def engine(experiment: Experiment) -> Engine:
         microbatch=experiment.training.microbatch,
         precision=experiment.training.precision,
         flip=experiment.data.flip,
+        crop=experiment.data.crop,
         compile=experiment.training.compile,
     )

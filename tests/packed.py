@@ -1,9 +1,12 @@
 """Small sources and datasets that several tests pack."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -41,5 +44,38 @@ def image_folder(root: Path, images: np.ndarray) -> str:
     return str(root)
 
 
+def striped_parquet(file: Path, count: int, rows_per_group: int = 10) -> str:
+    """A table of PNG files whose every pixel is the image's number, with two attributes; the second misses at times."""
+    images = []
+    for number in range(count):
+        png = io.BytesIO()
+        Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(png, "png")
+        images.append(png.getvalue())
+    even = [number % 2 == 0 for number in range(count)]
+    size = [number if number % 3 else None for number in range(count)]
+    table = pa.table({"image": images, "even": even, "size": pa.array(size, pa.int64())})
+    pq.write_table(table, file, row_group_size=rows_per_group)
+    return str(file)
+
+
 def all_rows(split: shards.Split) -> np.ndarray:
     return np.arange(split.rows)
+
+
+def flip_a_byte(shard: Path, group: int, column: str) -> None:
+    """Changes one bit within the last value of a column in a row group."""
+    with pq.ParquetFile(shard) as stored:
+        chunk = stored.metadata.row_group(group).column(stored.schema_arrow.names.index(column))
+    flip(shard, chunk.data_page_offset + chunk.total_compressed_size - 1)
+
+
+def flip(file: Path, offset: int) -> None:
+    """Changes one bit of the byte at `offset`, from the end if negative."""
+    data = bytearray(file.read_bytes())
+    data[offset] ^= 1
+    file.write_bytes(data)
+
+
+def differing(left: dict[str, bytes], right: dict[str, bytes]) -> list[str]:
+    """Names of the files that are not the same in both, or not there in one."""
+    return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))

@@ -1,4 +1,8 @@
-"""Pytest plugin: an S3 server of its own for the session, and a fresh bucket for each test that asks."""
+"""Pytest plugin: S3 stores of their own for the session, and a fresh bucket for each test that asks.
+
+`s3` is a bucket of moto, a mock that starts in a second, unless a test or its module asks for more:
+`@both_stores`, or `pytest_generate_tests = on_both_stores`, runs it on Ceph too, a real store that checks signatures.
+"""
 
 import os
 import socket
@@ -10,13 +14,27 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
+import s3fs
+
+from tests.ceph import Ceph
 
 START_LIMIT_S = 30.0
+KEY, SECRET = "test-key", "test-secret-a6Vq0pLw9"
+"""Of every store here; the secret is a word that stands nowhere else."""
+STORES = ("moto", "ceph")
+
+both_stores = pytest.mark.parametrize("s3", STORES, indirect=True)
+
+
+def on_both_stores(metafunc: pytest.Metafunc) -> None:
+    """As a module's `pytest_generate_tests`: its tests with a bucket run on both stores."""
+    if "s3" in metafunc.fixturenames:
+        metafunc.parametrize("s3", STORES, indirect=True)
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """Address of a moto server that lives as long as the session."""
+def moto_endpoint() -> Iterator[str]:
+    """Address of a moto server."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -28,10 +46,35 @@ def s3_endpoint() -> Iterator[str]:
         server.wait(timeout=10)
 
 
+@pytest.fixture(scope="session")
+def ceph_endpoint() -> Iterator[str]:
+    """Address of a Ceph store in memory."""
+    yield from (ceph.endpoint for ceph in _ceph(durable=False))
+
+
+@pytest.fixture(scope="session")
+def durable_ceph() -> Iterator[Ceph]:
+    """A Ceph store on disk, to be killed and started again."""
+    yield from _ceph(durable=True)
+
+
+def _ceph(durable: bool) -> Iterator[Ceph]:
+    ceph = Ceph((free_port(), free_port()), KEY, SECRET, durable=durable)
+    try:
+        yield ceph
+    finally:
+        ceph.close()
+
+
 @pytest.fixture
-def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """`s3://bucket` of a fresh bucket, with the environment set to reach it."""
-    set_s3_environment(monkeypatch, s3_endpoint)
+    set_s3_environment(monkeypatch, request.getfixturevalue(f"{getattr(request, 'param', 'moto')}_endpoint"))
+    return new_bucket()
+
+
+def new_bucket() -> str:
+    """`s3://bucket` of a fresh bucket at the endpoint of the environment."""
     bucket = f"test-{uuid.uuid4().hex[:12]}"
     boto3.client("s3").create_bucket(Bucket=bucket)
     return f"s3://{bucket}"
@@ -42,10 +85,11 @@ def set_s3_environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test-key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    s3fs.S3FileSystem.clear_instance_cache()  # they keep the credentials that they began with
 
 
 def free_port() -> int:

@@ -137,12 +137,50 @@ def test_a_dataset_is_packed_shown_and_verified(capsys: pytest.CaptureFixture[st
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
     np.savez(tmp_path / "a.npz", images=images, labels=np.arange(20) % 2)
     packed = printed(capsys, "pack", str(tmp_path / "a.npz"), str(tmp_path / "d"), "--resolution", "8")
-    assert packed == f"packed 20 train images into {tmp_path}/d\n"
+    assert packed == f"packed 20 train images of 8x8 px into {tmp_path}/d\n"
     assert "8x8 grayscale" in printed(capsys, "data", "show", str(tmp_path / "d"))
     assert printed(capsys, "data", "verify", str(tmp_path / "d")) == f"{tmp_path}/d is sound\n"
     next((tmp_path / "d" / "train").iterdir()).unlink()
     assert cli.main(["data", "verify", str(tmp_path / "d")]) == 1
     assert "is missing" in capsys.readouterr().out
+
+
+def test_the_options_of_a_packing_reach_the_dataset(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.random.default_rng(0).integers(0, 256, (20, 130, 140, 3), np.uint8))
+    options = (
+        "--square center_crop --encoding jpeg --rows-per-shard 8 --validation 0.25 --seed 3 --executor here".split()
+    )
+    printed(capsys, "pack", str(tmp_path / "a.npz"), str(tmp_path / "d"), *options)
+    manifest = Dataset.open(str(tmp_path / "d")).manifest
+    assert (manifest.square, manifest.encoding, manifest.rows_per_shard) == ("center_crop", "jpeg", 8)
+    assert (manifest.validation_fraction, manifest.seed, manifest.columns["r128"]) == (0.25, 3, "jpeg")
+
+
+def test_a_dry_run_of_a_packing_tells_what_there_would_be_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((70, 300, 260, 3), np.uint8))
+    arguments = ("pack", str(tmp_path / "a.npz"), str(tmp_path / "d"), "--rows-per-shard", "32", "--dry-run")
+    source, size = printed(capsys, *arguments).splitlines()
+    assert "70 images" in source
+    assert size == "at 256x256 px about 8.8 MiB in 3 shards of up to 32 images"
+    assert not (tmp_path / "d").exists()
+    assert "encoding='webp' is unknown" in refused(capsys, *arguments, "--encoding", "webp")
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (("--square", "stretch"), "square='stretch' is unknown; use one of shorter_side, center_crop, pad"),
+        (("--executor", "spark"), "executor='spark' is unknown; use one of auto, here, ray"),
+        (("--rows-per-shard", "0"), "rows_per_shard=0 must be at least 1"),
+    ],
+)
+def test_an_option_of_a_packing_that_cannot_be_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, option: tuple[str, str], sentence: str
+) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8), np.uint8))
+    assert sentence in refused(capsys, "pack", str(tmp_path / "a.npz"), str(tmp_path / "d"), *option)
 
 
 def test_track_of_a_folder_that_is_no_run_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

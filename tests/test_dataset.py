@@ -1,19 +1,22 @@
 """The real Ray Data path: each rank is handed exactly its slabs, in order, however slow another rank is."""
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 import ray
 from ray.train import DataConfig
 
-from pipelines import presets
-from pipelines.data.stream import SPLIT, SlabReader, execution_options, plan, training_dataset
+from alae_core import order
+from alae_core.order import Span
+from pipelines import presets, storage
+from pipelines.data import stream
+from pipelines.data.slabs import SlabReader
+from pipelines.data.stream import SPLIT, execution_options, plan, slab_reader, training_dataset
 from pipelines.experiment import Experiment
 from pipelines.override import override
 
@@ -42,47 +45,89 @@ def _cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture(scope="module")
-def experiment(tiny_dataset: Path) -> Experiment:
-    """12 windows of two levels."""
+@pytest.fixture
+def experiment(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """12 windows of two levels, each a span."""
+    monkeypatch.setattr(order, "SPAN_IMAGES", 1)
     small = [f"data.path={tiny_dataset}", f"scaling.workers={RANKS}", "data.window_images=40"]
     return override(presets.load("debug_mnist32_style_alae"), [*small, "scaling.cpus_per_data_task=0.5"])
 
 
-def handed_out(experiment: Experiment, nimg: int) -> list[list[pa.Table]]:
-    """What each rank gets through the configuration that the trainer uses; the last rank is slow."""
+def handed_out(experiment: Experiment, nimg: int) -> list[Iterator[pa.Table]]:
+    """What each rank gets through the configuration that the trainer uses."""
     config = DataConfig(execution_options=execution_options(experiment))
     node = ray.get_runtime_context().get_node_id()
     shards = config.configure({SPLIT: training_dataset(experiment, nimg)}, RANKS, None, [node] * RANKS)
+    return [stream.slabs(shard[SPLIT]) for shard in shards]
 
-    def consume(rank: int) -> list[pa.Table]:
-        blocks = shards[rank][SPLIT].iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=4)
-        return list(_slowly(blocks) if rank == RANKS - 1 else blocks)
 
+def consumed(ranks: list[Iterator[pa.Table]]) -> list[list[pa.Table]]:
+    """All that the ranks get; the last rank is slow."""
     with ThreadPoolExecutor(RANKS) as consumers:
-        return list(consumers.map(consume, range(RANKS)))
+        return list(consumers.map(list, [*ranks[:-1], _slowly(ranks[-1])]))
 
 
-def _slowly(blocks: Any) -> Iterator[pa.Table]:
-    for block in blocks:
+def _slowly(slabs: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    for slab in slabs:
         time.sleep(SLOW_S)
-        yield block
+        yield slab
 
 
-def expected(experiment: Experiment, nimg: int) -> list[list[pa.Table]]:
-    windows = tuple(plan(experiment, nimg))
-    reader = SlabReader(experiment.to_json(), windows, RANKS)
-    slabs = list(reader({"id": np.arange(len(windows))}))
-    return [slabs[rank::RANKS] for rank in range(RANKS)]
+def with_reader(monkeypatch: pytest.MonkeyPatch, change: Callable[[SlabReader, Span], None]) -> None:
+    """Have `change` called in the task before each span is read."""
+
+    class Changed(SlabReader):
+        def read(self, span: Span) -> Iterator[pa.Table]:
+            change(self, span)
+            yield from super().read(span)
+
+    def changed(experiment: Experiment) -> SlabReader:
+        reader = slab_reader(experiment)
+        return Changed(**{name: getattr(reader, name) for name in reader.__dataclass_fields__})
+
+    monkeypatch.setattr(stream, "slab_reader", changed)
 
 
 def test_each_rank_is_handed_exactly_its_slabs_in_order_while_another_is_slow(
     _cluster: None, experiment: Experiment
 ) -> None:
-    for found, wanted in zip(handed_out(experiment, 56), expected(experiment, 56), strict=True):
-        assert [slab["start"][0].as_py() for slab in found] == [slab["start"][0].as_py() for slab in wanted]
-        assert found == wanted
+    found = consumed(handed_out(experiment, 56))
+    reader = slab_reader(experiment)
+    expected = [slab for span in plan(experiment, 56) for slab in reader.read(span)]
+    for rank in range(RANKS):
+        assert [slab["start"][0].as_py() for slab in found[rank]] == [span.start for span in plan(experiment, 56)]
+        assert found[rank] == expected[rank::RANKS]
 
 
 def test_a_run_with_nothing_left_to_read_has_a_dataset_of_no_slabs(_cluster: None, experiment: Experiment) -> None:
-    assert handed_out(experiment, experiment.schedule.total_nimg) == [[], []]
+    assert consumed(handed_out(experiment, experiment.schedule.total_nimg)) == [[], []]
+
+
+def test_the_next_level_is_read_while_this_one_still_has_batches(
+    _cluster: None, experiment: Experiment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with_reader(monkeypatch, lambda _, span: (tmp_path / str(span.start)).touch())
+    first_of_next = next(span for span in plan(experiment, 0) if span.level == 1)
+    ranks = handed_out(experiment, 0)  # one dataset, so one execution, for both levels
+    with ThreadPoolExecutor(RANKS) as consumers:
+        taken = list(consumers.map(next, ranks))
+    assert [slab["start"][0].as_py() for slab in taken] == [0] * RANKS
+    deadline = time.monotonic() + 60
+    while not (tmp_path / str(first_of_next.start)).exists():
+        assert time.monotonic() < deadline, "the next level is not read ahead"
+        time.sleep(0.05)
+    assert [len(slabs) for slabs in consumed(ranks)] == [len(plan(experiment, 0)) - 1] * RANKS
+
+
+def test_a_store_that_refuses_in_a_task_is_told_to_the_worker_in_its_sentence(
+    _cluster: None, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(reader: SlabReader, span: Span) -> None:
+        raise storage.StorageDeniedError(f"{reader.split.url} may not be read; ask who keeps it")
+
+    with_reader(monkeypatch, refuse)
+    sentence = (
+        f"a task that reads images failed: StorageDeniedError: {experiment.data.path} may not be read; ask who keeps it"
+    )
+    with pytest.raises(RuntimeError, match=f"^{re.escape(sentence)}$"):
+        consumed(handed_out(experiment, 0))

@@ -266,6 +266,25 @@ def test_flips_are_named_by_the_images_seen_and_the_same_for_any_split() -> None
     assert 0 < sum(mirrored) < 8
 
 
+def test_crops_are_named_by_the_images_seen_and_the_same_for_any_split() -> None:
+    (whole,) = images_seen(0, crop=0.25)
+    (halves,) = images_seen(0, crop=0.25, microbatch=(4,))
+    (later,) = images_seen(8, crop=0.25)
+    assert torch.equal(whole, halves)
+    assert not torch.equal(whole, later)
+
+
+def test_a_cropped_image_fades_in_from_its_own_coarser_version() -> None:
+    (found,) = images_seen(24, crop=0.25)
+    moves = torch.cartesian_prod(*[(torch.arange(5) + 0.5) / 5] * 2)
+    plain, blend = images.to_float(pixels(8)), SCHEDULE.level_at(24).blend
+    moved = torch.stack([images.shift(plain, move.expand(8, 2), 0.25) for move in moves])
+    blended = torch.stack([images.blend_with_coarser(part, blend) for part in moved])
+    which = (blended - found).abs().flatten(2).amax(2).min(0)
+    assert which.values.max() < 1e-6
+    assert len(which.indices.unique()) > 1
+
+
 def test_two_domains_are_flipped_apart() -> None:
     first, second = images_seen(0, domains=2, flip=True)
     assert not torch.equal(first, second)

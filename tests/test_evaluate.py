@@ -15,13 +15,17 @@ from torch import Tensor
 from alae_core.algorithm import PLAIN_SAMPLING, Sampling, SamplingError
 from alae_core.images import blend_with_coarser, to_float
 from alae_core.metrics.classifier import train_classifier
+from alae_core.metrics.frechet import FeatureStatistics
 from alae_core.schedule import Level
-from pipelines import extractors
 from pipelines.data.packing import pack
 from pipelines.data.shards import Dataset, Split
-from pipelines.evaluate import Scores, Subject, evaluate
+from pipelines.evaluation import extractors
+from pipelines.evaluation.evaluate import Scores, evaluate
+from pipelines.evaluation.extractor import Extractor, batches
+from pipelines.evaluation.extractors import ensure_extractor, metric_name
+from pipelines.evaluation.reals import Reals
+from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
-from pipelines.extractors import batches, ensure_extractor, metric_name, reference
 
 TRAIN, VALIDATION = 270, 30
 
@@ -81,6 +85,10 @@ def score(algorithm: Any, dataset: Dataset, resolution: int = 16, blend: float =
     subject = Subject(algorithm=algorithm, networks={}, level=level, channels=1, seed=0)
     settings = {"extractor": "pixels", "samples": TRAIN, "reconstructions": 20, "grid_columns": 4}
     return evaluate(subject, dataset, EvaluationConfig(**(settings | config)))
+
+
+def reference(dataset: Dataset, extractor: Extractor, resolution: int) -> FeatureStatistics:
+    return Reals(dataset=dataset, extractor=extractor, resolution=resolution).statistics()
 
 
 def noise(resolution: int) -> Tensor:

@@ -189,6 +189,12 @@ class TestValidate:
         )
         override(experiment, ["data.window_images=64"]).validate()
 
+    def test_the_read_ahead_holds_what_two_tasks_read(self, experiment: Experiment) -> None:
+        wide = override(experiment, ["data.window_images=100000", "data.read_ahead_gib=0.05"])
+        needed = re.search(r"data\.read_ahead_gib=0\.05 does not hold .*; use ([0-9.]+) or more", invalid(wide))
+        assert needed
+        override(wide, [f"data.read_ahead_gib={needed[1]}"]).validate()
+
     def test_a_tick_holds_the_largest_batch(self, experiment: Experiment) -> None:
         broken = override(experiment, ["training.tick_kimg=0.063"])
         assert re.search(r"training\.tick_kimg=0\.063 .*use 0\.064 or more", invalid(broken))

@@ -1,7 +1,7 @@
 """The data path without Ray: slabs become the batches of the plain loop, and a slab out of place is refused."""
 
-import pickle
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,14 +13,24 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from alae_core import order
 from alae_core.fit import fit
 from pipelines import presets
+from pipelines.data import feed as feeding
 from pipelines.data.feed import Feed
-from pipelines.data.shards import Dataset, Split
-from pipelines.data.stream import SPLIT, SlabReader, plan
+from pipelines.data.shards import Dataset
+from pipelines.data.stream import SPLIT, plan, slab_reader
 from pipelines.experiment import Experiment
 
 RANKS = 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_spans() -> Iterator[None]:
+    """One window of 64 images, or the rest of the level, to a span."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "SPAN_IMAGES", 64)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -36,20 +46,18 @@ def experiment(tiny_dataset: Path) -> Experiment:
 
 @pytest.fixture(scope="module")
 def slabs(experiment: Experiment) -> list[pa.Table]:
-    """All slabs of the run, in order: of each window, one for each rank."""
+    """All slabs of the run, in order: of each span, one for each rank."""
     return slabs_from(experiment, 0)
 
 
 def slabs_from(experiment: Experiment, nimg: int) -> list[pa.Table]:
-    windows = tuple(plan(experiment, nimg))
-    reader = SlabReader(experiment.to_json(), windows, RANKS)
-    return [slab for index in range(len(windows)) for slab in reader({"id": np.array([index])})]
+    reader = slab_reader(experiment)
+    return [slab for span in plan(experiment, nimg) for slab in reader.read(span)]
 
 
-def feed_of(experiment: Experiment, blocks: Iterable[pa.Table], rank: int = 0, nimg: int = 0) -> Feed:
+def feed_of(experiment: Experiment, slabs: Iterable[pa.Table], rank: int = 0, nimg: int = 0) -> Feed:
     return Feed(
-        blocks,
-        experiment.schedule,
+        slabs,
         plan(experiment, nimg),
         nimg=nimg,
         rank=rank,
@@ -110,11 +118,27 @@ def test_a_resume_anywhere_in_a_window_goes_on_exactly(experiment: Experiment, n
     assert require_equal(feed, batches_of_the_plain_loop(experiment, 1, nimg)) == (480 - nimg) // 8
 
 
-def test_windows_that_the_checkpoint_is_already_past_are_passed_over(
-    experiment: Experiment, slabs: list[pa.Table]
+@pytest.mark.parametrize("images", [64, 128, 10_000])
+@pytest.mark.parametrize("nimg", [8, 72, 296])
+def test_slabs_that_were_planned_before_the_last_checkpoint_are_passed_over(
+    experiment: Experiment, nimg: int, images: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed = feed_of(experiment, slabs[0::RANKS], nimg=296)
-    assert require_equal(feed, batches_of_the_plain_loop(experiment, 0, 296)) == (480 - 296) // 8
+    monkeypatch.setattr(order, "SPAN_IMAGES", images)
+    feed = feed_of(experiment, slabs_from(experiment, 0)[0::RANKS], nimg=nimg)
+    assert require_equal(feed, batches_of_the_plain_loop(experiment, 0, nimg)) == (480 - nimg) // 8
+
+
+@pytest.mark.parametrize("ahead", [1, 3 * 4 * 4 * 4])
+def test_batches_are_the_same_however_many_are_copied_at_a_time(
+    experiment: Experiment, slabs: list[pa.Table], ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "AHEAD_BYTES", ahead)
+    assert require_equal(feed_of(experiment, slabs[0::RANKS]), batches_of_the_plain_loop(experiment, 0)) == 60
+
+
+def test_a_slab_planned_later_than_the_checkpoint_is_refused(experiment: Experiment) -> None:
+    with pytest.raises(RuntimeError, match=r"slab \(64, 128, 0\) instead of \(0, 64, 0\)"):
+        feed_of(experiment, slabs_from(experiment, 64)[0::RANKS]).next()
 
 
 def test_a_slab_out_of_order_is_refused(experiment: Experiment, slabs: list[pa.Table]) -> None:
@@ -155,11 +179,29 @@ def test_data_that_ends_early_is_an_error_that_says_where(experiment: Experiment
         feed.next()
 
 
-def test_the_wait_for_data_is_measured(
+class OnDemand:
+    """Stands in for the feed's thread, and works when the result is asked for."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        done: list[Any] = []
+
+        def result() -> Any:
+            if not done:
+                done.append(work(*arguments))
+            return done[0]
+
+        return SimpleNamespace(result=result, exception=result)
+
+
+def test_the_wait_for_data_is_measured_apart_from_the_start(
     experiment: Experiment, slabs: list[pa.Table], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("pipelines.data.feed.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(feeding.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(feeding, "ThreadPoolExecutor", OnDemand)
 
     def slowly() -> Iterator[pa.Table]:
         for slab in slabs[0::RANKS]:
@@ -167,12 +209,29 @@ def test_the_wait_for_data_is_measured(
             yield slab
 
     feed = feed_of(experiment, slowly())
+    assert feed.start() == 3.0
     for _ in range(64 // 8):
         feed.next()
         now[0] += 1.0  # the training between two batches is no wait
-    assert feed.waited_s == 3.0
+    assert feed.waited_s == 0.0
     feed.next()
-    assert feed.waited_s == 6.0
+    assert feed.waited_s == 3.0
+
+
+def test_the_next_slab_is_fetched_while_the_last_one_is_trained_on(
+    experiment: Experiment, slabs: list[pa.Table]
+) -> None:
+    fetched = threading.Semaphore(0)
+
+    def announced() -> Iterator[pa.Table]:
+        for slab in slabs[0::RANKS]:
+            fetched.release()
+            yield slab
+
+    feed = feed_of(experiment, announced())
+    assert fetched.acquire(timeout=60)
+    feed.next()
+    assert fetched.acquire(timeout=60)  # and seven batches of the first are still to come
 
 
 def test_a_batch_can_be_written_to_without_touching_the_slab(experiment: Experiment, slabs: list[pa.Table]) -> None:
@@ -188,29 +247,3 @@ def test_a_slab_is_found_in_a_block_that_was_sliced_from_a_larger_one(
     together = pa.concat_tables(slabs).combine_chunks()
     sliced = [together.slice(index, 1) for index in range(0, len(slabs), RANKS)]
     assert require_equal(feed_of(experiment, sliced), batches_of_the_plain_loop(experiment, 0)) == 60
-
-
-def test_a_slab_reader_survives_pickling_with_its_files_open(experiment: Experiment, slabs: list[pa.Table]) -> None:
-    reader = SlabReader(experiment.to_json(), tuple(plan(experiment, 0)), RANKS)
-    list(reader({"id": np.array([0])}))
-    copy = pickle.loads(pickle.dumps(reader))
-    assert copy == reader and "_split" not in copy.__dict__
-    assert list(copy({"id": np.array([0])})) == slabs[:RANKS]
-
-
-def test_a_slab_reader_reads_only_its_levels_column(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    columns: list[str] = []
-    read = Split._column
-
-    def listening(self: Split, column: str, *where: object) -> pa.Array:
-        columns.append(column)
-        return read(self, column, *where)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Split, "_column", listening)
-    windows = tuple(plan(experiment, 0))
-    reader = SlabReader(experiment.to_json(), windows, RANKS)
-    for level, column in enumerate(("r4", "r8")):
-        index = next(i for i, window in enumerate(windows) if window.level == level)
-        list(reader({"id": np.array([index])}))
-        assert set(columns) == {column}
-        columns.clear()

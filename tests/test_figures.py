@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.figures import (
+from pipelines.evaluation.figures import (
     PAPER,
     THIN_PX,
     WIDE_PX,

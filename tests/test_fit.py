@@ -57,7 +57,7 @@ def test_it_trains_on_the_rows_of_the_stream_at_the_resolution_of_the_level() ->
     by_hand = tiny.build(EXPERIMENT)
     engine = tiny.engine(EXPERIMENT)
     stream = order.StreamOrder(groups, EXPERIMENT.seed)
-    for window in order.windows(EXPERIMENT.schedule, 24):
+    for window in order.windows(EXPERIMENT.schedule, 24, images.shape[3]):
         for rows in stream.rows(window.start, window.stop).reshape(-1, tiny.BATCH):
             batch = images[rows] if window.level else box_halve(images[rows])
             engine.train_iteration(by_hand, (torch.from_numpy(batch),))

@@ -1,6 +1,7 @@
 """Pixels: the way to floats and back, the pyramid's halving, the blend of the reals and mirroring."""
 
 import numpy as np
+import pytest
 import torch
 
 from alae_core import images
@@ -54,3 +55,35 @@ def test_images_with_a_chance_below_one_half_are_mirrored_left_to_right() -> Non
     x = torch.arange(12.0).view(3, 1, 2, 2)
     flipped = images.flip_some(x, torch.tensor([0.49, 0.5, 0.0]))
     assert flipped.flatten(1).tolist() == [[1, 0, 3, 2], [4, 5, 6, 7], [9, 8, 11, 10]]
+
+
+def reference_shift(image: np.ndarray, down: int, right: int, most: int) -> np.ndarray:
+    """By padding and cutting; a positive shift shows what lies further down and right."""
+    padded = np.pad(image, ((0, 0), (most, most), (most, most)), mode="reflect")
+    side = image.shape[1]
+    return padded[:, most + down : most + down + side, most + right : most + right + side]
+
+
+@pytest.mark.parametrize(("side", "share", "most"), [(8, 0.25, 2), (8, 0.49, 3), (16, 0.1, 1)])
+def test_a_shift_is_a_crop_of_the_image_padded_by_reflection(side: int, share: float, most: int) -> None:
+    steps = 2 * most + 1
+    chance = torch.cartesian_prod(*[(torch.arange(steps) + 0.5) / steps] * 2)
+    x = torch.randn(len(chance), 3, side, side, generator=torch.Generator().manual_seed(0))
+    shifted = images.shift(x, chance, share)
+    for image, place, found in zip(x, chance, shifted, strict=True):
+        down, right = ((place * steps).int() - most).tolist()
+        np.testing.assert_array_equal(found, reference_shift(image.numpy(), down, right, most))
+
+
+def test_the_least_and_the_greatest_chance_shift_as_far_as_may_be_and_the_middle_not_at_all() -> None:
+    x = torch.arange(64.0).view(1, 1, 8, 8).expand(3, 1, 8, 8)
+    chance = torch.tensor([[0.0, 0.0], [0.5, 0.5], [1 - 2**-24, 1 - 2**-24]])
+    least, middle, greatest = images.shift(x, chance, 0.25)
+    assert torch.equal(middle, x[1])
+    assert torch.equal(least[:, 2:, 2:], x[0][:, :-2, :-2])
+    assert torch.equal(greatest[:, :-2, :-2], x[2][:, 2:, 2:])
+
+
+def test_images_too_small_for_a_shift_of_one_pixel_stay_where_they_are() -> None:
+    x = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(images.shift(x, torch.rand(5, 2, generator=torch.Generator().manual_seed(1)), 0.24), x)

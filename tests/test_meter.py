@@ -55,6 +55,28 @@ def test_rates_and_waiting_are_those_since_the_last_tick(clock: list[float]) -> 
     assert (second["time/images_per_s"], second["time/data_wait_frac"]) == (100.0, 0.0)
 
 
+def test_the_start_of_the_data_is_told_once_and_is_no_waiting(clock: list[float]) -> None:
+    meter = Meter()
+    clock[0] += 9.0  # the first batch is waited for
+    meter.start(0, data_start_s=9.0)
+    clock[0] += 2.0
+    first = meter.tick(state(8), LEVEL, 0.5)
+    assert (first["time/data_start_s"], first["time/data_wait_frac"]) == (9.0, 0.25)
+    clock[0] += 1.0
+    assert "time/data_start_s" not in meter.tick(state(16), LEVEL, 0.5)
+
+
+def test_skipped_images_are_those_since_the_last_tick(clock: list[float]) -> None:
+    meter = Meter()
+    clock[0] += 1.0
+    assert meter.tick(state(8), LEVEL, 0.0)["data/skipped_images"] == 0
+    clock[0] += 1.0
+    assert meter.tick(state(16), LEVEL, 0.0, 5)["data/skipped_images"] == 5
+    meter.start(16, 0.0, 5)  # a checkpoint was written
+    clock[0] += 1.0
+    assert meter.tick(state(24), LEVEL, 0.0, 7)["data/skipped_images"] == 2
+
+
 def test_what_passes_between_a_tick_and_a_new_start_counts_for_nobody(clock: list[float]) -> None:
     meter = Meter()
     meter.start(0)

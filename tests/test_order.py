@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from alae_core.order import StreamOrder, Window, windows
+from alae_core import order as ordering
+from alae_core.order import StreamOrder, Window, spans, windows
 from alae_core.schedule import ProgressiveSchedule
 
 GROUPS = (7, 1, 12, 0, 5, 20, 3)
@@ -14,6 +15,7 @@ IMAGES = sum(GROUPS)
 SCHEDULE = ProgressiveSchedule(
     resolutions=(4, 8, 16), stable_kimg=(0.05, 0.09, 0.2), fade_kimg=(0.02,), batch_size=(12, 8, 6)
 )
+CHANNELS = 1
 PINNED = [4, 2, 0, 7, 1, 3, 6, 5, 2, 3, 0, 1]
 """The first twelve rows of the groups (3, 5) under seed 0."""
 
@@ -21,7 +23,7 @@ PINNED = [4, 2, 0, 7, 1, 3, 6, 5, 2, 3, 0, 1]
 def rows_of_run(order: StreamOrder, nimg: int = 0, window_images: int = 30) -> list[int]:
     """The rows that a run at `nimg` still reads, in order."""
     found: list[int] = []
-    for window in windows(SCHEDULE, window_images, nimg):
+    for window in windows(SCHEDULE, window_images, CHANNELS, nimg):
         rows = order.rows(window.start, window.stop)
         found.extend(rows[max(0, nimg - window.start) :].tolist())
     return found
@@ -52,9 +54,9 @@ def test_a_resume_at_any_batch_continues_the_same_sequence() -> None:
 
 
 def test_windows_planned_from_the_middle_are_the_last_of_those_planned_from_the_start() -> None:
-    whole = list(windows(SCHEDULE, 30))
+    whole = list(windows(SCHEDULE, 30, CHANNELS))
     for nimg in batch_starts():
-        rest = list(windows(SCHEDULE, 30, nimg))
+        rest = list(windows(SCHEDULE, 30, CHANNELS, nimg))
         assert rest == whole[-len(rest) :]
         assert rest[0].start <= nimg < rest[0].stop
 
@@ -62,7 +64,7 @@ def test_windows_planned_from_the_middle_are_the_last_of_those_planned_from_the_
 @pytest.mark.parametrize("window_images", [1, 30, 10_000])
 def test_windows_cover_each_level_exactly_in_whole_batches(window_images: int) -> None:
     found: dict[int, list[Window]] = {}
-    for window in windows(SCHEDULE, window_images):
+    for window in windows(SCHEDULE, window_images, CHANNELS):
         found.setdefault(window.level, []).append(window)
     for segment in SCHEDULE.segments:
         own = found[segment.level]
@@ -77,10 +79,59 @@ def test_any_number_of_workers_together_sees_the_same_batches(ranks: int) -> Non
     plan = ProgressiveSchedule(resolutions=(4,), stable_kimg=(0.12,), batch_size=(12,))
     order = StreamOrder(GROUPS, 3)
     batches: list[list[int]] = []
-    for window in windows(plan, 24):
+    for window in windows(plan, 24, CHANNELS):
         rows = order.rows(window.start, window.stop).reshape(-1, ranks, 12 // ranks)
         batches.extend(np.concatenate(list(batch)).tolist() for batch in rows)
     assert batches == np.concatenate([order.rows(s, s + 24) for s in range(0, 120, 24)]).reshape(-1, 12).tolist()
+
+
+FINE = ProgressiveSchedule(resolutions=(256, 512, 1024), stable_kimg=(5.0,), batch_size=(48, 32, 16))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_window_of_fine_images_holds_as_many_batches_as_fit_its_bytes(channels: int) -> None:
+    for level, resolution in enumerate(FINE.resolutions):
+        own = [window for window in windows(FINE, 2048, channels) if window.level == level]
+        image = resolution * resolution * channels
+        largest, batch = max(window.stop - window.start for window in own), own[0].batch_size
+        assert largest == 2048 // batch * batch or largest * image <= ordering.WINDOW_BYTES < (largest + batch) * image
+        assert [window for window in windows(FINE, largest, channels) if window.level == level] == own
+
+
+def test_a_window_holds_one_batch_even_if_that_takes_more_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordering, "WINDOW_BYTES", 1)
+    for window in windows(SCHEDULE, 30, CHANNELS):
+        assert window.stop - window.start == window.batch_size
+
+
+@pytest.mark.parametrize("images", [1, 40, 100, 10_000])
+def test_spans_are_the_windows_in_whole_groups_of_one_level(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordering, "SPAN_IMAGES", images)
+    found = list(spans(SCHEDULE, 30, CHANNELS))
+    assert [window for span in found for window in span.windows] == list(windows(SCHEDULE, 30, CHANNELS))
+    for span in found:
+        assert {window.level for window in span.windows} == {span.level}
+        assert span.resolution == SCHEDULE.resolutions[span.level]
+        assert (span.start, span.stop) == (span.windows[0].start, span.windows[-1].stop)
+        assert len(span.windows) == 1 or span.stop - span.start <= images
+    assert any(len(span.windows) > 1 for span in found) == (images > 40)
+
+
+def test_a_span_holds_no_more_bytes_than_it_may_unless_a_window_does() -> None:
+    for span in [*spans(FINE, 64, 3), *spans(FINE, 2048, 3)]:
+        took = (span.stop - span.start) * span.resolution**2 * 3
+        assert took <= ordering.SPAN_BYTES or len(span.windows) == 1
+
+
+def test_a_resume_cuts_the_first_span_short_and_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordering, "SPAN_IMAGES", 100)
+    whole = list(spans(SCHEDULE, 30, CHANNELS))
+    for nimg in batch_starts():
+        first, *rest = spans(SCHEDULE, 30, CHANNELS, nimg)
+        assert rest == whole[len(whole) - len(rest) :]
+        assert first.windows[0].start <= nimg < first.windows[0].stop
+        undisturbed = whole[len(whole) - len(rest) - 1]
+        assert first.windows == undisturbed.windows[-len(first.windows) :]
 
 
 def test_another_seed_and_another_epoch_give_another_order() -> None:

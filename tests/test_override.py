@@ -148,6 +148,7 @@ class TestResume:
     def test_what_leaves_the_mathematics_alone_may_change(self, experiment: Experiment) -> None:
         changed = replace(
             experiment,
+            data=replace(experiment.data, read_ahead_gib=2.0, damaged="skip"),
             training=TrainingConfig(
                 microbatch=(8,),
                 checkpoint_ticks=3,
@@ -159,7 +160,7 @@ class TestResume:
             scaling=ScalingConfig(workers=4, gpus_per_worker=1.0),
             tracking=TrackingConfig(uri="http://127.0.0.1:5000", experiment="other"),
         )
-        assert len(differences(experiment, changed)) == 11
+        assert len(differences(experiment, changed)) == 13
         assert resume_differences(experiment, changed) == []
 
     @pytest.mark.parametrize(
@@ -171,6 +172,8 @@ class TestResume:
             ("schedule.stable_kimg=1,2,9", "schedule.stable_kimg: 1.0,2.0 -> 1.0,2.0,9.0"),
             ("data.path=data/elsewhere", "data.path: data/faces -> data/elsewhere"),
             ("data.window_images=4096", "data.window_images: 2048 -> 4096"),
+            ("data.flip=true", "data.flip: false -> true"),
+            ("data.crop=0.1", "data.crop: 0.0 -> 0.1"),
             ("training.precision=bf16", "training.precision: fp32 -> bf16"),
             ("training.optimizer.beta1=0.5", "training.optimizer.beta1: 0.0 -> 0.5"),
             ("training.tick_kimg=2", "training.tick_kimg: 1.0 -> 2.0"),

@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipelines.data.checking import verify
+from pipelines.data.codec import Encoding
 from pipelines.data.packing import pack
-from pipelines.data.shards import Dataset, verify
-from tests.packed import COUNT, SMALL, all_rows, colours, files_of, image_folder
+from pipelines.data.shards import Dataset
+from pipelines.sources import open_source
+from tests.packed import COUNT, SMALL, all_rows, colours, files_of, image_folder, striped_parquet
 
 # --- what comes back ---------------------------------------------------------------------------------
 
@@ -98,6 +103,68 @@ def test_the_validation_split_is_held_out_of_the_shuffle(npz: str, tmp_path: Pat
     assert train.group_sizes == (4, 4, 4, 4, 4, 4, 4, 2)
 
 
+def test_attributes_stay_with_their_images_and_may_be_missing(tmp_path: Path) -> None:
+    report = pack(striped_parquet(tmp_path / "a.parquet", 200), str(tmp_path / "d"), **SMALL, validation_fraction=0.1)
+    assert report.manifest.attributes == {"even": "bool", "size": "int64"}
+    tables = [pq.read_table(path) for path in sorted(Path(report.dest).rglob("*.parquet"))]
+    rows = pa.concat_tables(tables).to_pylist()
+    assert sorted(row["r8"][0] for row in rows) == list(range(200))
+    for row in rows:
+        number = row["r8"][0]
+        assert row["attribute.even"] == (number % 2 == 0)
+        assert row["attribute.size"] == (number if number % 3 else None)
+
+
+def test_a_source_in_chunks_gives_every_image(tmp_path: Path) -> None:
+    source = open_source(striped_parquet(tmp_path / "a.parquet", 240, rows_per_group=4))
+    assert source.chunks is not None and source.chunks.max() == 59
+    split = Dataset.open(pack(source, str(tmp_path / "d"), **SMALL).dest).split("train")
+    numbers = split.read(8, all_rows(split))[:, 0, 0, 0]
+    assert sorted(numbers) == list(range(240)) and list(numbers) != sorted(numbers)
+
+
+def test_a_packing_of_a_source_in_chunks_is_the_same_each_time(tmp_path: Path) -> None:
+    source = striped_parquet(tmp_path / "a.parquet", 240, rows_per_group=4)
+    for name in ("a", "b"):
+        pack(source, str(tmp_path / name), validation_fraction=0.1, **SMALL)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+
+def test_images_of_which_something_is_lost_are_counted(tmp_path: Path) -> None:
+    source = Path(image_folder(tmp_path / "images", colours(4)))
+    frames = [Image.fromarray(image) for image in colours(3)]
+    frames[0].save(source / "moving.gif", save_all=True, append_images=frames[1:])
+    report = pack(str(source), str(tmp_path / "d"))
+    assert report.rows == {"train": 5} and list(report.manifest.notes.values()) == [1]
+    assert "first is taken" in next(iter(report.manifest.notes))
+
+
+@pytest.mark.parametrize("encoding", ["png", "jpeg", "raw"])
+def test_the_encoding_is_that_of_the_columns_above_64_pixels(tmp_path: Path, encoding: Encoding) -> None:
+    smooth = np.broadcast_to(np.arange(128, dtype=np.uint8)[:, None, None], (3, 128, 128, 3))
+    np.savez(tmp_path / "a.npz", images=smooth)
+    dataset = Dataset.open(pack(str(tmp_path / "a.npz"), str(tmp_path / "d"), encoding=encoding).dest)
+    assert dataset.manifest.encoding == encoding
+    assert dataset.manifest.columns == {f"r{4 << k}": "raw" for k in range(5)} | {"r128": encoding}
+    images = dataset.split("train").read(128, np.arange(3)).astype(int)
+    assert np.abs(images - smooth).max() <= (3 if encoding == "jpeg" else 0)
+    metadata = pq.read_metadata(tmp_path / "d" / "train" / "shard_00000.parquet").row_group(0)
+    compression = {
+        metadata.column(k).path_in_schema: metadata.column(k).compression for k in range(metadata.num_columns)
+    }
+    assert compression.pop("r128") == ("ZSTD" if encoding == "raw" else "UNCOMPRESSED")
+    assert set(compression.values()) == {"UNCOMPRESSED"}
+
+
+def test_coarser_levels_are_averages_of_the_images_before_a_lossy_encoding(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=colours(3, 128))
+    for encoding in ("png", "jpeg"):
+        pack(str(tmp_path / "a.npz"), str(tmp_path / encoding), encoding=encoding)  # type: ignore[arg-type]
+    png, jpeg = (Dataset.open(str(tmp_path / name)).split("train") for name in ("png", "jpeg"))
+    assert not np.array_equal(png.read(128, np.arange(3)), jpeg.read(128, np.arange(3)))
+    np.testing.assert_array_equal(png.read(64, np.arange(3)), jpeg.read(64, np.arange(3)))
+
+
 def test_small_images_are_padded_to_the_resolution_asked(tmp_path: Path) -> None:
     np.savez(tmp_path / "digits.npz", images=np.full((4, 28, 28), 9, np.uint8))
     dest = pack(str(tmp_path / "digits.npz"), str(tmp_path / "d"), resolution=32, square="pad").dest
@@ -164,7 +231,8 @@ def test_progress_counts_up_to_all_images_and_goes_on_from_where_it_was(npz: str
     with pytest.raises(InterruptedPackingError):
         pack(npz, str(tmp_path / "d"), progress=interrupt_after(16), **SMALL)
     pack(npz, str(tmp_path / "d"), progress=lambda done, total: seen.append((done, total)), **SMALL)
-    assert seen == [(done, COUNT) for done in (16, 20, 24, 28, 32, 36, 40)]
+    # 12 were in the shard that is kept; each shard ends with a call of its own
+    assert seen == [(done, COUNT) for done in (12, 16, 20, 24, 24, 28, 32, 36, 36, 40, 40)]
 
 
 def test_an_interrupted_packing_of_other_images_or_options_starts_over(npz: str, tmp_path: Path) -> None:
@@ -286,11 +354,12 @@ def test_a_source_without_any_readable_image_says_so(tmp_path: Path) -> None:
     [
         ({"resolution": 24}, "resolution=24 is not possible; use a power of two from 4 to 1024"),
         ({"resolution": 2048}, "resolution=2048 is not possible"),
-        ({"square": "stretch"}, "square='stretch' is unknown; use 'crop' or 'pad'"),
+        ({"square": "stretch"}, "square='stretch' is unknown; use one of shorter_side, center_crop, pad"),
         ({"validation_fraction": 1.0}, "must be at least 0 and below 1"),
         ({"validation_fraction": 0.001}, "gives 0 for validation, 40 for training; both need at least one"),
         ({"max_rejected_fraction": 2}, "must be from 0 to 1"),
-        ({"rows_per_shard": 100}, "rows_per_shard=100 must be a multiple of rows_per_group=256"),
+        ({"rows_per_shard": 300}, "rows_per_shard=300 must be a multiple of rows_per_group=256"),
+        ({"rows_per_group": 0}, "rows_per_group=0 must be at least 1"),
     ],
 )
 def test_options_that_cannot_be_are_refused_before_anything_is_written(

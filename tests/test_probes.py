@@ -11,7 +11,7 @@ from PIL import Image
 
 from alae_core import images
 from alae_core.networks.mlp import MLPEncoder
-from pipelines import probes
+from pipelines.evaluation import probes
 
 BOTH = pytest.mark.parametrize("accuracy", [probes.nearest_neighbour_accuracy, probes.linear_svm_accuracy])
 

@@ -76,34 +76,87 @@ def test_a_run_without_any_record_still_has_a_summary(tmp_path: Path) -> None:
     assert report.summary(bare) == f"run debug_mnist32_style_alae finished: 0.48 kimg in {tmp_path}/b"
 
 
-def test_a_bar_is_silent_where_nobody_looks_and_full_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Screen(io.StringIO):
-        looking = False
+class Screen(io.StringIO):
+    """Standard error, as a terminal or not."""
 
-        def isatty(self) -> bool:
-            return self.looking
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
 
-    screen = Screen()
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+def clock(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
+    times = iter(seconds)
+    monkeypatch.setattr(report.time, "monotonic", lambda: next(times))
+
+
+def test_a_bar_tells_the_rate_since_its_first_call_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(terminal=True)
     monkeypatch.setattr("sys.stderr", screen)
-    bar = report.Bar("packing", width=4)
-    bar(1, 2)
-    assert screen.getvalue() == ""
-    screen.looking = True
-    bar(1, 2)
-    assert "packing [##..] 1/2" in screen.getvalue() and not screen.getvalue().endswith("\n")
-    bar(2, 2)
-    assert "packing [####] 2/2" in screen.getvalue() and screen.getvalue().endswith("\n")
-
-
-def test_a_packing_tells_what_was_rejected_and_what_was_there_already() -> None:
-    rows = {"train": 1200, "validation": 30}
-    manifest = SimpleNamespace(splits={name: SimpleNamespace(rows=count) for name, count in rows.items()}, rejected=2)
-    fresh = PackReport("d", manifest)  # type: ignore[arg-type]
-    assert report.packed(fresh) == (
-        "packed 1,200 train, 30 validation images into d; 2 rejected, listed in d/rejected.jsonl"
+    clock(monkeypatch, 0, 10, 100, 200)
+    with report.Bar("packing", width=4) as bar:
+        for done in (2000, 3000, 11000, 22000):
+            bar(done, 22000)
+    _, first, later, last, more, end = (
+        line.rstrip() for line in f"{screen.getvalue()}.".replace("\n", "\r").split("\r")
     )
-    assert "resumed after 3 finished shards" in report.packed(replace(fresh, resumed_shards=3))
-    assert report.packed(replace(fresh, already_done=True)).startswith("d is already packed from these images: 1,200")
+    assert first == "packing [....] 2,000/22,000"
+    assert later == "packing [....] 3,000/22,000  100 images/s, 3 min 10 s left"
+    assert last == "packing [##..] 11,000/22,000  90 images/s, 2 min 2 s left"
+    assert more == "packing [####] 22,000/22,000  100 images/s"
+    assert end == "."
+
+
+def test_a_bar_that_is_left_by_an_error_ends_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(terminal=True)
+    monkeypatch.setattr("sys.stderr", screen)
+    with pytest.raises(ValueError), report.Bar("packing") as bar:
+        bar(1, 2)
+        raise ValueError
+    assert screen.getvalue().endswith("\n")
+
+
+def test_where_nobody_looks_a_bar_is_a_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(terminal=False)
+    monkeypatch.setattr("sys.stderr", screen)
+    clock(monkeypatch, 0, 59, 60, 61, 121)
+    with report.Bar("packing") as bar:
+        for done in (0, 59, 60, 61, 121):
+            bar(done, 7200)
+    assert screen.getvalue() == (
+        "packing: 60 of 7,200 images, 1 images/s, 1 h 59 min left\npacking: 121 of 7,200 images, 1 images/s, 1 h 57 min left\n"
+    )
+
+
+def packing_report(**facts: object) -> PackReport:
+    splits = {name: SimpleNamespace(rows=count) for name, count in (("train", 1200), ("validation", 30))}
+    plain = {"splits": splits, "resolution": 64, "rejected": 0, "duplicates": {"exact": 0, "near": 0}, "notes": {}}
+    return PackReport("d", SimpleNamespace(**plain | facts))  # type: ignore[arg-type]
+
+
+def test_a_packing_tells_its_images_and_nothing_else_where_all_is_well() -> None:
+    assert report.packed(packing_report()) == "packed 1,200 train, 30 validation images of 64x64 px into d"
+
+
+def test_a_packing_tells_what_was_rejected_what_is_double_and_what_was_lost() -> None:
+    told = report.packed(
+        packing_report(rejected=2, duplicates={"exact": 1, "near": 3}, notes={"one frame is taken": 7})
+    )
+    assert told.splitlines()[1:] == [
+        "  2 files rejected, listed in d/rejected.jsonl",
+        "  1 exact and 3 near duplicates of other images, kept and listed in d/duplicates.jsonl",
+        "  7 images: one frame is taken",
+    ]
+
+
+def test_a_packing_tells_what_was_there_already() -> None:
+    assert "resumed after 3 finished shards" in report.packed(replace(packing_report(), resumed_shards=3))
+    told = report.packed(replace(packing_report(), discarded_shards=3))
+    assert "3 shards of an unfinished packing of other images or options were deleted" in told
+    told = report.packed(replace(packing_report(), already_done=True))
+    assert told == "d is already packed from these images: 1,200 train, 30 validation"
 
 
 def test_a_sync_tells_what_was_added() -> None:

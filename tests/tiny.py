@@ -76,12 +76,13 @@ def build(experiment: Experiment, seed: int | None = None) -> TrainState:
 
 
 def engine(experiment: Experiment, **changes: Any) -> Engine:
-    """The engine of the experiment, with flips, so that they are tested too."""
+    """The engine of the experiment, with flips and shifts, so that they are tested too."""
     settings: dict[str, Any] = {
         "schedule": experiment.schedule,
         "seed": experiment.seed,
         "ema_half_life_kimg": experiment.training.ema_half_life_kimg,
         "flip": True,
+        "crop": 0.25,
     }
     return Engine(**(settings | changes))
 

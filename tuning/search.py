@@ -10,8 +10,9 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import BasicVariantGenerator
 
 from pipelines import preflight
+from pipelines.evaluation import requirements
+from pipelines.evaluation.extractors import metric_name
 from pipelines.experiment import Experiment
-from pipelines.extractors import ensure_extractor, metric_name
 from pipelines.mlflow_run import connect as connect_mlflow
 from pipelines.mlflow_run import experiment_id, redact
 from pipelines.recorder import replica
@@ -49,7 +50,7 @@ def search(
     dataset = preflight.check(experiment)
     if not experiment.evaluation.enabled:
         raise ValueError("evaluation.enabled=false gives a search nothing to compare; use evaluation.enabled=true")
-    ensure_extractor(dataset, experiment.evaluation.extractor)
+    requirements.prepare(requirements.metric_names(experiment.evaluation), dataset)
     connect()
     preflight.check_capacity(experiment, runs=config.concurrent)
     experiment = _with_parent_run(experiment)

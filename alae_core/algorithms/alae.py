@@ -103,7 +103,11 @@ class ALAE(LogisticGame):
         return self._decode(networks, w, batch)
 
     def reconstruct(self, networks: Networks, batch: Batch) -> Tensor:
-        return self._decode(networks, self._embed(networks, batch), batch)
+        return self._decode(networks, self.embed(networks, batch), batch)
+
+    def embed(self, networks: Networks, batch: Batch) -> Tensor:
+        """w [n, D] of the batch's images."""
+        return self._encode(networks, batch.images[0], batch)
 
     def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
         return None
@@ -127,10 +131,6 @@ class ALAE(LogisticGame):
     def _target(self, z: Tensor, w: Tensor) -> Tensor:
         """What E is to find in the image of z."""
         return w.detach()
-
-    def _embed(self, networks: Networks, batch: Batch) -> Tensor:
-        """w [n, D] of the batch's images."""
-        return self._encode(networks, batch.images[0], batch)
 
     def _fake(self, batch: Batch) -> Tensor:
         return self.generate(self.networks, batch)

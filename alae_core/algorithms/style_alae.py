@@ -114,13 +114,17 @@ class StyleALAE(ALAE):
         styles = self.synthesis.sampled_styles(networks, batch, sampling)
         return self.synthesis.decode(networks, styles, batch, sampling)
 
+    def embed(self, networks: Networks, batch: Batch) -> Tensor:
+        code = super().embed(networks, batch)
+        return networks["mapping"](code) if self.config.reciprocity == "z" else code
+
     def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
         """Destinations with the coarse half of the layers from each source, source by source."""
         layers = layers_of(destinations)
         if layers < 4:
             return None
-        coarse = self._embed(networks, sources).repeat_interleave(destinations.size, 0)
-        fine = self._embed(networks, destinations).repeat(sources.size, 1)
+        coarse = self.embed(networks, sources).repeat_interleave(destinations.size, 0)
+        fine = self.embed(networks, destinations).repeat(sources.size, 1)
         cut = coarse.new_full((len(coarse),), layers // 2)
         styles = latents.mix_styles(coarse, fine, cut, layers)
         parts = styles.split(destinations.size)
@@ -133,10 +137,6 @@ class StyleALAE(ALAE):
 
     def _target(self, z: Tensor, w: Tensor) -> Tensor:
         return z if self.config.reciprocity == "z" else super()._target(z, w)
-
-    def _embed(self, networks: Networks, batch: Batch) -> Tensor:
-        code = super()._embed(networks, batch)
-        return networks["mapping"](code) if self.config.reciprocity == "z" else code
 
     def _fake(self, batch: Batch) -> Tensor:
         styles = self.synthesis.training_styles(self.networks, batch)

@@ -1,12 +1,13 @@
-"""What a packing was asked for and how far it is, so that an interrupted one goes on where it stopped."""
+"""What a packing was asked for and which shards are done, so that an interrupted one goes on where it stopped."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.data.pyramid import SPLITS, Manifest, Shard
+from pipelines.data.codec import Encoding
+from pipelines.data.pyramid import Manifest, Shard
 from pipelines.sources.decoding import Square
 
 STATE = "packing.json"
@@ -20,6 +21,7 @@ class Parameters:
     resolution: int
     channels: int
     square: Square
+    encoding: Encoding
     validation_fraction: float
     seed: int
     rows_per_group: int
@@ -39,18 +41,20 @@ class Parameters:
 
 
 @dataclass(frozen=True)
+class Done:
+    """What came of one job. No shard is published of images that were all rejected."""
+
+    shard: Shard | None
+    rejected: tuple[tuple[str, str], ...]  # name, reason
+    notes: dict[str, int]  # what was lost of images that are in the shard, and of how many
+
+
+@dataclass(frozen=True)
 class PackingState:
-    """What packing.json holds: finished shards, and where in the order of each split the next one begins."""
+    """What packing.json holds: the jobs that are done, by the path of their shard."""
 
     parameters: Parameters
-    shards: dict[str, list[Shard]]
-    positions: dict[str, int]
-    rejected: list[tuple[str, str]]  # name, reason
-
-    @staticmethod
-    def new(parameters: Parameters) -> "PackingState":
-        """Nothing done yet."""
-        return PackingState(parameters, {name: [] for name in SPLITS}, dict.fromkeys(SPLITS, 0), [])
+    done: dict[str, Done] = field(default_factory=dict)
 
     @staticmethod
     def from_json(value: Any, where: str) -> "PackingState":

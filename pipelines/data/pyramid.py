@@ -5,28 +5,35 @@ so that a training level reads only its own bytes.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from alae_core.images import box_halve
-from pipelines.sources.decoding import Pixels, Square, decode_png, encode_png
+from alae_core.halving import box_halve
+from pipelines.data.codec import Encoding, encode
+from pipelines.sources.decoding import Pixels, Square
 
 FORMAT = "alae-pyramid"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 REJECTED = "rejected.jsonl"
+DUPLICATES = "duplicates.jsonl"
 SPLITS = ("train", "validation")
 COARSEST = 4
 FINEST = 1024
-RAW_LIMIT = 64  # pixels; above, PNG saves more than decoding costs
-Encoding = Literal["raw", "png"]
+RAW_LIMIT = 64  # pixels; above, an encoding saves more than decoding costs
+ATTRIBUTE = "attribute."
+ATTRIBUTE_TYPES = {"bool": pa.bool_(), "int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
+
+AttributeType = Literal["bool", "int64", "float64", "string"]
+Kind = Literal["exact", "near"]
+Mapped = Callable[[Callable[[Pixels], bytes], Iterable[Pixels]], Iterable[bytes]]
+"""The built-in `map`, or that of an executor."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +63,18 @@ class Labels:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What manifest.json holds; written last, so that a folder with one is a whole dataset."""
 
-    format: str
-    version: int
+    format: str = FORMAT
+    version: int = VERSION
     resolution: int
     channels: int
+    encoding: Encoding  # of the columns above 64 px
     columns: dict[str, Encoding]
     labels: Labels | None
+    attributes: dict[str, AttributeType]
     source: str
     fingerprint: str
     seed: int
@@ -74,6 +83,8 @@ class Manifest:
     rows_per_group: int
     rows_per_shard: int
     rejected: int
+    duplicates: dict[Kind, int]
+    notes: dict[str, int]  # what was lost of images that are in the dataset, and of how many
     splits: dict[str, SplitShards]
 
     def to_json(self) -> dict[str, Any]:
@@ -86,7 +97,10 @@ class Manifest:
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise ValueError(f"{where} is not the manifest of a packed dataset (no format {FORMAT!r})")
         if value.get("version") != VERSION:
-            raise ValueError(f"{where} has version {value.get('version')}; this program reads version {VERSION}")
+            raise ValueError(
+                f"{where} has version {value.get('version')} of the format and this program reads version {VERSION}; "
+                "pack the images again into a new folder"
+            )
         try:
             manifest = TypeAdapter(Manifest).validate_python(value)
         except ValidationError as error:
@@ -118,50 +132,58 @@ def column_name(resolution: int) -> str:
     return f"r{resolution}"
 
 
-def encoding(resolution: int) -> Encoding:
-    """How the images of one resolution are stored."""
-    return "raw" if resolution <= RAW_LIMIT else "png"
-
-
-def columns(finest: int) -> dict[str, Encoding]:
+def columns(finest: int, encoding: Encoding) -> dict[str, Encoding]:
     """The image columns of a dataset, coarsest first, with their encodings."""
-    return {column_name(size): encoding(size) for size in resolutions(finest)}
+    return {column_name(size): _encoding_of(size, encoding) for size in resolutions(finest)}
 
 
-def schema(finest: int, channels: int) -> pa.Schema:
+def _encoding_of(resolution: int, encoding: Encoding) -> Encoding:
+    return "raw" if resolution <= RAW_LIMIT else encoding
+
+
+def attribute_types(attributes: pa.Schema) -> dict[str, AttributeType]:
+    """The manifest's word for the type of each attribute; raises ValueError naming one of another type."""
+    words: dict[pa.DataType, Any] = {kind: word for word, kind in ATTRIBUTE_TYPES.items()}
+    for field in attributes:
+        if field.type not in words:
+            raise ValueError(f"attribute {field.name!r} is {field.type}; it must be {', '.join(ATTRIBUTE_TYPES)}")
+    return {field.name: words[field.type] for field in attributes}
+
+
+def schema(finest: int, channels: int, encoding: Encoding, attributes: Mapping[str, AttributeType]) -> pa.Schema:
     """The Parquet schema of a shard."""
     fields = [pa.field("id", pa.string(), nullable=False), pa.field("label", pa.int64(), nullable=False)]
+    fields += [pa.field(ATTRIBUTE + name, ATTRIBUTE_TYPES[kind]) for name, kind in attributes.items()]
+    fields += [pa.field("content", pa.binary(8), nullable=False), pa.field("dhash", pa.uint64(), nullable=False)]
     for size in resolutions(finest):
-        kind = pa.binary(size * size * channels) if encoding(size) == "raw" else pa.binary()
-        fields.append(pa.field(column_name(size), kind, nullable=False))
+        raw = _encoding_of(size, encoding) == "raw"
+        fields.append(pa.field(column_name(size), pa.binary(size * size * channels if raw else -1), nullable=False))
     return pa.schema(fields)
 
 
-def to_table(ids: Sequence[str], labels: Sequence[int], images: Pixels) -> pa.Table:
-    """Rows of a shard from uint8 [N, R, R, C]; the coarser columns are computed."""
-    finest, channels = images.shape[1], images.shape[3]
-    arrays = []
-    for size in reversed(resolutions(finest)):
-        arrays.append(_to_column(images, size))
-        images = box_halve(images)
-    fixed = [pa.array(ids, pa.string()), pa.array(labels, pa.int64())]
-    return pa.Table.from_arrays(fixed + arrays[::-1], schema=schema(finest, channels))
+def writer_options(finest: int, encoding: Encoding, names: Iterable[str]) -> dict[str, Any]:
+    """How a `ParquetWriter` writes columns `names`: with page checksums, and only large raw pixels compressed."""
+    large = {column_name(size) for size in resolutions(finest) if size > RAW_LIMIT and encoding == "raw"}
+    return {
+        "compression": {name: "zstd" if name in large else "none" for name in names},
+        "compression_level": dict.fromkeys(large, 1) or None,
+        "use_dictionary": False,
+        "write_statistics": False,
+        "write_page_checksum": True,
+    }
 
 
-def _to_column(images: Pixels, size: int) -> pa.Array:
-    if encoding(size) == "png":
-        with ThreadPoolExecutor() as threads:
-            return pa.array(threads.map(encode_png, images), pa.binary())
+def pyramid(images: Pixels) -> dict[int, Pixels]:
+    """uint8 [N, R, R, C] by resolution, finest first: the images, and each coarser level of them."""
+    levels = {images.shape[1]: images}
+    while min(levels) > COARSEST:
+        levels[min(levels) // 2] = box_halve(levels[min(levels)])
+    return levels
+
+
+def to_column(images: Pixels, encoding: Encoding, mapped: Mapped = map) -> pa.Array:
+    """One level's images, uint8 [N, R, R, C], as a column of a shard; `mapped` may encode on threads."""
+    if images.shape[1] > RAW_LIMIT and encoding != "raw":
+        return pa.array(mapped(partial(encode, encoding=encoding), images), pa.binary())
     pixels = np.ascontiguousarray(images)
-    kind = pa.binary(pixels[0].size)
-    return pa.FixedSizeBinaryArray.from_buffers(kind, len(pixels), [None, pa.py_buffer(pixels)])
-
-
-def from_column(column: pa.Array, rows: NDArray[np.int64], resolution: int, channels: int) -> Pixels:
-    """uint8 [len(rows), R, R, C]: the images at `rows` of a column's array."""
-    shape = (resolution, resolution, channels)
-    if encoding(resolution) == "png":
-        found = [decode_png(column[int(row)].as_py()) for row in rows]
-        return np.stack(found) if found else np.empty((0, *shape), np.uint8)
-    pixels = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, *shape)
-    return pixels[column.offset + rows]
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(pixels[0].size), len(pixels), [None, pa.py_buffer(pixels)])

@@ -1,37 +1,59 @@
-"""Reads a packed dataset: random access by row to one resolution, a check of everything, a description."""
+"""Reads a packed dataset: random access by row to one resolution."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from threading import BoundedSemaphore
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines import storage
+from pipelines.data.codec import DamagedImageError, decode_into
 from pipelines.data.pyramid import (
     MANIFEST,
-    REJECTED,
     Manifest,
     Shard,
     column_name,
-    from_column,
     resolutions,
 )
+from pipelines.data.shard_files import DamagedError, ShardFiles
+from pipelines.data.shard_files import open_shard as open_shard
 from pipelines.sources.decoding import Pixels
 
 Rows = NDArray[np.int64]
+Room = Callable[[tuple[int, ...]], Pixels]
+Done = TypeVar("Done")
+
+FETCHES = 8
+"""Row groups fetched at the same time from a store that is not on this machine."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A row group that cannot be read: why, and the places in the result that it would have filled."""
+
+    sentence: str
+    places: Rows
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The `rows` that are asked of one row group, by its number in the split, and their `places` in the result."""
+
+    group: int
+    places: Rows
+    rows: Rows
 
 
 class Split:
     """The images of one split by global row number, 0 to rows - 1 in manifest order.
 
-    Open files are kept for the life of the object and left behind when it is pickled. Not for use by several
-    threads at once.
+    Open files are kept for the life of the object and left behind when it is pickled.
     """
 
     def __init__(self, url: str, name: str, manifest: Manifest) -> None:
@@ -42,7 +64,7 @@ class Split:
         # Which shard and which of its row groups each row group of the split is, and the row it begins at.
         self._groups = [(shard, group) for shard in self._shards for group in range(len(shard.groups))]
         self._starts = np.cumsum([0, *self.group_sizes], dtype=np.int64)
-        self._files: dict[str, pq.ParquetFile] = {}
+        self._files = ShardFiles(url)
 
     @property
     def rows(self) -> int:
@@ -57,56 +79,97 @@ class Split:
     def read(self, resolution: int, rows: Rows) -> Pixels:
         """uint8 [len(rows), R, R, C], in the order of `rows`; reads only the bytes of that resolution.
 
-        Raises ValueError for a resolution or row that is not there, RuntimeError naming the shard, row group
-        and column where the stored bytes are damaged.
+        Raises ValueError for a resolution or row that is not there, DamagedError naming the shard, row group and column
+        where the stored bytes are damaged.
+        """
+        images, damage = self.read_sound(resolution, rows)
+        if damage:
+            raise DamagedError(damage[0].sentence)
+        return images
+
+    def read_sound(
+        self, resolution: int, rows: Rows, threads: int = 1, room: Room | None = None
+    ) -> tuple[Pixels, list[Damage]]:
+        """As `read`, but what is damaged is left unset and returned, group by group.
+
+        `threads` decode at the same time; `room` may give the array to fill, by its shape.
         """
         known = resolutions(self._manifest.resolution)
         if resolution not in known:
             raise ValueError(f"{self.url} has no resolution {resolution}; it has {', '.join(map(str, known))}")
-        channels = self._manifest.channels
-        images = np.empty((len(rows), resolution, resolution, channels), np.uint8)
-        for places, column, local in self._parts(column_name(resolution), rows):
-            images[places] = from_column(column, local, resolution, channels)
-        return images
+        column, channels = column_name(resolution), self._manifest.channels
+        shape = (len(rows), resolution, resolution, channels)
+        images = room(shape) if room else np.empty(shape, np.uint8)
+        decoding = BoundedSemaphore(threads)
+
+        def fill(part: _Part) -> Damage | None:
+            try:
+                stored = self._column(column, part.group)
+                with decoding:
+                    self._decode(images, part, stored, column)
+            except DamagedError as error:
+                return Damage(str(error), part.places)
+            return None
+
+        parts = list(self._parts(rows))
+        found = self._each(fill, parts, threads)
+        return images, [damage for damage in found if damage is not None]
 
     def labels(self, rows: Rows) -> NDArray[np.int64]:
         """int64 [len(rows)]; -1 where an image has no label."""
         labels = np.empty(len(rows), np.int64)
-        for places, column, local in self._parts("label", rows):
-            labels[places] = column.to_numpy()[local]
+        for part in self._parts(rows):
+            labels[part.places] = self._column("label", part.group).to_numpy()[part.rows]
         return labels
 
     def ids(self, rows: Rows) -> list[str]:
         """What the source called each image."""
         ids = np.empty(len(rows), object)
-        for places, column, local in self._parts("id", rows):
-            ids[places] = column.take(pa.array(local)).to_pylist()
+        for part in self._parts(rows):
+            ids[part.places] = self._column("id", part.group).take(pa.array(part.rows)).to_pylist()
         return ids.tolist()
 
-    def _parts(self, column: str, rows: Rows) -> Iterator[tuple[Rows, pa.Array, Rows]]:
-        """For each row group that holds some of `rows`: their places in `rows`, the column, rows in it."""
+    def _parts(self, rows: Rows) -> Iterator[_Part]:
+        """What is asked of each row group that holds some of `rows`."""
         rows = np.asarray(rows, np.int64)
-        if len(rows) and not 0 <= rows.min() <= rows.max() < self.rows:
+        if not len(rows):
+            return
+        if not 0 <= rows.min() <= rows.max() < self.rows:
             raise ValueError(f"rows {rows.min()} to {rows.max()} are asked of {self.rows} in {self.url}/{self.name}")
         groups = np.searchsorted(self._starts, rows, side="right") - 1
-        for number in np.unique(groups):
-            places = np.flatnonzero(groups == number)
-            yield places, self._column(column, *self._groups[number]), rows[places] - self._starts[number]
+        order = np.argsort(groups, kind="stable")
+        for places in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
+            number = int(groups[places[0]])
+            yield _Part(number, places, rows[places] - self._starts[number])
 
-    def _column(self, column: str, shard: Shard, group: int) -> pa.Array:
-        with _reading(self.url, shard, f"row group {group}, column {column}"):
-            array = self._file(shard).read_row_group(group, columns=[column])[column].combine_chunks()
-            if len(array) != shard.groups[group]:
-                raise pa.ArrowInvalid(f"{len(array)} rows instead of {shard.groups[group]}")
-        return array
+    def _column(self, column: str, number: int) -> pa.Array:
+        shard, group = self._groups[number]
+        return self._files.column(shard, group, column)
 
-    def _file(self, shard: Shard) -> pq.ParquetFile:
-        if shard.path not in self._files:
-            self._files[shard.path] = open_shard(self.url, shard)
-        return self._files[shard.path]
+    def _decode(self, images: Pixels, part: _Part, stored: pa.Array, column: str) -> None:
+        try:
+            decode_into(images, part.places, stored, part.rows, self._manifest.columns[column])
+        except DamagedImageError as error:
+            shard, group = self._groups[part.group]
+            where = storage.join(self.url, shard.path)
+            way_out = "restore that file or pack again"
+            raise DamagedError(f"{where}: row group {group}, column {column}: {error}; {way_out}") from error
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_files": {}}
+    def _each(self, do: Callable[[_Part], Done], parts: Sequence[_Part], threads: int) -> Iterable[Done]:
+        """`do` of every part: on this thread if that is as fast, else on several."""
+        remote = not storage.is_local(self.url)
+        at_once = min(len(parts), FETCHES if remote else threads)
+        if at_once <= 1:
+            return map(do, parts)
+        with ThreadPoolExecutor(at_once) as pool:
+            if remote:
+                # Each footer once, before the threads would all ask for the same one.
+                list(pool.map(self._open, {self._groups[part.group][0] for part in parts}))
+            return list(pool.map(do, parts))
+
+    def _open(self, shard: Shard) -> None:
+        with suppress(DamagedError):  # whoever reads from it is told
+            self._files.open(shard)
 
 
 @dataclass(frozen=True)
@@ -173,120 +236,3 @@ def _no_manifest_sentence(url: str) -> str:
         return f"{url} is not fully packed; run the same `alae pack` again and it goes on where it stopped"
     state = "has no manifest.json" if names else "does not exist"
     return f"{url} is no packed dataset: it {state}; make one with `alae pack SOURCE {url}`"
-
-
-def open_shard(url: str, shard: Shard) -> pq.ParquetFile:
-    """Opens a shard so that checksums are verified on reading; raises RuntimeError naming it if it cannot."""
-    fs, path = storage.pyarrow_filesystem(storage.join(url, shard.path))
-    with _reading(url, shard, "its footer"):
-        return pq.ParquetFile(path, filesystem=fs, page_checksum_verification=True)
-
-
-@contextmanager
-def _reading(url: str, shard: Shard, what: str) -> Iterator[None]:
-    """Turns damage and absence into RuntimeErrors; a store that does not answer stays a StorageError."""
-    where = storage.join(url, shard.path)
-    try:
-        with storage.explained(where):
-            yield
-    except storage.StorageNotFoundError as error:
-        raise RuntimeError(f"{error}, but the manifest names it; restore that file or pack again") from error
-    except storage.StorageError:
-        raise
-    except (OSError, pa.ArrowException) as error:
-        way_out = "restore that file or pack again"
-        raise RuntimeError(f"{where}: {what} cannot be read ({error}); {way_out}") from error
-
-
-def verify(url: str) -> list[str]:
-    """Reads every byte of a dataset and returns what is wrong, one sentence each; empty if all is well."""
-    dataset = Dataset.open(url)
-    shards = [shard for split in dataset.manifest.splits.values() for shard in split.shards]
-    problems = [problem for shard in shards if (problem := _problem(url, shard))]
-    lines = _count_rejected(url)
-    if lines != dataset.manifest.rejected:
-        problems.append(f"{REJECTED} lists {lines} images, the manifest says {dataset.manifest.rejected}")
-    return problems
-
-
-def _problem(url: str, shard: Shard) -> str | None:
-    where = storage.join(url, shard.path)
-    try:
-        size = storage.size(where)
-    except storage.StorageNotFoundError:
-        return f"{shard.path} is missing"
-    if size != shard.bytes:
-        return f"{shard.path} has {size:,} bytes, the manifest says {shard.bytes:,}"
-    if storage.sha256(where) != shard.sha256:
-        return f"{shard.path} has changed since it was packed: its SHA-256 is another than the manifest says"
-    stored = open_shard(url, shard).metadata
-    groups = tuple(stored.row_group(index).num_rows for index in range(stored.num_row_groups))
-    if groups != shard.groups:
-        return f"{shard.path} has row groups of {groups} rows, the manifest says {shard.groups}"
-    return None
-
-
-def _count_rejected(url: str) -> int:
-    try:
-        return len(storage.read_bytes(storage.join(url, REJECTED)).splitlines())
-    except storage.StorageNotFoundError:
-        return 0
-
-
-def describe(url: str) -> str:
-    """A table for people: images, resolution, labels, and what each column weighs in each split."""
-    dataset = Dataset.open(url)
-    manifest = dataset.manifest
-    facts = {
-        "source": manifest.source,
-        "images": _counts_line(manifest),
-        "resolution": _resolution_line(manifest),
-        "labels": _labels_line(manifest),
-        "shards": _shards_line(manifest),
-    }
-    lines = [url, *(f"  {name:<12}{text}" for name, text in facts.items()), ""]
-    weights = {name: _column_bytes(url, split.shards) for name, split in manifest.splits.items()}
-    lines.append("  " + f"{'column':<12}{'encoding':<10}" + "".join(f"{name:>14}" for name in weights))
-    for column in ("id", "label", *manifest.columns):
-        sizes = "".join(f"{_human(weights[name][column]):>14}" for name in weights)
-        lines.append("  " + f"{column:<12}{manifest.columns.get(column, ''):<10}" + sizes)
-    return "\n".join(lines)
-
-
-def _counts_line(manifest: Manifest) -> str:
-    counts = [f"{name} {split.rows:,}" for name, split in manifest.splits.items()]
-    return ", ".join([*counts, f"rejected {manifest.rejected:,}"])
-
-
-def _resolution_line(manifest: Manifest) -> str:
-    size, colour = manifest.resolution, "grayscale" if manifest.channels == 1 else "colour"
-    return f"{size}x{size} {colour}, square by {manifest.square}, shuffled with seed {manifest.seed}"
-
-
-def _labels_line(manifest: Manifest) -> str:
-    if manifest.labels is None:
-        return "none"
-    names = ", ".join(manifest.labels.names[:8]) + (", ..." if len(manifest.labels.names) > 8 else "")
-    return f"{manifest.labels.count} classes" + (f": {names}" if names else "")
-
-
-def _shards_line(manifest: Manifest) -> str:
-    shards = [shard for split in manifest.splits.values() for shard in split.shards]
-    total = _human(sum(shard.bytes for shard in shards))
-    return f"{len(shards):,} of together {total}, in row groups of {manifest.rows_per_group} images"
-
-
-def _column_bytes(url: str, shards: tuple[Shard, ...]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for shard in shards:
-        stored = open_shard(url, shard).metadata
-        for group in range(stored.num_row_groups):
-            for index in range(stored.num_columns):
-                chunk = stored.row_group(group).column(index)
-                total[chunk.path_in_schema] += chunk.total_compressed_size
-    return total
-
-
-def _human(size: int) -> str:
-    power = min(3, max(0, size.bit_length() - 1) // 10)
-    return f"{size / 1024**power:,.{1 if power else 0}f} {('B', 'KiB', 'MiB', 'GiB')[power]}"

@@ -1,80 +1,55 @@
-"""Ray Data: the windows of the image stream, read from one level's column and cut into one slab per rank.
+"""The image stream as a Ray dataset: a read task per span of the stream, a row per rank's slab of it.
 
-A slab is one row of a Ray dataset, and its bytes are the rank's share of every batch of the window. Ray deals the slabs
-out in turn (preserved order, one row per block, equal split); each carries its name, and the feed refuses a wrong one.
-One execution serves the whole run: a new epoch or a new level costs no start-up.
+Ray deals the slabs out in turn (preserved order, one row per block, equal split); each carries its name, and the feed
+refuses a wrong one. One execution serves the whole run: a new epoch or a new level costs no start-up.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray.data
-from numpy.typing import NDArray
-from ray.data import ExecutionOptions, ExecutionResources
+from ray.data import DataIterator, ExecutionOptions, ExecutionResources
+from ray.exceptions import RayTaskError
 
-from alae_core import order
-from pipelines.data.shards import Dataset, Split
+from alae_core.order import Span, spans
+from pipelines.data.shards import Dataset
+from pipelines.data.slab_tasks import Slabs
+from pipelines.data.slabs import SlabReader
 from pipelines.experiment import Experiment
 
 SPLIT = "train"
+PREFETCHED_SLABS = 2
+"""Brought to the worker's machine before they are needed."""
 
 
-def plan(experiment: Experiment, nimg: int) -> list[order.Window]:
-    """The windows that a run at `nimg` still has to read, the first possibly begun before it."""
-    return list(order.windows(experiment.schedule, experiment.data.window_images, nimg))
+def plan(experiment: Experiment, nimg: int) -> list[Span]:
+    """The spans that a run at `nimg` still has to read, the first possibly begun before it."""
+    return list(spans(experiment.schedule, experiment.data.window_images, experiment.algorithm.channels, nimg))
 
 
-@dataclass(frozen=True)
-class SlabReader:
-    """Turns the number of a window into its slabs; runs in Ray tasks, so it holds only plain values."""
-
-    experiment_json: str
-    windows: tuple[order.Window, ...]
-    ranks: int
-
-    @cached_property
-    def _split(self) -> Split:
-        return Dataset.open(self._experiment.data.path).split(SPLIT)
-
-    @cached_property
-    def _experiment(self) -> Experiment:
-        return Experiment.from_json(self.experiment_json)
-
-    @cached_property
-    def _order(self) -> order.StreamOrder:
-        return order.StreamOrder(self._split.group_sizes, self._experiment.seed)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("experiment_json", "windows", "ranks")}
-
-    def __call__(self, batch: dict[str, NDArray[np.int64]]) -> Iterator[pa.Table]:
-        for index in batch["id"].tolist():
-            window = self.windows[index]
-            pixels = self._read(window)
-            for rank in range(self.ranks):
-                yield _slab_row(window, rank, np.ascontiguousarray(pixels[:, rank]))
-
-    def _read(self, window: order.Window) -> NDArray[np.uint8]:
-        """uint8 [batches, ranks, images per rank, R, R, C]."""
-        rows = self._order.rows(window.start, window.stop)
-        pixels = self._split.read(self._experiment.schedule.resolutions[window.level], rows)
-        return pixels.reshape(-1, self.ranks, window.batch_size // self.ranks, *pixels.shape[1:])
+def slab_reader(experiment: Experiment) -> SlabReader:
+    """Opens the dataset of an experiment for its tasks; raises ValueError if it is not there."""
+    return SlabReader(
+        split=Dataset.open(experiment.data.path).split(SPLIT),
+        seed=experiment.seed,
+        ranks=experiment.scaling.workers,
+        damaged=experiment.data.damaged,
+        threads=max(1, int(experiment.scaling.cpus_per_data_task)),
+    )
 
 
 def training_dataset(experiment: Experiment, nimg: int) -> ray.data.Dataset:
-    """The slabs of the rest of the run, in order; `experiment.scaling.workers` to a window."""
-    windows = tuple(plan(experiment, nimg))
-    # Not range or from_arrow: their tasks reserve a CPU each, whatever cpus_per_data_task says, and wait for it for ever.
-    numbers = [{"id": index} for index in range(len(windows))]
-    dataset = ray.data.from_items(numbers, override_num_blocks=max(1, len(numbers)))
-    # One byte per block: otherwise Ray merges the slabs of a window into one block, which goes to one rank.
+    """The slabs of the rest of the run, in order; `experiment.scaling.workers` to a span."""
+    planned = plan(experiment, nimg)
+    dataset = ray.data.read_datasource(
+        Slabs(slab_reader(experiment), planned),
+        num_cpus=experiment.scaling.cpus_per_data_task,
+        override_num_blocks=max(1, len(planned)),
+    )
+    # One byte per block: otherwise Ray merges the slabs of a span into one block, which goes to one rank.
     dataset.context.target_max_block_size = 1
-    reader = SlabReader(experiment.to_json(), windows, experiment.scaling.workers)
-    return dataset.map_batches(reader, batch_size=1, num_cpus=experiment.scaling.cpus_per_data_task)
+    return dataset
 
 
 def execution_options(experiment: Experiment) -> ExecutionOptions:
@@ -83,8 +58,12 @@ def execution_options(experiment: Experiment) -> ExecutionOptions:
     return ExecutionOptions(preserve_order=True, resource_limits=read_ahead)
 
 
-def _slab_row(window: order.Window, rank: int, pixels: NDArray[np.uint8]) -> pa.Table:
-    offsets = pa.py_buffer(np.array([0, pixels.size], np.int64))
-    # Built on the array's own memory: the bytes are copied once, into the object store.
-    blob = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(pixels)])
-    return pa.table({"start": [window.start], "stop": [window.stop], "rank": [rank], "pixels": blob})
+def slabs(shard: DataIterator) -> Iterator[pa.Table]:
+    """A rank's slabs from its share of the dataset, in order; raises RuntimeError with the sentence of a failed task."""
+    whole: Any = None  # a batch is a block; the hint of iter_batches does not know it
+    try:
+        yield from shard.iter_batches(batch_size=whole, batch_format="pyarrow", prefetch_batches=PREFETCHED_SLABS)
+    except RayTaskError as error:
+        # Below the task's own words, Ray Data writes some about its retries.
+        sentence, *_ = str(error.cause).splitlines() or [""]
+        raise RuntimeError(f"a task that reads images failed: {type(error.cause).__name__}: {sentence}") from error

@@ -1,6 +1,8 @@
 """Pages of images for a person to look at: samples, reconstructions beside their originals, style mixing."""
 
 import io
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +46,11 @@ def reconstruction_page(originals: Pixels, reconstructions: Pixels, columns: int
     return _page(cells, wide_every_columns=2, wide_after_first=False)
 
 
-def mixing_page(sources: Pixels, destinations: Pixels, mixed: Pixels) -> Pixels:
+def mixing_page(sources: Pixels, destinations: Pixels, mixed: Pixels, groups: Sequence[int] = ()) -> Pixels:
     """Sources down the left edge, destinations along the top, `mixed[i * len(destinations) + j]` where they cross.
 
-    All uint8 [N, R, R, C] of one R and C; returns the page [H, W, C].
+    `groups` are sizes of groups of sources that stand apart. All uint8 [N, R, R, C] of one R and C; returns the page
+    [H, W, C].
     """
     left, top, inner = (
         _tiles("sources", sources),
@@ -60,7 +63,8 @@ def mixing_page(sources: Pixels, destinations: Pixels, mixed: Pixels) -> Pixels:
             f"and {len(top)} destinations {destinations.shape}, of their size"
         )
     rows: Cells = [[source, *inner[i * len(top) : (i + 1) * len(top)]] for i, source in enumerate(left)]
-    return _page([[None, *top], *rows], wide_every_columns=0, wide_after_first=True)
+    ends = {1 + sum(groups[:count]) for count in range(len(groups))}
+    return _page([[None, *top], *rows], wide_every_columns=0, wide_after_first=True, wide_before_rows=ends)
 
 
 def png_bytes(page: Pixels) -> bytes:
@@ -82,24 +86,26 @@ def _padded(row: list[Pixels], columns: int) -> list[Pixels | None]:
     return [*row, *[None] * (columns - len(row))]
 
 
-def _page(cells: Cells, *, wide_every_columns: int, wide_after_first: bool) -> Pixels:
+def _page(
+    cells: Cells, *, wide_every_columns: int, wide_after_first: bool, wide_before_rows: AbstractSet[int] = frozenset()
+) -> Pixels:
     rows, columns = len(cells), len(cells[0])
     tiles = {(i, j): tile for i, row in enumerate(cells) for j, tile in enumerate(row) if tile is not None}
     tiles = {place: _fitted(tile, columns) for place, tile in tiles.items()}
     size, _, channels = next(iter(tiles.values())).shape
-    tops = _offsets(rows, size, 0, wide_after_first)
-    lefts = _offsets(columns, size, wide_every_columns, wide_after_first)
+    first = {1} if wide_after_first else set()
+    tops = _offsets(rows, size, first | wide_before_rows)
+    lefts = _offsets(columns, size, first | set(range(0, columns, wide_every_columns or columns)))
     page = np.full((tops[-1] + size, lefts[-1] + size, channels), PAPER, np.uint8)
     for (i, j), tile in tiles.items():
         page[tops[i] : tops[i] + size, lefts[j] : lefts[j] + size] = tile
     return page
 
 
-def _offsets(count: int, size: int, wide_every: int, wide_after_first: bool) -> list[int]:
+def _offsets(count: int, size: int, wide_before: AbstractSet[int]) -> list[int]:
     offsets = [0]
     for index in range(1, count):
-        wide = (index == 1 and wide_after_first) or (wide_every > 0 and index % wide_every == 0)
-        offsets.append(offsets[-1] + size + (WIDE_PX if wide else THIN_PX))
+        offsets.append(offsets[-1] + size + (WIDE_PX if index in wide_before else THIN_PX))
     return offsets
 
 

@@ -6,9 +6,12 @@ from typing import Any
 from ray.train import Checkpoint
 
 from pipelines import checkpoint as checkpoints
-from pipelines import figures, storage
+from pipelines import storage
 from pipelines.data.shards import Dataset
-from pipelines.evaluate import Scores, Subject, evaluate
+from pipelines.evaluation import figures
+from pipelines.evaluation.evaluate import Scores, evaluate
+from pipelines.evaluation.subject import Subject
+from pipelines.experiment import Experiment
 
 
 def validate_checkpoint(run_url: str, checkpoint: Checkpoint) -> dict[str, float]:
@@ -34,6 +37,7 @@ def evaluate_checkpoint(run_url: str, url: str) -> dict[str, float]:
         "nimg": nimg,
         "time": time.time(),
         "metrics": scores.metrics,
+        "measured": {found.protocol.name: found.record() for found in scores.measured},
         "figures": pages,
         "checkpoint": url,
     }
@@ -46,7 +50,8 @@ def evaluation_url(run_url: str, nimg: int) -> str:
     return f"{run_url}/evaluations/{nimg:012d}.json"
 
 
-def _score(url: str) -> Scores:
+def load_subject(url: str) -> tuple[Experiment, Subject, int]:
+    """The experiment of the checkpoint at `url`, its averaged networks at the level they were trained at, and its nimg."""
     experiment, algorithm, networks, nimg = checkpoints.load_averages(url)
     subject = Subject(
         algorithm=algorithm,
@@ -55,4 +60,9 @@ def _score(url: str) -> Scores:
         channels=experiment.algorithm.channels,
         seed=experiment.seed,
     )
+    return experiment, subject, nimg
+
+
+def _score(url: str) -> Scores:
+    experiment, subject, _ = load_subject(url)
     return evaluate(subject, Dataset.open(experiment.data.path), experiment.evaluation)

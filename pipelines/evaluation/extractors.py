@@ -1,8 +1,6 @@
-"""The features that a Fréchet distance compares: a classifier trained once on the dataset and kept with it, or pixels."""
+"""The extractors by name; those of a dataset's own are pixels, or a classifier trained once on it and kept with it."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import safetensors.torch
@@ -13,9 +11,11 @@ from torch import Tensor
 
 from alae_core.images import to_float
 from alae_core.metrics.classifier import FEATURES, Classifier, train_classifier
-from alae_core.metrics.frechet import FeatureStatistics
+from alae_core.metrics.protocol import Protocol
 from pipelines import storage
 from pipelines.data.shards import Dataset, Split
+from pipelines.evaluation import pretrained
+from pipelines.evaluation.extractor import Extractor
 from pipelines.experiment import EvaluationConfig
 from pipelines.sources.decoding import Pixels
 
@@ -26,39 +26,33 @@ PIXELS_SIZE = 8
 SEED = 0
 
 
-@dataclass(frozen=True)
-class Extractor:
-    """uint8 images [N, R, R, C] at `resolution` -> features [N, dimension]; `digest` names its weights."""
-
-    name: str
-    resolution: int
-    dimension: int
-    digest: str
-    features: Callable[[Tensor], Tensor]
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Features of uint8 images [N, r, r, C]; coarser ones are enlarged by repeating pixels."""
-        factor = self.resolution // images.shape[1]
-        if factor > 1:
-            images = images.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-        return self.features(to_float(images))
-
-
-def batches(count: int, resolution: int) -> list[int]:
-    """`count` images in batches of 250, or fewer where 250 images above 64 px would fill the memory."""
-    most = max(min(250, 2**20 // resolution**2), 1)
-    return [min(most, count - start) for start in range(0, count, most)]
-
-
 def metric_name(config: EvaluationConfig) -> str:
-    """The Fréchet distance's name: features and number of samples belong to it, as in eval/fd_classifier5k.
+    """The default Fréchet distance's name: features and number of samples belong to it, as in eval/fd_classifier5k.
 
     So does what is unusual in how the samples are made: eval/fd_classifier50k_mixed0.9_floored.
     """
-    mixed = f"_mixed{config.mixing_probability:g}" if config.mixing_probability else ""
-    floored = "_floored" if config.rounding == "official" else ""
-    return f"eval/fd_{config.extractor}{config.samples / 1000:g}k{mixed}{floored}"
+    protocol = Protocol(
+        metric="fd",
+        images=config.samples,
+        extractor=config.extractor,
+        full=True,
+        mixing=config.mixing_probability,
+        rounding=config.rounding,
+    )
+    return f"eval/{protocol.name}"
+
+
+def extractor(name: str, dataset: Dataset, config: EvaluationConfig) -> Extractor:
+    """The extractor `name`, with the weights that `config` names; raises ValueError with the way out where it lacks them."""
+    if name in ("classifier", "pixels"):
+        return ensure_extractor(dataset, name)
+    if name == "lite0":
+        return pretrained.lite0()
+    if name == "inception" and config.inception_weights:
+        return pretrained.inception(config.inception_weights)
+    if name == "vgg16" and config.vgg16_weights:
+        return pretrained.vgg16(config.vgg16_weights)
+    raise ValueError(f"the features of {name} need weights that are not given, or are not known")
 
 
 def ensure_extractor(dataset: Dataset, name: str) -> Extractor:
@@ -78,39 +72,24 @@ def ensure_extractor(dataset: Dataset, name: str) -> Extractor:
             f"{dataset.url} has images of {dataset.resolution} px, evaluation.extractor=classifier needs 8 or more; use "
             "evaluation.extractor=pixels"
         )
-    about = _stored(dataset, f"classifier_r{dataset.resolution}_{_content(dataset)}.json")
+    about = stored(dataset, f"classifier_r{dataset.resolution}_{content(dataset)}.json")
     if not storage.exists(about):
         _train(dataset, about)
     return _load(dataset, about)
 
 
-def reference(dataset: Dataset, extractor: Extractor, resolution: int) -> FeatureStatistics:
-    """Statistics of the whole train split at `resolution`; computed once and kept with the dataset.
-
-    The key holds the extractor's weights, the images' checksums and the resolution.
-    """
-    split = dataset.split("train")
-    key = _short_digest(f"{extractor.digest}|{_content(dataset)}|{resolution}")
-    path = _stored(dataset, f"stats_{extractor.name}_r{resolution}_{key}.safetensors")
-    if storage.exists(path):
-        return FeatureStatistics.from_state_dict(safetensors.torch.load(storage.read_bytes(path)))
-    statistics = FeatureStatistics(extractor.dimension)
-    for rows in torch.arange(split.rows).split(batches(split.rows, resolution)):
-        statistics.update(extractor(torch.from_numpy(split.read(resolution, rows.numpy()))))
-    storage.write_bytes_verified(path, safetensors.torch.save(statistics.state_dict()))
-    return statistics
-
-
-def _stored(dataset: Dataset, name: str) -> str:
+def stored(dataset: Dataset, name: str) -> str:
+    """Where a file that belongs to the dataset's features is kept."""
     return storage.join(dataset.url, FOLDER, name)
 
 
-def _content(dataset: Dataset) -> str:
-    """Names the training images: another packing in the same place gets extractors of its own."""
-    return _short_digest(dataset.identity["train"])
+def content(dataset: Dataset, split: str = "train") -> str:
+    """Names the images of a split: another packing in the same place gets extractors of its own."""
+    return short_digest(dataset.identity[split])
 
 
-def _short_digest(text: str) -> str:
+def short_digest(text: str) -> str:
+    """Sixteen digits that stand for `text` in a file's name."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -118,7 +97,7 @@ def _pixels(dataset: Dataset) -> Extractor:
     size = min(PIXELS_SIZE, dataset.resolution)
 
     def features(images: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(images, size).flatten(1)
+        return F.adaptive_avg_pool2d(to_float(images), size).flatten(1)
 
     return Extractor("pixels", dataset.resolution, size * size * dataset.channels, f"pixels{size}", features)
 
@@ -144,7 +123,7 @@ def _train(dataset: Dataset, path: str) -> None:
         "weights": f"classifier_{digest[:16]}.safetensors",
         "sha256": digest,
     }
-    storage.write_bytes_verified(_stored(dataset, str(about["weights"])), weights)
+    storage.write_bytes_verified(stored(dataset, str(about["weights"])), weights)
     storage.write_json_verified(path, about)
 
 
@@ -160,11 +139,18 @@ def _labelled(dataset: Dataset, name: str) -> tuple[Pixels, NDArray[np.int64]]:
 
 def _load(dataset: Dataset, path: str) -> Extractor:
     about = storage.read_json(path)
-    where = _stored(dataset, about["weights"])
+    where = stored(dataset, about["weights"])
     weights = storage.read_bytes(where)
     if hashlib.sha256(weights).hexdigest() != about["sha256"]:
         raise RuntimeError(f"{where} is not the file {path} describes; delete both to train it again")
     module = Classifier(about["resolution"], about["channels"], about["classes"])
     module.load_state_dict(safetensors.torch.load(weights))
     module.eval()
-    return Extractor("classifier", dataset.resolution, FEATURES, about["sha256"], module.features)
+    return Extractor(
+        "classifier",
+        dataset.resolution,
+        FEATURES,
+        about["sha256"],
+        features=lambda images: module.features(to_float(images)),
+        probabilities=lambda images: module(to_float(images)).softmax(1),
+    )

@@ -1,0 +1,80 @@
+"""Runs the rows of a case in a process of their own, and keeps what it says or why it failed."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import psutil
+
+from benchmarks.feed.cases import Case
+from benchmarks.feed.datasets import ROOT
+from benchmarks.feed.stores import Store
+
+PACKAGES = {"ours": "benchmarks.feed", "rivals": "benchmarks.feed.rivals"}
+TAIL_CHARACTERS = 400
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """`python` of each environment, the file of results, and the seconds that a row may take in all."""
+
+    python: Mapping[str, Path]
+    results: Path
+    limit_s: float
+
+    def run(self, case: Case, store: Store | None = None, **known: Any) -> None:
+        """A line of the results for each row: `known`, what it gave or its `error`, and what `store` sent for the case."""
+        before = (store.proxy.bytes_down, store.proxy.requests) if store else (0, 0)
+        began = time.monotonic()
+        found = list(self._found(case, store.env if store else dict(os.environ)))
+        known = known | {"case_s": time.monotonic() - began}
+        if store:
+            known |= {"bytes_down": store.proxy.bytes_down - before[0], "requests": store.proxy.requests - before[1]}
+        for name, values in zip(case.rows, found, strict=True):
+            self.keep({"table": case.table, "name": name, **known, **values})
+
+    def keep(self, record: Record) -> None:
+        """Add a line to the results, and tell of it."""
+        with self.results.open("a") as results:
+            results.write(json.dumps(record) + "\n")
+        speed = record.get("error") or f"{record.get('images_per_s', 0):,.0f} images/s"
+        print(f"{record['table']}: {record['name']}: {speed} ({record.get('case_s', 0):.0f} s)", flush=True)
+
+    def _found(self, case: Case, env: dict[str, str]) -> Iterator[Record]:
+        command = [str(self.python[case.where]), "-m", f"{PACKAGES[case.where]}.{case.module}"]
+        env = env | {"OMP_NUM_THREADS": "1"}
+        # Files, not pipes: a process that outlives the case would keep a pipe open.
+        with TemporaryFile("w+") as options, TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
+            json.dump(list(case.rows.values()), options)
+            options.seek(0)
+            process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=options, stdout=output, stderr=errors)
+            reason = self._waited(process, self.limit_s * len(case.rows))
+            output.seek(0)
+            errors.seek(0)
+            lines = [json.loads(line) for line in output.read().splitlines() if line.startswith("{")]
+            said = errors.read()[-TAIL_CHARACTERS:]
+        for number in range(len(case.rows)):
+            found = lines[number] if number < len(lines) else {"error": reason or "nothing was printed"}
+            yield found | {"stderr": said} if "error" in found else found
+
+    def _waited(self, process: subprocess.Popen[bytes], limit_s: float) -> str:
+        """How it ended."""
+        try:
+            return f"ended with {process.wait(limit_s)}"
+        except subprocess.TimeoutExpired:
+            parent = psutil.Process(process.pid)
+            for member in (*parent.children(recursive=True), parent):
+                try:
+                    member.kill()
+                except psutil.NoSuchProcess:
+                    continue
+            process.wait()
+            return f"not done after {limit_s:.0f} s"

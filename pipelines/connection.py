@@ -1,0 +1,34 @@
+"""Which Ray cluster this process works on."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+
+def on_cluster() -> bool:
+    """Whether this process is connected to a Ray cluster or is told of one (RAY_ADDRESS)."""
+    ray = sys.modules.get("ray")  # importing it takes a second, and who has not imported it is not connected
+    return bool(os.environ.get("RAY_ADDRESS")) or (ray is not None and ray.is_initialized())
+
+
+def connect() -> None:
+    """Use the Ray cluster this process is on (RAY_ADDRESS), or start a local one."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    # A report and the end of a run wait for the controller's next look at the workers; Ray's default is 2 s.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        # A client with an explicit address does not turn token authentication on by itself.
+        if os.environ.get("RAY_AUTH_TOKEN") or _token_file().exists():
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+        ray.init(address=address)
+    else:
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def _token_file() -> Path:
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))

@@ -1,0 +1,146 @@
+"""Images as the bytes of a column: encoded one by one, decoded many at once into one array.
+
+The PNG files written here are plain ones that any reader opens, but all of one kind: a single IDAT chunk, and each row
+stored as its difference from the row above (filter "up"). So many can be decoded together: libdeflate unpacks each, and
+numpy adds up the rows of all at once.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from imagecodecs import DeflateError, Jpeg8Error, deflate_decode, deflate_encode, jpeg8_decode, jpeg8_encode
+from numpy.typing import NDArray
+
+from pipelines.sources.decoding import Pixels
+
+Encoding = Literal["raw", "png", "jpeg"]
+Rows = NDArray[np.int64]
+Stored = Callable[[int], memoryview]
+
+JPEG_QUALITY = 95
+_DEFLATE_LEVEL = 6
+_UP = 2
+_END_OF_JPEG = b"\xff\xd9"
+_LARGE_BYTES = 8192  # images from here on are copied one by one, which saves numpy's copy on the way
+_TOGETHER_BYTES = 8 * 2**20  # of PNGs unpacked at a time: enough to make calls of numpy rare, and not much memory
+
+
+class DamagedImageError(ValueError):
+    """Bytes that `encode` did not write, or that have changed since; the text names the row."""
+
+
+def encode(pixels: Pixels, encoding: Encoding) -> bytes:
+    """uint8 [R, R, 1|3] as bytes, the same for the same pixels: as they are, as PNG, or as JPEG (95, 4:4:4, lossy)."""
+    if encoding == "raw":
+        return pixels.tobytes()
+    if encoding == "png":
+        return _png(pixels)
+    plane = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    return bytes(jpeg8_encode(np.ascontiguousarray(plane), level=JPEG_QUALITY, subsampling="444"))
+
+
+def decode_many(column: pa.Array, rows: Rows, resolution: int, channels: int, encoding: Encoding) -> Pixels:
+    """uint8 [len(rows), R, R, C]: the images at `rows` of a column; raises DamagedImageError."""
+    images = np.empty((len(rows), resolution, resolution, channels), np.uint8)
+    decode_into(images, np.arange(len(rows)), column, rows, encoding)
+    return images
+
+
+def decode_into(images: Pixels, places: Rows, column: pa.Array, rows: Rows, encoding: Encoding) -> None:
+    """Set `images[places[k]]` to the image at `rows[k]` of a column, for every k.
+
+    `images`: uint8 [N, R, R, C], contiguous. `column`: binary without nulls, of fixed size if raw. Raises
+    DamagedImageError. Several threads may fill the same array at other places; they hardly hinder each other.
+    """
+    if encoding == "raw":
+        _copy(images, places, column, rows)
+    elif encoding == "png":
+        _decode_pngs(images, places, _stored(column), rows)
+    else:
+        _decode_jpegs(images, places, _stored(column), rows)
+
+
+def _copy(images: Pixels, places: Rows, column: pa.Array, rows: Rows) -> None:
+    flat = images.reshape(len(images), -1)
+    stored = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, flat.shape[1])
+    rows = column.offset + rows
+    if flat.shape[1] < _LARGE_BYTES:
+        flat[places] = stored[rows]
+    else:
+        for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+            flat[place] = stored[row]
+
+
+def _stored(column: pa.Array) -> Stored:
+    """Gives the bytes of one row, not copied."""
+    _, offsets, data = column.buffers()
+    width = np.int64 if pa.types.is_large_binary(column.type) else np.int32
+    ends = np.frombuffer(offsets, width)[column.offset :].tolist()
+    view = memoryview(data).cast("B")
+    return lambda row: view[ends[row] : ends[row + 1]]
+
+
+def _png(pixels: Pixels) -> bytes:
+    rows = pixels.reshape(len(pixels), -1)
+    filtered = np.empty((rows.shape[0], 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0] = _UP
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    data = bytes(deflate_encode(filtered.tobytes(), level=_DEFLATE_LEVEL))
+    return _png_head(pixels.shape) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+@cache
+def _png_head(shape: tuple[int, ...]) -> bytes:
+    """Signature and IHDR of an image [H, W, 1|3]."""
+    height, width, channels = shape
+    colour = 0 if channels == 1 else 2
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def _decode_pngs(images: Pixels, places: Rows, stored: Stored, rows: Rows) -> None:
+    _, height, width, channels = images.shape
+    together = max(1, min(len(rows), _TOGETHER_BYTES // (height * width * channels)))
+    unpacked = np.empty((together, height, 1 + width * channels), np.uint8)
+    for first in range(0, len(rows), together):
+        part = rows[first : first + together].tolist()
+        for filtered, row in zip(unpacked, part, strict=False):
+            _inflate(stored(row), filtered, row, images.shape[1:])
+        pixels = unpacked[: len(part), :, 1:]
+        for y in range(1, height):
+            np.add(pixels[:, y - 1], pixels[:, y], out=pixels[:, y])
+        images[places[first : first + together]] = pixels.reshape(-1, height, width, channels)
+
+
+def _inflate(png: memoryview, filtered: Pixels, row: int, shape: tuple[int, ...]) -> None:
+    """Set `filtered`, uint8 [H, 1 + W * C], to the rows of a PNG, each behind its filter's number."""
+    data = len(_png_head(shape))
+    if png[:data] != _png_head(shape) or png[data + 4 : data + 8] != b"IDAT":
+        raise DamagedImageError(f"row {row} does not begin as a PNG of {shape[1]}x{shape[0]} px")
+    flat = filtered.reshape(-1)
+    try:
+        whole = len(deflate_decode(png[data + 8 : -16], out=flat)) == len(flat)  # type: ignore[arg-type]
+    except DeflateError as error:
+        raise DamagedImageError(f"row {row} is a damaged PNG ({error})") from error
+    if not whole or (filtered[:, 0] != _UP).any():
+        raise DamagedImageError(f"row {row} is a PNG with rows missing or of another filter")
+
+
+def _decode_jpegs(images: Pixels, places: Rows, stored: Stored, rows: Rows) -> None:
+    for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+        jpeg, image = stored(row), images[place]
+        try:
+            jpeg8_decode(jpeg, out=image[:, :, 0] if image.shape[2] == 1 else image)  # type: ignore[arg-type]
+        except (Jpeg8Error, ValueError) as error:
+            raise DamagedImageError(f"row {row} is a damaged JPEG ({error})") from error
+        if jpeg[-2:] != _END_OF_JPEG:  # the decoder fills what is missing with gray and says nothing
+            raise DamagedImageError(f"row {row} is a JPEG without its end")

@@ -1,0 +1,126 @@
+"""Packs one shard: reads its images, writes a temporary Parquet file and uploads it, verified."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines import storage
+from pipelines.data.duplicates import content_hashes, difference_hashes
+from pipelines.data.intake import Intake, Loaded
+from pipelines.data.packing_order import Job, Order
+from pipelines.data.packing_state import Done, Parameters
+from pipelines.data.pyramid import Mapped, Shard, attribute_types, pyramid, schema, to_column, writer_options
+from pipelines.sources import Source
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every job of a packing needs; other processes read its arrays in shared memory."""
+
+    source: Source
+    orders: dict[str, Order]
+    parameters: Parameters
+    dest: str
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of every shard."""
+        parameters = self.parameters
+        kinds = attribute_types(self.source.attributes.schema)
+        return schema(parameters.resolution, parameters.channels, parameters.encoding, kinds)
+
+
+@dataclass(frozen=True)
+class Advance:
+    """A row group further: so many images of the source, and which of them were rejected; `done` with the last."""
+
+    job: Job
+    images: int
+    rejected: tuple[tuple[str, str], ...] = ()
+    done: Done | None = None
+
+
+def pack_shard(plan: Plan, job: Job, threads: int) -> Iterator[Advance]:
+    """Does a job, telling of every row group; the same bytes wherever and whenever it runs.
+
+    Holds a row group of pixels and the images loaded ahead. Raises StorageError and the like where source or
+    destination fail.
+    """
+    rows = plan.orders[job.split][job.start : job.stop]
+    rejected: list[tuple[str, str]] = []
+    notes: Counter[str] = Counter()
+    groups: list[int] = []
+    with tempfile.TemporaryDirectory(prefix="packing-") as folder:
+        file = Path(folder) / "shard.parquet"
+        with _writer(plan, file) as writer, _Threads(threads) as pool:
+            for table, group in _tables(plan, rows, pool):
+                if table.num_rows:
+                    writer.write_table(table, row_group_size=table.num_rows)
+                    groups.append(table.num_rows)
+                rejected += group.rejected
+                notes.update(group.notes)
+                yield Advance(job, group.images, group.rejected)
+        shard = _publish(plan, job, file, groups) if groups else None
+    yield Advance(job, 0, done=Done(shard, tuple(rejected), dict(notes)))
+
+
+class _Threads(ThreadPoolExecutor):
+    """A pool that, left early, forgets what has not begun."""
+
+    def __exit__(self, *raised: object) -> None:
+        self.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Group:
+    images: int
+    rejected: tuple[tuple[str, str], ...]
+    notes: Counter[str]
+
+
+def _tables(plan: Plan, rows: Order, pool: ThreadPoolExecutor) -> Iterator[tuple[pa.Table, _Group]]:
+    """For each row group its table, which may be empty, and what became of the images meant for it."""
+    parameters = plan.parameters
+    images = Intake(plan.source, parameters.resolution, parameters.square).load(rows, pool)
+    for start in range(0, len(rows), parameters.rows_per_group):
+        members = rows[start : start + parameters.rows_per_group]
+        loaded = list(islice(images, len(members)))
+        usable = np.array([image.pixels is not None for image in loaded])
+        index = plan.source.index.select(["id"]).take(pa.array(members[~usable]))
+        reasons = [image.reason for image in loaded if image.pixels is None]
+        rejected = tuple(zip(index["id"].to_pylist(), reasons, strict=True))
+        notes = Counter(note for image in loaded for note in image.notes)
+        yield _table(plan, members[usable], loaded, pool.map), _Group(len(members), rejected, notes)
+
+
+def _table(plan: Plan, rows: Order, loaded: Sequence[Loaded], mapped: Mapped) -> pa.Table:
+    if not len(rows):
+        return plan.schema.empty_table()
+    levels = pyramid(np.stack([image.pixels for image in loaded if image.pixels is not None]))
+    finest = levels[plan.parameters.resolution]
+    index = plan.source.index
+    described = [
+        column.take(pa.array(rows)) for column in (index["id"], index["label"], *plan.source.attributes.columns)
+    ]
+    hashed = [content_hashes(finest), pa.array(difference_hashes(levels))]
+    pixels = [to_column(levels[size], plan.parameters.encoding, mapped) for size in sorted(levels)]
+    return pa.Table.from_arrays([*described, *hashed, *pixels], schema=plan.schema)
+
+
+def _writer(plan: Plan, file: Path) -> pq.ParquetWriter:
+    parameters, written = plan.parameters, plan.schema
+    options = writer_options(parameters.resolution, parameters.encoding, written.names)
+    return pq.ParquetWriter(file, written, **options)
+
+
+def _publish(plan: Plan, job: Job, file: Path, groups: Sequence[int]) -> Shard:
+    digest = storage.upload_verified(file, storage.join(plan.dest, job.path))
+    return Shard(job.path, sum(groups), tuple(groups), file.stat().st_size, digest)

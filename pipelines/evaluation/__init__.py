@@ -1,0 +1,1 @@
+"""Scores checkpoints: the numbers that their protocols name, and pages of images."""

@@ -1,0 +1,60 @@
+"""Curves of a run's metrics over the images seen, from its history and evaluations, each on its own axes."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+from pipelines.history import Evaluation, Tick
+from pipelines.sources.decoding import Pixels
+
+Curve = Mapping[float, tuple[float, float | None]]
+"""kimg -> value and its standard error, None where there is none."""
+ERROR = "_se"
+WIDTH_IN, HEIGHT_IN, DPI = 6.0, 3.0, 100
+
+
+def curves(
+    names: Sequence[str], ticks: Iterable[Tick] = (), evaluations: Iterable[Evaluation] = ()
+) -> dict[str, Curve]:
+    """The values of each named metric, in order of kimg; what was not finite or never recorded is left out."""
+    found: dict[str, dict[float, tuple[float, float | None]]] = {name: {} for name in names}
+    records: list[Tick | Evaluation] = [*ticks, *evaluations]
+    for record in sorted(records, key=lambda record: record.nimg):
+        for name, curve in found.items():
+            if (value := record.metrics.get(name)) is not None:
+                curve[record.nimg / 1000] = (float(value), record.metrics.get(name + ERROR))
+    return {name: dict(curve) for name, curve in found.items() if curve}
+
+
+def measured_names(evaluations: Iterable[Evaluation]) -> list[str]:
+    """The metrics of evaluations in the order they first appear, without their errors and what tells only of the evaluation."""
+    names = dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics)
+    about = {"eval/resolution", "eval/samples", "eval/seconds"}
+    return [name for name in names if name not in about and not name.endswith(ERROR)]
+
+
+def curve_page(curves: Mapping[str, Curve]) -> Pixels:
+    """A panel for each curve, with a band of two standard errors to both sides -> page uint8 [H, W, 3].
+
+    Raises ValueError without a curve.
+    """
+    # Only here: it takes a second to import, and most who import this draw nothing.
+    from matplotlib.figure import Figure
+
+    if not curves:
+        raise ValueError("there are no values to draw; name metrics that the run has recorded")
+    figure = Figure((WIDTH_IN, HEIGHT_IN * len(curves)), DPI, layout="constrained")
+    panels = figure.subplots(len(curves), squeeze=False)[:, 0]
+    for axes, (name, curve) in zip(panels, curves.items(), strict=True):
+        kimg, values = list(curve), np.array([value for value, _ in curve.values()])
+        errors = np.array([2 * (error or 0.0) for _, error in curve.values()])
+        axes.plot(kimg, values, marker="o", markersize=3)
+        axes.fill_between(kimg, values - errors, values + errors, alpha=0.3, linewidth=0)
+        axes.set(title=name, xlabel="kimg")
+        axes.grid(alpha=0.3)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    with Image.open(stream) as page:
+        return np.asarray(page.convert("RGB"))

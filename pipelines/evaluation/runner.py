@@ -1,0 +1,114 @@
+"""Takes metrics by name: draws each stream once, in shards that any process can take, and merges what they found."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from alae_core.metrics.estimate import Estimate
+from alae_core.metrics.protocol import Protocol
+from pipelines.data.shards import Dataset
+from pipelines.evaluation.extractor import batches, most_at_once
+from pipelines.evaluation.measures import Part
+from pipelines.evaluation.plan import Planner, Task
+from pipelines.evaluation.streams import Stream, positions
+from pipelines.evaluation.subject import Subject
+from pipelines.experiment import EvaluationConfig
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Every `of`-th batch of each stream, from `index` on."""
+
+    index: int = 0
+    of: int = 1
+
+
+WHOLE = Shard()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one metric gave: an estimate for each of its protocol's keys."""
+
+    protocol: Protocol
+    estimates: dict[str, Estimate]
+
+    def record(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return {
+            "protocol": self.protocol.as_dict(),
+            "estimates": {
+                key: {
+                    "value": found.value,
+                    "standard_error": found.standard_error,
+                    "count": found.count,
+                    "notes": list(found.notes),
+                }
+                for key, found in self.estimates.items()
+            },
+        }
+
+
+def measure(
+    names: Sequence[str], subject: Subject, dataset: Dataset, config: EvaluationConfig, shards: int = 1
+) -> list[Measured]:
+    """All these metrics in this process, one after another shard. Raises ValueError as `requirements.check`."""
+    tasks = Planner(subject, dataset, config).plan(names)
+    return finish(tasks, [gather(tasks, subject, dataset, Shard(index, shards)) for index in range(shards)])
+
+
+@torch.no_grad()
+def gather(tasks: Sequence[Task], subject: Subject, dataset: Dataset, shard: Shard = WHOLE) -> list[Part]:
+    """What each task keeps of the batches of one shard; parts can be pickled and sent to `finish`."""
+    parts = [task.measure.start() for task in tasks]
+    most = most_at_once(subject.level.resolution)
+    for stream, places in _by_stream(tasks):
+        count = max(tasks[place].count for place in places)
+        for number, size in enumerate(batches(count, subject.level.resolution)):
+            if number % shard.of != shard.index:
+                continue
+            start = number * most
+            drawn = stream.draw(subject, dataset, number, start, size)
+            for place in places:
+                if (wanted := min(size, tasks[place].count - start)) > 0:
+                    tasks[place].measure.add(parts[place], positions(start, wanted), drawn)
+    return parts
+
+
+@torch.no_grad()
+def finish(tasks: Sequence[Task], shards: Sequence[Sequence[Part]]) -> list[Measured]:
+    """The estimates, from the parts of all shards in any order."""
+    found = []
+    for place, task in enumerate(tasks):
+        estimates = task.measure.finish(task.measure.merge([parts[place] for parts in shards]))
+        notes = _count_notes(task)
+        noted = [replace(estimate, notes=(*estimate.notes, *notes)) for estimate in estimates]
+        found.append(Measured(task.protocol, dict(zip(task.protocol.keys, noted, strict=True))))
+    return found
+
+
+def metrics_of(measured: Sequence[Measured]) -> dict[str, float]:
+    """`eval/<key>` and, where it is known, its standard error `eval/<key>_se`."""
+    metrics: dict[str, float] = {}
+    for found in measured:
+        for key, estimate in found.estimates.items():
+            metrics[f"eval/{key}"] = estimate.value
+            if estimate.standard_error is not None:
+                metrics[f"eval/{key}_se"] = estimate.standard_error
+    return metrics
+
+
+def _by_stream(tasks: Sequence[Task]) -> Iterator[tuple[Stream, list[int]]]:
+    streams = list(dict.fromkeys(task.stream for task in tasks))
+    order = sorted(range(len(tasks)), key=lambda place: streams.index(tasks[place].stream))
+    for index, places in groupby(order, key=lambda place: streams.index(tasks[place].stream)):
+        yield streams[index], list(places)
+
+
+def _count_notes(task: Task) -> tuple[str, ...]:
+    if task.count < task.protocol.images:
+        return (f"the split has only {task.count:,} of the {task.protocol.images:,} images that the name says",)
+    return ()

@@ -1,0 +1,101 @@
+"""The networks under evaluation, and what can be asked of them: samples, reconstructions, codes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alae_core import latents
+from alae_core.algorithm import PLAIN_SAMPLING, Algorithm, Batch, Networks, Sampling
+from alae_core.algorithms.style_synthesis import layers_of
+from alae_core.layers import pixel_norm
+from alae_core.schedule import Level
+from pipelines.evaluation.extractor import batches, most_at_once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The networks at the level their checkpoint was trained at; all noise is named by `seed` and the batch's number."""
+
+    algorithm: Algorithm
+    networks: Networks
+    level: Level
+    channels: int
+    seed: int
+
+    def batch(self, number: int, count: int, real: Tensor | None = None, purpose: str = "evaluate") -> Batch:
+        """`count` images of the evaluation, the `number`-th such batch; `real`: [count, C, R, R].
+
+        The noise of an image does not depend on `count`, so that fewer images are the first of more.
+        """
+        size = self.level.resolution
+        shown = torch.zeros(count, self.channels, size, size) if real is None else real
+        level = replace(self.level, batch_size=max(most_at_once(size), count))
+        return Batch(images=(shown,), level=level, nimg=number, seed=self.seed, rows=slice(0, count), update=purpose)
+
+    def generate(self, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
+        """New images [n, C, R, R]; RuntimeError if one is not finite."""
+        return _finite("generated images", self.algorithm.generate(self.networks, batch, sampling))
+
+    def samples(self, count: int, sampling: Sampling = PLAIN_SAMPLING) -> Iterator[Tensor]:
+        """`count` generated images, [n, C, R, R] at a time; RuntimeError if one is not finite."""
+        for number, size in enumerate(batches(count, self.level.resolution)):
+            yield self.generate(self.batch(number, size), sampling)
+
+    def reconstruction(self, real: Tensor) -> Tensor | None:
+        """[n, C, R, R], encoded and decoded; None without an encoder; RuntimeError if one is not finite."""
+        parts = []
+        for part in real.split(batches(len(real), self.level.resolution)):
+            reconstructed = self.algorithm.reconstruct(self.networks, self.batch(0, len(part), part))
+            if reconstructed is None:
+                return None
+            parts.append(reconstructed)
+        return _finite("reconstructions", torch.cat(parts))
+
+    # Codes: what path lengths, reciprocity, interpolation and editing need of an algorithm of the family.
+
+    @property
+    def latent(self) -> int:
+        """Length of z and w."""
+        algorithm: Any = self.algorithm
+        return self._synthesis.latent if self._synthesis else algorithm.latent
+
+    @property
+    def encodes(self) -> bool:
+        """Whether codes of real images can be had."""
+        return hasattr(self.algorithm, "embed")
+
+    def mapped(self, z: Tensor) -> Tensor:
+        """w [n, D] of z [n, D]; the normalised z without a mapping."""
+        return self.networks["mapping"](z) if "mapping" in self.networks else pixel_norm(z)
+
+    def encoded(self, batch: Batch) -> Tensor:
+        """w [n, D] of the batch's images; only where it `encodes`."""
+        algorithm: Any = self.algorithm
+        return algorithm.embed(self.networks, batch)
+
+    def decoded(self, codes: Tensor, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
+        """Images [n, C, R, R] of codes [n, D], or of styles [n, layers, D]; their noise is the batch's, as `sampling` says."""
+        if self._synthesis is None:
+            return _finite("images", self.networks["generator"](codes))
+        styles = latents.broadcast_styles(codes, layers_of(batch)) if codes.ndim == 2 else codes
+        return _finite("images", self._synthesis.decode(self.networks, styles, batch, sampling))
+
+    @property
+    def styles(self) -> int:
+        """Layers of the level that take a style each; 1 where an image has one code."""
+        return 1 if self._synthesis is None else layers_of(self.batch(0, 1))
+
+    @property
+    def _synthesis(self) -> Any:
+        return getattr(self.algorithm, "synthesis", None)
+
+
+def _finite(what: str, content: Tensor) -> Tensor:
+    # Rounded to uint8, NaN would pass for black.
+    if not torch.isfinite(content).all():
+        bad = int((~torch.isfinite(content)).flatten(1).any(1).sum())
+        raise RuntimeError(f"{bad} of {len(content)} {what} are not finite; the averaged networks are no good")
+    return content

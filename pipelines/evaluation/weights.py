@@ -1,0 +1,85 @@
+"""Weight files that the user gives, from a path or any URL: known by their SHA-256, and read without running their code."""
+
+import hashlib
+import io
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipelines import storage
+
+MARK = "#sha256="
+"""After a path or URL: the SHA-256 that the file must have, for one that is not known here."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a network's weights are published as."""
+
+    field: str
+    """The setting that names it."""
+    known: Mapping[str, str]
+    """Beginnings of the SHA-256 of the files that give the usual numbers, by what to call each."""
+
+
+INCEPTION = WeightFile("evaluation.inception_weights", {"weights-inception-2015-12-05-6726825d.pth": "6726825d"})
+VGG16 = WeightFile("evaluation.vgg16_weights", {"vgg16-397923af.pth": "397923af"})
+LPIPS_HEADS = WeightFile(
+    "evaluation.lpips_heads", {"lpips/weights/v0.1/vgg.pth of the package lpips": "a78928a0af1e5f0f"}
+)
+
+
+def read(file: WeightFile, url: str) -> tuple[dict[str, Tensor], str]:
+    """The state dict in the file at `url`, and its SHA-256.
+
+    Raises ValueError where the file is missing, is not known and its SHA-256 is not given, or holds more than tensors.
+    """
+    place, _, expected = url.partition(MARK)
+    check_exists(file, url)
+    data = storage.read_bytes(place)
+    digest = hashlib.sha256(data).hexdigest()
+    _check_digest(file, place, digest, expected)
+    return _tensors(file, place, data), digest
+
+
+def check_exists(file: WeightFile, url: str) -> None:
+    """Raise ValueError unless there is a file at `url`."""
+    place = url.partition(MARK)[0]
+    if not storage.exists(place):
+        raise ValueError(f"{file.field}={place} does not exist; give the path or URL of {' or '.join(file.known)}")
+
+
+def _check_digest(file: WeightFile, place: str, digest: str, expected: str) -> None:
+    if expected and digest != expected.lower():
+        raise ValueError(f"{file.field}={place} has the SHA-256 {digest}, not {expected}; fetch it again")
+    if not expected and not any(digest.startswith(known) for known in file.known.values()):
+        raise ValueError(
+            f"{file.field}={place} is not known to give the usual numbers: its SHA-256 is {digest}; give "
+            f"{' or '.join(file.known)}, or add {MARK}{digest} to take this file all the same"
+        )
+
+
+def _tensors(file: WeightFile, place: str, data: bytes) -> dict[str, Tensor]:
+    # A TorchScript archive holds code, which runs when it is loaded; torch.load would hand it to torch.jit.
+    if zipfile.is_zipfile(io.BytesIO(data)) and any("/code/" in name for name in _names(data)):
+        raise ValueError(
+            f"{file.field}={place} is TorchScript, which holds code, so it is not opened; give {' or '.join(file.known)}"
+        )
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(
+            f"{file.field}={place} is no file of tensors alone, so it is not opened; give {' or '.join(file.known)}"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{file.field}={place} holds no state dict; give {' or '.join(file.known)}")
+    return state
+
+
+def _names(data: bytes) -> list[str]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return archive.namelist()

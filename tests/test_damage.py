@@ -1,0 +1,196 @@
+"""Damaged images: a run stops at them with a sentence, or passes over them as it is told, the same way each time."""
+
+import logging
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from alae_core import order
+from pipelines import presets, storage
+from pipelines.data import codec
+from pipelines.data.codec import Pixels
+from pipelines.data.feed import Feed, UnreadableError
+from pipelines.data.packing import pack
+from pipelines.data.shard_files import DamagedError
+from pipelines.data.shards import Dataset
+from pipelines.data.slabs import Damaged
+from pipelines.data.stream import plan, slab_reader
+from pipelines.experiment import Experiment
+from tests.packed import flip_a_byte
+
+FLIPPED = r"shard_00001\.parquet: row group 1, column r4 cannot be read .*CRC.*; restore that file or pack again"
+
+
+BATCH = 8
+LOST = range(144, 192)
+"""The rows of that row group."""
+
+
+@pytest.fixture
+def experiment(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """Windows and spans of 80 images, on a copy of the dataset that may be broken."""
+    monkeypatch.setattr(order, "SPAN_IMAGES", 80)
+    shutil.copytree(tiny_dataset, tmp_path / "data")
+    preset = presets.load("debug_mnist32_style_alae")
+    return replace(preset, data=replace(preset.data, path=str(tmp_path / "data"), window_images=80))
+
+
+def shard(experiment: Experiment, number: int) -> Path:
+    return Path(experiment.data.path) / f"train/shard_{number:05d}.parquet"
+
+
+def flip(experiment: Experiment) -> None:
+    """Of the fourth row group one byte of the 4x4 images."""
+    flip_a_byte(shard(experiment, 1), 1, "r4")
+
+
+def feed_of(experiment: Experiment, damaged: Damaged, rank: int = 0, ranks: int = 1, nimg: int = 0) -> Feed:
+    """Fed by a reader that follows the policy `damaged`."""
+    reader = replace(slab_reader(experiment), ranks=ranks, damaged=damaged)
+    planned = plan(experiment, nimg)
+    slabs = (list(reader.read(span))[rank] for span in planned)
+    device = torch.device("cpu")
+    return Feed(slabs, planned, nimg=nimg, rank=rank, ranks=ranks, channels=1, device=device)
+
+
+def first_level(experiment: Experiment, feed: Feed) -> Pixels:
+    """What the feed gives of the first level, [images, 4, 4, 1]."""
+    return torch.cat([feed.next() for _ in range(experiment.schedule.segments[0].stop // BATCH)]).numpy()
+
+
+def lost_positions(experiment: Experiment) -> list[int]:
+    """The positions of the first level's stream that damaged images would have had."""
+    found: list[int] = []
+    for window in order.windows(experiment.schedule, experiment.data.window_images, 1):
+        if window.level == 0:
+            rows = order.StreamOrder(slab_reader(experiment).split.group_sizes, experiment.seed)
+            found += (window.start + np.flatnonzero(np.isin(rows.rows(window.start, window.stop), LOST))).tolist()
+    return found
+
+
+def test_a_run_stops_where_damaged_images_are_next_and_names_their_place(experiment: Experiment) -> None:
+    flip(experiment)
+    first = min(lost_positions(experiment)) // 80 * 80
+    feed = feed_of(experiment, "stop", rank=1, ranks=2)
+    for _ in range(first // BATCH):
+        feed.next()
+    with pytest.raises(UnreadableError, match=FLIPPED):
+        feed.next()
+
+
+def test_skipped_images_give_way_to_others_of_their_window_and_the_rest_stays(experiment: Experiment) -> None:
+    whole = first_level(experiment, feed_of(experiment, "stop"))
+    flip(experiment)
+    feed = feed_of(experiment, "skip")
+    found, lost = first_level(experiment, feed), lost_positions(experiment)
+    kept = [position for position in range(len(whole)) if position not in lost]
+    np.testing.assert_array_equal(found[kept], whole[kept])
+    for start in (0, 80):
+        own = [position for position in kept if start <= position < start + 80]
+        gaps = [position for position in lost if start <= position < start + 80]
+        np.testing.assert_array_equal(found[gaps], whole[np.resize(own, len(gaps))])
+    assert feed.skipped == len(lost) > 0
+
+
+def test_what_takes_the_place_of_skipped_images_does_not_depend_on_ranks_or_resumes(experiment: Experiment) -> None:
+    flip(experiment)
+    whole = first_level(experiment, feed_of(experiment, "skip"))
+    for ranks in (2, 4):
+        feeds = [feed_of(experiment, "skip", rank, ranks) for rank in range(ranks)]
+        shares = [first_level(experiment, feed).reshape(-1, BATCH // ranks, 4, 4, 1) for feed in feeds]
+        np.testing.assert_array_equal(np.concatenate(shares, axis=1).reshape(whole.shape), whole)
+        assert {feed.skipped for feed in feeds} == {len(lost_positions(experiment))}
+    nimg = max(lost_positions(experiment)) // BATCH * BATCH
+    feed = feed_of(experiment, "skip", nimg=nimg)
+    np.testing.assert_array_equal(feed.next().numpy(), whole[nimg : nimg + BATCH])
+    assert feed.skipped == len([position for position in lost_positions(experiment) if position >= nimg])
+
+
+def test_a_damaged_row_group_is_warned_about_once(experiment: Experiment, caplog: pytest.LogCaptureFixture) -> None:
+    flip(experiment)
+    two_epochs = replace(experiment.schedule, stable_kimg=(0.4,))
+    experiment = replace(experiment, schedule=two_epochs)
+    feed = feed_of(experiment, "skip")
+    with caplog.at_level(logging.WARNING):
+        first_level(experiment, feed)
+    assert len({position // 80 for position in lost_positions(experiment)}) > 1
+    (sentence,) = feed.damage
+    assert re.search(FLIPPED, sentence)
+    assert [record.getMessage() for record in caplog.records].count(
+        f"{sentence}; other images are in the places of its images"
+    ) == 1
+
+
+def test_a_window_without_a_whole_image_stops_the_run_even_if_damage_is_skipped(experiment: Experiment) -> None:
+    flip(experiment)
+    small = replace(experiment, data=replace(experiment.data, window_images=BATCH))
+    with pytest.raises(UnreadableError, match=f"{FLIPPED}, and nothing else is left to put in its place"):
+        first_level(small, feed_of(small, "skip"))
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("harm", [remove, cut_short, cut_in_half, empty])
+def test_a_shard_that_is_missing_or_cut_is_damage_too(experiment: Experiment, harm: Callable[[Path], None]) -> None:
+    harm(shard(experiment, 1))
+    feed = feed_of(experiment, "skip")
+    first_level(experiment, feed)
+    assert feed.skipped >= len(lost_positions(experiment))
+    assert feed.damage and all("shard_00001.parquet" in sentence for sentence in feed.damage)
+    with pytest.raises(UnreadableError, match=r"shard_00001\.parquet.*restore that file or pack again"):
+        first_level(experiment, feed_of(experiment, "stop"))
+
+
+def test_a_store_that_refuses_is_no_damage_and_skips_nothing(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(url: str) -> None:
+        raise storage.StorageDeniedError(f"{url} may not be read")
+
+    monkeypatch.setattr(storage, "pyarrow_filesystem", refuse)
+    with pytest.raises(storage.StorageDeniedError, match="may not be read"):
+        feed_of(experiment, "skip").next()
+
+
+@pytest.mark.parametrize("encoding", ["png", "jpeg"])
+def test_an_encoded_image_that_is_damaged_under_sound_checksums_is_named_by_the_decoder(
+    tmp_path: Path, encoding: codec.Encoding
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 128, 128, 3), np.uint8)
+    np.savez(tmp_path / "images.npz", images=pixels)
+    pack(str(tmp_path / "images.npz"), str(tmp_path / "data"), encoding=encoding, rows_per_group=3, rows_per_shard=6)
+    path = tmp_path / "data/train/shard_00000.parquet"
+    stored = pq.read_table(path)
+    values = stored["r128"].to_pylist()
+    values[4] = values[4][:5000]
+    place = stored.schema.get_field_index("r128")
+    broken = stored.set_column(place, stored.schema.field(place), pa.array(values, stored.schema.field(place).type))
+    pq.write_table(broken, path, row_group_size=3, compression="none", use_dictionary=False, write_page_checksum=True)
+    split = Dataset.open(str(tmp_path / "data")).split("train")
+    assert split.read(128, np.array([0, 2])).shape == (2, 128, 128, 3)
+    with pytest.raises(
+        DamagedError, match=r"shard_00000\.parquet: row group 1, column r128: row 1 is .*; restore that"
+    ):
+        split.read(128, np.array([0, 4]))
