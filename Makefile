@@ -4,12 +4,12 @@ BIN := .venv/bin
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: demo test fast check bench compiler clean
+.PHONY: demo test fast check bench compiler stores clean
 
 demo: .venv/demo.installed
 	$(BIN)/python -m pipelines.demo
 
-test: .venv/dev.installed compiler
+test: .venv/dev.installed compiler stores
 	$(BIN)/python -m pytest -q
 
 # Without Ray clusters, object stores and several processes.
@@ -44,6 +44,12 @@ bench: .venv/demo.installed
 compiler: | .venv/bin/python
 	@$(BIN)/python -c 'import os, shutil, sys, sysconfig; sys.exit(not (shutil.which("g++") and os.path.exists(sysconfig.get_path("include") + "/Python.h")))' \
 	  || { echo "installing g++ and python3-dev ..."; $(AS_ROOT) apt-get update -q && $(AS_ROOT) apt-get install -y -q g++ python3-dev; }
+
+# The tests of object stores run a Ceph of one node; Debian's packages of it are fetched where they are missing.
+stores:
+	@$(PYTHON) -c 'import shutil, sys; sys.exit(not all(map(shutil.which, ("ceph-mon", "ceph-osd", "radosgw"))))' \
+	  || { echo "installing radosgw, ceph-mon and ceph-osd (about a minute) ..."; $(AS_ROOT) apt-get update -q \
+	  && $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends radosgw ceph-mon ceph-osd; }
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -128,10 +128,13 @@ def plot(table: Path, image: Path) -> None:
     with table.open() as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
-    images = [row["images"] / 1e3 for row in rows]
-    axes.stackplot(images, *([row[f"{part}_mib"] for row in rows] for part in PARTS), labels=PARTS)
-    axes.set(xlabel="thousand images packed", ylabel="PSS in MiB", xlim=(0, images[-1]))
+    seconds = [row["seconds"] for row in rows]
+    axes.stackplot(seconds, *([row[f"{part}_mib"] for row in rows] for part in PARTS), labels=PARTS)
+    axes.set(xlabel="seconds", ylabel="PSS in MiB", xlim=(0, seconds[-1]))
     axes.legend(loc="lower right", ncols=len(PARTS))
+    packed = axes.twinx()
+    packed.plot(seconds, [row["images"] / 1e3 for row in rows], color="black")
+    packed.set(ylabel="thousand images packed (line)", ylim=(0, None))
     figure.savefig(image, dpi=110)
 
 

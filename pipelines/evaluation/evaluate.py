@@ -57,7 +57,7 @@ def evaluate(subject: Subject, dataset: Dataset, config: EvaluationConfig) -> Sc
         **metrics_of(measured),
         **{f"eval/reconstruction_{name}{suffix}": value for name, value in errors.items()},
         "eval/resolution": float(subject.level.resolution),
-        "eval/samples": float(config.samples),
+        **({} if config.metrics else {"eval/samples": float(config.samples)}),
         "eval/seconds": time.perf_counter() - began,
     }
     return Scores(metrics, _pages(subject, held_out, config.grid_columns), measured)
