@@ -70,6 +70,8 @@ __all__ = [
 
 RETRY_WAITS_S = (0.5, 2.0)
 READ_BLOCK_BYTES = 16 * 2**20
+SILENCE_S, SLOWEST_BYTES_PER_S = 30.0, 2**18
+"""A write that takes longer than so many seconds and its bytes at this rate is given up, and tried again."""
 
 
 def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -189,7 +191,7 @@ def write_bytes_verified(url: str, data: bytes) -> str:
     if is_local(url):
         _retried(url, lambda: _write_local(local_path(url), digest, lambda file: file.write(data)))
     else:
-        _retried(url, lambda: _put(url, len(data), digest, lambda fs, path: fs.pipe_file(path, data)))
+        _retried(url, lambda: _put(url, len(data), digest, lambda fs, path, **limit: fs.pipe_file(path, data, **limit)))
     return digest
 
 
@@ -216,7 +218,9 @@ def upload_verified(local: str | Path, url: str) -> str:
         _retried(url, lambda: _write_local(local_path(url), digest, lambda file: _copy(local, file)))
     else:
         length = local.stat().st_size
-        _retried(url, lambda: _put(url, length, digest, lambda fs, path: fs.put_file(str(local), path)))
+        _retried(
+            url, lambda: _put(url, length, digest, lambda fs, path, **limit: fs.put_file(str(local), path, **limit))
+        )
     return digest
 
 
@@ -250,7 +254,7 @@ def check_writable(url: str) -> None:
     if is_local(url):
         _make_folder(url)
     fs, path = open_filesystem(probe)
-    fs.pipe_file(path, data)
+    fs.pipe_file(path, data, **_limit(url, len(data)))
     stored = fs.cat_file(path)
     fs.rm_file(path)
     if stored != data:
@@ -313,20 +317,25 @@ def _create(url: str, data: bytes) -> None:
         if is_local(url):
             _write_local(local_path(url), hashlib.sha256(data).hexdigest(), lambda file: file.write(data), once=True)
         else:
-            fs.pipe_file(path, data, mode="create")
+            fs.pipe_file(path, data, mode="create", **_limit(url, len(data)))
     except OSError as error:
         if not is_taken(error):
             raise
 
 
 @patiently
-def _put(url: str, length: int, digest: str, write: Callable[[fsspec.AbstractFileSystem, str], Any]) -> None:
-    write(*open_filesystem(url))
+def _put(url: str, length: int, digest: str, write: Callable[..., Any]) -> None:
+    write(*open_filesystem(url), **_limit(url, length))
     try:
         same = size(url) == length and sha256(url) == digest
     except StorageNotFoundError:
         same = False
     _require(url, same)
+
+
+def _limit(url: str, length: int) -> dict[str, float]:
+    """An argument for fsspec's writes: to a store that takes the connection and says nothing, S3's would wait for ever."""
+    return {"timeout": SILENCE_S + length / SLOWEST_BYTES_PER_S} if is_s3(url) else {}
 
 
 def _require(where: str | Path, same: bool) -> None:

@@ -53,7 +53,7 @@ def patiently(ask: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str
 
     @functools.wraps(ask)
     def patient(url: str, *arguments: P.args, **options: P.kwargs) -> T:
-        began, limit_s, wait_s = time.monotonic(), patience_s(), FIRST_WAIT_S
+        limit_s, wait_s, silent_since = patience_s(), FIRST_WAIT_S, None
         while True:
             try:
                 # Whatever it asks in turn asks once: the waiting is done here.
@@ -63,7 +63,8 @@ def patiently(ask: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str
                 if limit_s == 0:
                     raise
                 _tell_silence(url, error, limit_s)
-                waited_s = time.monotonic() - began
+                silent_since = silent_since or time.monotonic()
+                waited_s = time.monotonic() - silent_since
                 if waited_s + wait_s > limit_s:
                     raise StorageUnreachableError(f"{error} (waited {waited_s:.0f} s for it)") from error
                 time.sleep(wait_s)

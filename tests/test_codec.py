@@ -93,13 +93,14 @@ def test_a_slice_of_a_column_and_a_large_column_are_read_in_place(encoding: code
 
 @pytest.mark.parametrize("encoding", ["raw", "png", "jpeg"])
 def test_threads_fill_one_array_together(encoding: codec.Encoding) -> None:
-    images, stored = pictures(40, 32, 3), column(pictures(40, 32, 3), encoding)
+    images = pictures(40, 32, 3)
+    stored = codec.values(column(images, encoding))
     found = np.zeros_like(images)
     order = np.random.default_rng(1).permutation(40)
     with ThreadPoolExecutor(4) as threads:
         parts = [order[first::4] for first in range(4)]
         list(threads.map(lambda rows: codec.decode_into(found, rows, stored, rows, encoding), parts))
-    np.testing.assert_array_equal(found, codec.decode_many(stored, np.arange(40), 32, 3, encoding))
+    np.testing.assert_array_equal(found, codec.decode_many(column(images, encoding), np.arange(40), 32, 3, encoding))
 
 
 def test_damage_to_a_png_is_named_whatever_byte_it_hits() -> None:

@@ -152,8 +152,14 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("harm", [remove, cut_short, cut_in_half, empty])
-def test_a_shard_that_is_missing_or_cut_is_damage_too(experiment: Experiment, harm: Callable[[Path], None]) -> None:
+def put_another_in_its_place(path: Path) -> None:
+    pq.write_table(pa.table({"other": [1, 2]}), path)
+
+
+@pytest.mark.parametrize("harm", [remove, cut_short, cut_in_half, empty, put_another_in_its_place])
+def test_a_shard_that_is_missing_or_cut_or_another_is_damage_too(
+    experiment: Experiment, harm: Callable[[Path], None]
+) -> None:
     harm(shard(experiment, 1))
     feed = feed_of(experiment, "skip")
     first_level(experiment, feed)
@@ -172,6 +178,20 @@ def test_a_store_that_refuses_is_no_damage_and_skips_nothing(
     monkeypatch.setattr(storage, "pyarrow_filesystem", refuse)
     with pytest.raises(storage.StorageDeniedError, match="may not be read"):
         feed_of(experiment, "skip").next()
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png", "jpeg"])
+def test_a_flipped_byte_in_a_large_image_is_named_whatever_its_encoding(
+    tmp_path: Path, encoding: codec.Encoding
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 128, 128, 3), np.uint8)
+    np.savez(tmp_path / "images.npz", images=pixels)
+    pack(str(tmp_path / "images.npz"), str(tmp_path / "data"), encoding=encoding, rows_per_group=3, rows_per_shard=6)
+    flip_a_byte(tmp_path / "data/train/shard_00000.parquet", 1, "r128")
+    split = Dataset.open(str(tmp_path / "data")).split("train")
+    assert split.read(128, np.array([0, 2])).shape == (2, 128, 128, 3)
+    with pytest.raises(DamagedError, match=r"shard_00000\.parquet: row group 1, column r128 cannot be read .*CRC"):
+        split.read(128, np.array([0, 4]))
 
 
 @pytest.mark.parametrize("encoding", ["png", "jpeg"])

@@ -93,13 +93,13 @@ def test_a_task_reads_its_levels_column_alone_and_each_row_group_once(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: Counter[tuple[str, str, int]] = Counter()
-    column = ShardFiles.column
+    images = ShardFiles.images
 
-    def counting(self: ShardFiles, shard: shards.Shard, group: int, name: str) -> object:
+    def counting(self: ShardFiles, shard: shards.Shard, group: int, name: str, size: int | None) -> object:
         read[name, shard.path, group] += 1
-        return column(self, shard, group, name)
+        return images(self, shard, group, name, size)
 
-    monkeypatch.setattr(ShardFiles, "column", counting)
+    monkeypatch.setattr(ShardFiles, "images", counting)
     reader = slab_reader(experiment)
     for span, name in zip(plan(experiment, 0), ("r4", "r8"), strict=True):
         list(reader.read(span))

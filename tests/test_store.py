@@ -64,7 +64,7 @@ def test_a_write_that_fails_twice_succeeds_on_the_third_try(
     fs, _ = storage.open_filesystem(s3)
     write, tries = fs.pipe_file, []
 
-    def twice_lost(path: str, data: bytes) -> None:
+    def twice_lost(path: str, data: bytes, **limit: float) -> None:
         tries.append(path)
         if len(tries) == 3:
             write(path, data)
@@ -79,7 +79,7 @@ def test_a_store_that_loses_what_was_written_is_found_out(
     s3: str, no_waits: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fs, _ = storage.open_filesystem(s3)
-    monkeypatch.setattr(fs, "pipe_file", lambda path, data: None)
+    monkeypatch.setattr(fs, "pipe_file", lambda path, data, **limit: None)
     with pytest.raises(RuntimeError, match=r"could not write s3://.*/lost in 3 tries"):
         storage.write_bytes_verified(f"{s3}/lost", b"data")
 
@@ -90,7 +90,7 @@ def test_a_store_that_changes_a_byte_of_an_upload_is_found_out(
     fs, _ = storage.open_filesystem(s3)
     data = bytearray(Path(npz).read_bytes())
     data[100] ^= 1
-    monkeypatch.setattr(fs, "put_file", lambda local, path: fs.pipe_file(path, bytes(data)))
+    monkeypatch.setattr(fs, "put_file", lambda local, path, **limit: fs.pipe_file(path, bytes(data)))
     with pytest.raises(RuntimeError, match="reads back differently"):
         storage.upload_verified(npz, f"{s3}/changed")
 
@@ -197,7 +197,7 @@ def test_missing_credentials_say_which_variables_to_set(
 def test_refused_credentials_become_a_sentence_without_them(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fs, _ = storage.open_filesystem(s3)
 
-    def refuse(path: str, data: bytes) -> None:
+    def refuse(path: str, data: bytes, **limit: float) -> None:
         raise PermissionError(f"The key {SECRET} is not known")
 
     monkeypatch.setattr(fs, "pipe_file", refuse)

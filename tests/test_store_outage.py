@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -136,6 +137,25 @@ def test_patience_ends_and_says_how_long_it_waited(dead: str, monkeypatch: pytes
             ask("s3://bucket/x")
 
 
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An endpoint that takes connections, reads nothing and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as store:
+        set_s3_environment(monkeypatch, f"http://127.0.0.1:{store.getsockname()[1]}")
+        yield
+
+
+@pytest.mark.usefixtures("silent")
+@pytest.mark.parametrize("length", [10, 50_000_000], ids=["small", "large"])
+def test_an_upload_to_a_store_that_takes_it_and_says_nothing_is_given_up(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "SILENCE_S", 1.0)
+    monkeypatch.setattr(storage, "SLOWEST_BYTES_PER_S", 1e9)
+    with storage.patience(0), pytest.raises(storage.StorageUnreachableError, match="does not answer"):
+        storage.write_bytes_verified("s3://bucket/x", bytes(length))
+
+
 @pytest.mark.usefixtures("never_waiting")
 @pytest.mark.parametrize("place", ["data.path", "training.storage"])
 def test_a_training_whose_store_is_dead_is_refused_at_once(
@@ -175,3 +195,8 @@ def test_threads_wait_even_when_they_are_started_from_a_check() -> None:
         thread.join()
         assert patience_s() == 0
     assert seen == [patience_s()] == [storage_patience.PATIENCE_S]
+
+
+def test_only_the_outermost_of_functions_that_wait_does_so(dead: str) -> None:
+    assert patience_s() > 0
+    assert storage.patiently(lambda url: patience_s())("s3://bucket/x") == 0

@@ -180,7 +180,7 @@ def test_an_upload_whose_end_was_lost_on_the_way_back_is_repeated(
     fs, _ = storage.open_filesystem(s3)
     put, tries = fs.put_file, []
 
-    def no_such_upload(local: str, path: str) -> None:
+    def no_such_upload(local: str, path: str, **limit: float) -> None:
         tries.append(path)
         put(local, path)
         if len(tries) == 1:

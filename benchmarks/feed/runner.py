@@ -45,8 +45,11 @@ class Runner:
         """Add a line to the results, and tell of it."""
         with self.results.open("a") as results:
             results.write(json.dumps(record) + "\n")
-        speed = record.get("error") or f"{record.get('images_per_s', 0):,.0f} images/s"
-        print(f"{record['table']}: {record['name']}: {speed} ({record.get('case_s', 0):.0f} s)", flush=True)
+        speed = f"{record['images_per_s']:,.0f} images/s" if "images_per_s" in record else "done"
+        print(
+            f"{record['table']}: {record['name']}: {record.get('error', speed)} ({record.get('case_s', 0):.0f} s)",
+            flush=True,
+        )
 
     def _found(self, case: Case, env: dict[str, str]) -> Iterator[Record]:
         command = [str(self.python[case.where]), "-m", f"{PACKAGES[case.where]}.{case.module}"]
@@ -55,7 +58,9 @@ class Runner:
         with TemporaryFile("w+") as options, TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
             json.dump(list(case.rows.values()), options)
             options.seek(0)
-            process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=options, stdout=output, stderr=errors)
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=env, stdin=options, stdout=output, stderr=errors, start_new_session=True
+            )
             reason = self._waited(process, self.limit_s * len(case.rows))
             output.seek(0)
             errors.seek(0)
@@ -66,15 +71,22 @@ class Runner:
             yield found | {"stderr": said} if "error" in found else found
 
     def _waited(self, process: subprocess.Popen[bytes], limit_s: float) -> str:
-        """How it ended."""
+        """How it ended; nothing of it is left."""
         try:
             return f"ended with {process.wait(limit_s)}"
         except subprocess.TimeoutExpired:
-            parent = psutil.Process(process.pid)
-            for member in (*parent.children(recursive=True), parent):
-                try:
-                    member.kill()
-                except psutil.NoSuchProcess:
-                    continue
-            process.wait()
             return f"not done after {limit_s:.0f} s"
+        finally:
+            if process.poll() is None:
+                _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and all that descend from it."""
+    parent = psutil.Process(process.pid)
+    for member in (*parent.children(recursive=True), parent):
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()

@@ -7,8 +7,9 @@ numpy adds up the rows of all at once.
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -20,7 +21,8 @@ from pipelines.sources.decoding import Pixels
 
 Encoding = Literal["raw", "png", "jpeg"]
 Rows = NDArray[np.int64]
-Stored = Callable[[int], memoryview]
+Stored = NDArray[np.uint8] | Sequence[memoryview]
+"""A column's values: uint8 [values, bytes] if they are of one size, else the bytes of each."""
 
 JPEG_QUALITY = 95
 _DEFLATE_LEVEL = 6
@@ -47,42 +49,45 @@ def encode(pixels: Pixels, encoding: Encoding) -> bytes:
 def decode_many(column: pa.Array, rows: Rows, resolution: int, channels: int, encoding: Encoding) -> Pixels:
     """uint8 [len(rows), R, R, C]: the images at `rows` of a column; raises DamagedImageError."""
     images = np.empty((len(rows), resolution, resolution, channels), np.uint8)
-    decode_into(images, np.arange(len(rows)), column, rows, encoding)
+    decode_into(images, np.arange(len(rows)), values(column), rows, encoding)
     return images
 
 
-def decode_into(images: Pixels, places: Rows, column: pa.Array, rows: Rows, encoding: Encoding) -> None:
-    """Set `images[places[k]]` to the image at `rows[k]` of a column, for every k.
+def values(column: pa.Array) -> Stored:
+    """The values of a column without nulls, not copied."""
+    data = column.buffers()[-1]
+    if pa.types.is_fixed_size_binary(column.type):
+        whole = np.frombuffer(data, np.uint8).reshape(-1, column.type.byte_width)
+        return whole[column.offset : column.offset + len(column)]
+    width = np.int64 if pa.types.is_large_binary(column.type) else np.int32
+    ends = np.frombuffer(column.buffers()[1], width)[column.offset : column.offset + len(column) + 1].tolist()
+    view = memoryview(data).cast("B")
+    return [view[start:stop] for start, stop in pairwise(ends)]
 
-    `images`: uint8 [N, R, R, C], contiguous. `column`: binary without nulls, of fixed size if raw. Raises
-    DamagedImageError. Several threads may fill the same array at other places; they hardly hinder each other.
+
+def decode_into(images: Pixels, places: Rows, stored: Stored, rows: Rows, encoding: Encoding) -> None:
+    """Set `images[places[k]]` to the image at `rows[k]` of `stored`, for every k.
+
+    `images`: uint8 [N, R, R, C], contiguous. Raises DamagedImageError. Several threads may fill the same array at other
+    places; they hardly hinder each other.
     """
     if encoding == "raw":
-        _copy(images, places, column, rows)
+        _copy(images.reshape(len(images), -1), places, np.asarray(stored), rows)
     elif encoding == "png":
-        _decode_pngs(images, places, _stored(column), rows)
+        _decode_pngs(images, places, stored, rows)
     else:
-        _decode_jpegs(images, places, _stored(column), rows)
+        _decode_jpegs(images, places, stored, rows)
 
 
-def _copy(images: Pixels, places: Rows, column: pa.Array, rows: Rows) -> None:
-    flat = images.reshape(len(images), -1)
-    stored = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, flat.shape[1])
-    rows = column.offset + rows
-    if flat.shape[1] < _LARGE_BYTES:
-        flat[places] = stored[rows]
+def _copy(images: Pixels, places: Rows, stored: Pixels, rows: Rows) -> None:
+    """Both uint8 [N, bytes]."""
+    if images.shape[1] != stored.shape[1]:
+        raise DamagedImageError(f"images of {stored.shape[1]} bytes stand where such of {images.shape[1]} belong")
+    if images.shape[1] < _LARGE_BYTES:
+        images[places] = stored[rows]
     else:
         for place, row in zip(places.tolist(), rows.tolist(), strict=True):
-            flat[place] = stored[row]
-
-
-def _stored(column: pa.Array) -> Stored:
-    """Gives the bytes of one row, not copied."""
-    _, offsets, data = column.buffers()
-    width = np.int64 if pa.types.is_large_binary(column.type) else np.int32
-    ends = np.frombuffer(offsets, width)[column.offset :].tolist()
-    view = memoryview(data).cast("B")
-    return lambda row: view[ends[row] : ends[row + 1]]
+            images[place] = stored[row]
 
 
 def _png(pixels: Pixels) -> bytes:
@@ -114,7 +119,7 @@ def _decode_pngs(images: Pixels, places: Rows, stored: Stored, rows: Rows) -> No
     for first in range(0, len(rows), together):
         part = rows[first : first + together].tolist()
         for filtered, row in zip(unpacked, part, strict=False):
-            _inflate(stored(row), filtered, row, images.shape[1:])
+            _inflate(stored[row], filtered, row, images.shape[1:])
         pixels = unpacked[: len(part), :, 1:]
         for y in range(1, height):
             np.add(pixels[:, y - 1], pixels[:, y], out=pixels[:, y])
@@ -137,7 +142,7 @@ def _inflate(png: memoryview, filtered: Pixels, row: int, shape: tuple[int, ...]
 
 def _decode_jpegs(images: Pixels, places: Rows, stored: Stored, rows: Rows) -> None:
     for place, row in zip(places.tolist(), rows.tolist(), strict=True):
-        jpeg, image = stored(row), images[place]
+        jpeg, image = stored[row], images[place]
         try:
             jpeg8_decode(jpeg, out=image[:, :, 0] if image.shape[2] == 1 else image)  # type: ignore[arg-type]
         except (Jpeg8Error, ValueError) as error:

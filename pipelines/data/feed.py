@@ -22,7 +22,7 @@ class UnreadableError(RuntimeError):
     """Damaged images are next and `data.damaged` is "stop", or nothing could take their place. Every rank raises it."""
 
 
-AHEAD_BYTES = 8 * 2**20
+AHEAD_BYTES = 2 * 2**20
 """About what is copied at a time, while the batches before it are trained on; at least one batch."""
 
 

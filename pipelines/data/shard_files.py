@@ -5,9 +5,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.fs
 import pyarrow.parquet as pq
 
 from pipelines import storage
+from pipelines.data.codec import Stored, values
+from pipelines.data.pages import binary_values, fixed_values, is_plain
 from pipelines.data.pyramid import Shard
 
 OPEN_FILES = 256  # kept open by a process
@@ -22,6 +25,7 @@ class ShardFiles:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._place: tuple[pyarrow.fs.FileSystem, str] | None = None  # one for all, so that they share connections
         self._open: dict[str, tuple[pa.NativeFile, pq.FileMetaData]] = {}
 
     def open(self, shard: Shard) -> tuple[pa.NativeFile, pq.FileMetaData]:
@@ -29,11 +33,27 @@ class ShardFiles:
         if (known := self._open.get(shard.path)) is not None:
             return known
         with reading(self._url, shard, "its footer"):
-            source = _source(self._url, shard)
+            if self._place is None:
+                self._place = storage.pyarrow_filesystem(self._url)
+            filesystem, root = self._place
+            source = filesystem.open_input_file(f"{root}/{shard.path}")
             found = source, pq.read_metadata(source)
         while len(self._open) >= OPEN_FILES:
             self._open.pop(next(iter(self._open)), None)
         self._open[shard.path] = found
+        return found
+
+    def images(self, shard: Shard, group: int, name: str, size: int | None) -> Stored:
+        """The stored images of one row group, checksums verified; `size`: bytes of each, if one. Raises DamagedError."""
+        source, metadata = self.open(shard)
+        with reading(self._url, shard, f"row group {group}, column {name}"):
+            place = metadata.schema.names.index(name)
+            chunk = metadata.row_group(group).column(place)
+            if not is_plain(chunk, metadata.schema.column(place)):
+                return values(self.column(shard, group, name))
+            data = source.read_at(chunk.total_compressed_size, chunk.data_page_offset)
+            found = binary_values(data) if size is None else fixed_values(data, size)
+            _require(len(found), shard, group)
         return found
 
     def column(self, shard: Shard, group: int, name: str) -> pa.Array:
@@ -44,23 +64,23 @@ class ShardFiles:
             reader = pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True, pre_buffer=False)
             chunks = reader.read_row_group(group, columns=[name], use_threads=False)[name].chunks
             array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
-            if len(array) != shard.groups[group]:
-                raise pa.ArrowInvalid(f"{len(array)} rows instead of {shard.groups[group]}")
+            _require(len(array), shard, group)
         return array
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}}
+        return self.__dict__ | {"_place": None, "_open": {}}
+
+
+def _require(rows: int, shard: Shard, group: int) -> None:
+    if rows != shard.groups[group]:
+        raise pa.ArrowInvalid(f"{rows} rows instead of {shard.groups[group]}")
 
 
 def open_shard(url: str, shard: Shard) -> pq.ParquetFile:
     """Opens a shard so that checksums are verified on reading; raises DamagedError naming it if it cannot."""
     with reading(url, shard, "its footer"):
-        return pq.ParquetFile(_source(url, shard), page_checksum_verification=True)
-
-
-def _source(url: str, shard: Shard) -> pa.NativeFile:
-    fs, path = storage.pyarrow_filesystem(storage.join(url, shard.path))
-    return fs.open_input_file(path)
+        filesystem, path = storage.pyarrow_filesystem(storage.join(url, shard.path))
+        return pq.ParquetFile(filesystem.open_input_file(path), page_checksum_verification=True)
 
 
 @contextmanager
@@ -74,5 +94,5 @@ def reading(url: str, shard: Shard, what: str) -> Iterator[None]:
         raise DamagedError(f"{error}, but the manifest names it; restore that file or pack again") from error
     except storage.StorageError:
         raise
-    except (OSError, KeyError, pa.ArrowException) as error:
+    except (OSError, LookupError, ValueError, pa.ArrowException) as error:
         raise DamagedError(f"{where}: {what} cannot be read ({error}); restore that file or pack again") from error

@@ -1,6 +1,7 @@
 """Reads a packed dataset: random access by row to one resolution."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines import storage
-from pipelines.data.codec import DamagedImageError, decode_into
+from pipelines.data.codec import DamagedImageError, Stored, decode_into
 from pipelines.data.pyramid import (
     MANIFEST,
     Manifest,
@@ -104,7 +105,7 @@ class Split:
 
         def fill(part: _Part) -> Damage | None:
             try:
-                stored = self._column(column, part.group)
+                stored = self._stored(column, part.group, images)
                 with decoding:
                     self._decode(images, part, stored, column)
             except DamagedError as error:
@@ -146,7 +147,12 @@ class Split:
         shard, group = self._groups[number]
         return self._files.column(shard, group, column)
 
-    def _decode(self, images: Pixels, part: _Part, stored: pa.Array, column: str) -> None:
+    def _stored(self, column: str, number: int, images: Pixels) -> Stored:
+        shard, group = self._groups[number]
+        raw = self._manifest.columns[column] == "raw"
+        return self._files.images(shard, group, column, math.prod(images.shape[1:]) if raw else None)
+
+    def _decode(self, images: Pixels, part: _Part, stored: Stored, column: str) -> None:
         try:
             decode_into(images, part.places, stored, part.rows, self._manifest.columns[column])
         except DamagedImageError as error:
