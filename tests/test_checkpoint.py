@@ -15,6 +15,7 @@ from alae_core.state import TrainState
 from pipelines import checkpoint, presets, storage
 from pipelines.experiment import Experiment
 from tests import tiny
+from tests.store import both_stores
 
 EXPERIMENT = tiny.brief(presets.load("debug_mnist32_alae"))
 OTHER = tiny.brief(presets.load("debug_mnist32_style_alae"))
@@ -57,6 +58,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(trained: TrainState, tmp_path: Path
 
 
 @pytest.mark.store
+@both_stores
 def test_a_checkpoint_on_s3_comes_back_bit_for_bit(trained: TrainState, s3: str) -> None:
     url = saved(trained, f"{s3}/runs/a")
     require_same(restored(url), trained)
