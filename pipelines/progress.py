@@ -12,7 +12,7 @@ from pipelines.run import Run
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
-LOSS_FREE = ("progress", "time", "memory", "system")
+LOSS_FREE = ("progress", "time", "memory", "system", "data")
 
 
 @contextmanager
@@ -77,9 +77,10 @@ def line(experiment: Experiment, tick: Tick) -> str:
     terms = (name for name in value if name.partition("/")[0] not in LOSS_FREE)
     losses = "  ".join(f"{name} {value[name]:.3f}" for name in terms)
     rate = value.get("time/images_per_s", 0.0)
+    skipped = f"  skipped {value['data/skipped_images']} images" if value.get("data/skipped_images") else ""
     left = int((total - tick.nimg) / rate) if rate else 0
     return (
         f"{tick.nimg / 1000:8.2f}/{total / 1000:.0f} kimg  {int(value['progress/resolution']):4d} px  "
         f"blend {value['progress/blend']:.2f}  {losses}  {rate:.0f} img/s  "
-        f"wait {value.get('time/data_wait_frac', 0.0):.1%}  ETA {left // 60}:{left % 60:02d}"
+        f"wait {value.get('time/data_wait_frac', 0.0):.1%}  ETA {left // 60}:{left % 60:02d}{skipped}"
     )

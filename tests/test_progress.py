@@ -109,3 +109,10 @@ def test_a_line_tells_progress_losses_rate_waiting_and_time_left() -> None:
 def test_a_term_that_was_not_finite_is_left_out_of_the_line() -> None:
     told = line(presets.load("debug_mnist32_style_alae"), Tick(240, TICK | {"discriminator/fake": None}, 0.0))
     assert "discriminator" not in told
+
+
+def test_skipped_images_stand_at_the_end_of_the_line_if_there_are_any() -> None:
+    experiment = presets.load("debug_mnist32_style_alae")
+    for skipped in (0, 5):
+        told = line(experiment, Tick(240, TICK | {"data/skipped_images": skipped}, 0.0))
+        assert told.endswith("ETA 2:00" + (f"  skipped {skipped} images" if skipped else ""))
