@@ -1,6 +1,7 @@
 """The only torch.distributed calls: replicas start equal, step on the same gradient, and are checked to be equal."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -59,6 +60,15 @@ def check_replicas(networks: Mapping[str, nn.Module]) -> None:
     for name, differs in zip(names, (low != high).tolist(), strict=True):
         if differs:
             raise RuntimeError(f"replicas differ between ranks in {name}; restart from the last checkpoint")
+
+
+def gather(value: object) -> list[Any]:
+    """The `value` of every rank, in order of rank; on every rank. It is pickled, and should be small."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def _fingerprint(tensor: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import imagecodecs
@@ -101,13 +102,14 @@ def threads(images: Pixels) -> Iterator[str]:
         stored = codec.values(pa.array([codec.encode(image, encoding) for image in images], pa.binary()))
         room = np.empty_like(images)
         for count in (1, 2):
+            shares = np.array_split(every, count)
+            decode = partial(_decode_all, room, shares, stored, encoding)
+            yield f"| {encoding.upper()} | {count} | {len(images) / least(time.perf_counter, decode):,.0f} |"
 
-            def share(part: NDArray[np.int64]) -> None:
-                codec.decode_into(room, part, stored, part, encoding)
 
-            with ThreadPoolExecutor(count) as pool:
-                took = least(time.perf_counter, lambda: list(pool.map(share, np.array_split(every, count))))
-            yield f"| {encoding.upper()} | {count} | {len(images) / took:,.0f} |"
+def _decode_all(room: Pixels, shares: list[NDArray[np.int64]], stored: codec.Stored, encoding: codec.Encoding) -> None:
+    with ThreadPoolExecutor(len(shares)) as pool:
+        list(pool.map(lambda share: codec.decode_into(room, share, stored, share, encoding), shares))
 
 
 def row_groups(images: Pixels) -> Iterator[str]:

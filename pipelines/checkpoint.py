@@ -8,7 +8,8 @@ import json
 import pickle
 import re
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from alae_core import sync
 from alae_core.state import SCHEMA, TrainState, channels_last
 from pipelines import storage
 from pipelines.experiment import Experiment
+from pipelines.history import Tick
 
 STATE, EMA, MANIFEST = "state.pt", "ema.safetensors", "manifest.json"
 _NAME = re.compile(r"checkpoint_(\d{12})")
@@ -37,8 +39,10 @@ class CheckpointRef:
     nimg: int
 
 
-def write(state: TrainState, experiment: Experiment, folder: Path, commit: str | None) -> None:
-    """Write a complete checkpoint into the local `folder`."""
+def write(
+    state: TrainState, experiment: Experiment, folder: Path, commit: str | None, ticks: Sequence[Tick] = ()
+) -> None:
+    """Write a complete checkpoint into the local `folder`; `ticks` are those since the last one."""
     torch.save(state.state_dict(), folder / STATE)
     averages = {
         f"{name}.{key}": tensor.contiguous()
@@ -52,16 +56,19 @@ def write(state: TrainState, experiment: Experiment, folder: Path, commit: str |
         "commit": commit,
         "experiment": json.loads(experiment.to_json()),
         "files": {name: _fingerprint(folder / name) for name in (STATE, EMA)},
+        "ticks": [asdict(tick) for tick in ticks],
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2))
 
 
-def write_on_first_rank(state: TrainState, experiment: Experiment, commit: str | None) -> Path | None:
+def write_on_first_rank(
+    state: TrainState, experiment: Experiment, commit: str | None, ticks: Sequence[Tick] = ()
+) -> Path | None:
     """Rank 0 writes a checkpoint into a new temporary folder and returns it; the others have nothing to write."""
     if sync.rank() != 0:
         return None
     folder = Path(tempfile.mkdtemp(prefix="alae_checkpoint_"))
-    write(state, experiment, folder, commit)
+    write(state, experiment, folder, commit, ticks)
     return folder
 
 
@@ -71,6 +78,16 @@ def publish(folder: Path, url: str) -> None:
         storage.delete_file(f"{url}/{MANIFEST}")
     for name in (STATE, EMA, MANIFEST):
         storage.upload_verified(folder / name, f"{url}/{name}")
+
+
+def copy(url: str, dest: str) -> None:
+    """Copy the checkpoint at `url` to `dest`, checked against its manifest on the way; the manifest last."""
+    manifest = read_manifest(url)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in manifest["files"]:
+            _fetch(url, name, Path(scratch), manifest)
+        (Path(scratch) / MANIFEST).write_text(json.dumps(manifest, indent=2))
+        publish(Path(scratch), dest)
 
 
 def finished(run_url: str) -> list[CheckpointRef]:
@@ -117,6 +134,16 @@ def read_manifest(url: str) -> dict[str, Any]:
     if not storage.exists(f"{url}/{MANIFEST}"):
         raise ValueError(f"{url} is not a finished checkpoint: it has no {MANIFEST}")
     return storage.read_json(f"{url}/{MANIFEST}")
+
+
+def read_ticks(url: str) -> list[Tick]:
+    """The ticks that a checkpoint's manifest holds: those since the checkpoint before it."""
+    return [Tick(**tick) for tick in read_manifest(url).get("ticks", ())]
+
+
+def read_experiment(url: str) -> Experiment:
+    """The experiment as it was when the checkpoint was saved."""
+    return Experiment.from_json(json.dumps(read_manifest(url)["experiment"]))
 
 
 def load_averages(url: str) -> tuple[Experiment, Any, dict[str, torch.nn.Module], int]:

@@ -10,7 +10,7 @@ import math
 import os
 import time as clock
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,12 @@ class Tick:
     time: float
     """Unix seconds at which the tick was recorded."""
 
+    @classmethod
+    def of(cls, nimg: int, metrics: Mapping[str, Any], time: float | None = None) -> "Tick":
+        """A tick of this moment, unless `time` is given; raises ValueError for a metric that is not a number."""
+        values = {name: _plain(name, value) for name, value in metrics.items()}
+        return cls(int(nimg), values, round(clock.time() if time is None else time, 3))
+
 
 class EvaluationError(ValueError):
     """A file among the evaluations that does not read as one."""
@@ -46,6 +52,14 @@ class Evaluation:
     checkpoint: str | None
     time: float
     """Unix seconds: the file's own `time`, else when it was last written."""
+    measured: dict[str, Any] = field(default_factory=dict)
+    """By metric: protocol, weights and estimates, as `pipelines.evaluation.readings` reads them."""
+    dataset: dict[str, str] | None = None
+    """Name, URL and digest of the dataset it was measured against."""
+    resolution: int | None = None
+    """Of the checkpoint's images, in px."""
+    own: bool = True
+    """Taken by the run itself, not by a later `alae evaluate`."""
 
 
 class History:
@@ -65,14 +79,15 @@ class History:
 
         Raises ValueError for a metric that is not a number, OSError if the line could not be written whole.
         """
-        nimg = int(nimg)
-        if nimg in self._recorded:
+        return self.add(Tick.of(nimg, metrics, time))
+
+    def add(self, tick: Tick) -> bool:
+        """As `append`, of a tick that is already made."""
+        if tick.nimg in self._recorded:
             return False
-        values = {name: _plain(name, value) for name, value in metrics.items()}
-        stamp = round(clock.time() if time is None else time, 3)
-        record = {"nimg": nimg, "time": stamp, "metrics": values}
+        record = {"nimg": tick.nimg, "time": tick.time, "metrics": tick.metrics}
         _append_whole(self.path, json.dumps(record, allow_nan=False).encode() + b"\n")
-        self._recorded.add(nimg)
+        self._recorded.add(tick.nimg)
         return True
 
     def records(self) -> list[Tick]:
@@ -101,10 +116,30 @@ def read_history(path: str | os.PathLike[str], offset: int = 0) -> tuple[list[Ti
     return [tick for tick in ticks if tick is not None], offset + len(whole)
 
 
-def list_evaluations(run_url: str) -> list[str]:
-    """Paths of the evaluations inside the run folder, in order of nimg; empty if there are none yet."""
+def list_evaluations(run_url: str, *, own: bool = False) -> list[str]:
+    """Paths of the evaluations inside the run folder, in order of nimg; empty if there are none yet.
+
+    `own` leaves out those that `alae evaluate` took beside the run's own.
+    """
     names = storage.list_dir(storage.join(run_url, "evaluations"))
-    return [f"evaluations/{name}" for name in sorted(names) if name.endswith(".json")]
+    paths = [f"evaluations/{name}" for name in sorted(names) if name.endswith(".json")]
+    return [path for path in paths if not own or is_own(path)]
+
+
+def is_own(path: str) -> bool:
+    """Whether one of `list_evaluations` was taken by the run itself, which tells of a checkpoint by `<nimg>.json`."""
+    return "_" not in path.rpartition("/")[2]
+
+
+def read_evaluations(run_url: str, *, own: bool = False) -> list[Evaluation]:
+    """All of `list_evaluations`; one that is damaged is warned about and left out."""
+    found = []
+    for path in list_evaluations(run_url, own=own):
+        try:
+            found.append(read_evaluation(run_url, path))
+        except EvaluationError as error:
+            log.warning("%s", error)
+    return found
 
 
 def read_evaluation(run_url: str, path: str) -> Evaluation:
@@ -116,7 +151,17 @@ def read_evaluation(run_url: str, path: str) -> Evaluation:
         metrics = {name: _plain(name, math.nan if v is None else v) for name, v in record["metrics"].items()}
         figures = dict(record.get("figures") or {})
         stamp = float(record.get("time") or _modified(url))
-        return Evaluation(int(record["nimg"]), metrics, figures, record.get("checkpoint"), stamp)
+        return Evaluation(
+            nimg=int(record["nimg"]),
+            metrics=metrics,
+            figures=figures,
+            checkpoint=record.get("checkpoint"),
+            time=stamp,
+            measured=dict(record.get("measured") or {}),
+            dataset=record.get("dataset"),
+            resolution=record.get("resolution"),
+            own=is_own(path),
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(f"{path} is not an evaluation: {error!r}") from error
 

@@ -9,6 +9,17 @@ from torch import Tensor
 from alae_core.schedule import Level
 from alae_core.state import TrainState
 
+STARTED = "time/data_start_s"
+"""A metric of the first tick after the workers started."""
+
+# How the ranks' values become one: the slowest rank is what the user waits for.
+_WORST = {
+    "time/data_wait_frac": max,
+    STARTED: max,
+    "memory/peak_gib": max,
+    "time/images_per_s": min,
+}
+
 
 class Meter:
     """Adds up the terms, the time and the waiting of the iterations since the last tick."""
@@ -49,7 +60,7 @@ class Meter:
             "memory/peak_gib": _peak_gib(),
         }
         if self._data_start_s is not None:
-            record["time/data_start_s"] = self._data_start_s
+            record[STARTED] = self._data_start_s
         self._reset(state.nimg, waited_s, skipped)
         return record
 
@@ -67,6 +78,16 @@ class Meter:
         self._nimg, self._waited_s, self._skipped = nimg, waited_s, skipped
         self._data_start_s = None
         self._began = time.perf_counter()
+
+
+def merged(ranks: list[dict[str, float]]) -> dict[str, float]:
+    """One record of a tick from one per rank: means over equal shares of the batch, sums or worst cases of the rest."""
+    record = {}
+    for name in ranks[0]:
+        values = [rank[name] for rank in ranks]
+        combine = _WORST.get(name, lambda values: sum(values) / len(values))
+        record[name] = values[0] if min(values) == max(values) else combine(values)
+    return record
 
 
 def _peak_gib() -> float:

@@ -18,7 +18,7 @@ def check(experiment: Experiment) -> Dataset:
     A store that does not answer is not waited for: the address may be wrong.
     """
     experiment.validate()
-    dataset = Dataset.open(experiment.data.path)
+    dataset = Dataset.open(experiment.data.path, experiment.data.damaged)
     _check_dataset(experiment, dataset)
     requirements.check_experiment(experiment, dataset)
     storage.check_writable(experiment.training.storage)

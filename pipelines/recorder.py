@@ -10,19 +10,12 @@ from ray.train import Checkpoint, UserCallback
 from pipelines import tracking
 from pipelines.experiment import Experiment
 from pipelines.history import History
+from pipelines.meter import STARTED, merged
 from pipelines.run import Run
 from pipelines.system_metrics import SystemMetrics
 from pipelines.tracking import BackgroundSync, MLflowReplica, SyncResult
 
 log = logging.getLogger(__name__)
-
-# How the ranks' values become one: the slowest rank is what the user waits for.
-_WORST = {
-    "time/data_wait_frac": max,
-    "time/data_start_s": max,
-    "memory/peak_gib": max,
-    "time/images_per_s": min,
-}
 
 
 class Recorder(UserCallback):
@@ -37,6 +30,8 @@ class Recorder(UserCallback):
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
         try:
             self._record(merged(metrics))
+            if STARTED in metrics[0] and self._history is not None:
+                self._run.recover_ticks(self._history)
             if checkpoint is not None:
                 self._run.keep_history(self._history_file)
         except Exception:
@@ -51,16 +46,6 @@ class Recorder(UserCallback):
         self._history.append(int(metrics["progress/nimg"]), metrics | self._system())
         if self._sync:
             self._sync.poke()
-
-
-def merged(ranks: list[dict[str, float]]) -> dict[str, float]:
-    """One record of a tick from one per rank: means over equal shares of the batch, sums or worst cases of the rest."""
-    record = {}
-    for name in ranks[0]:
-        values = [rank[name] for rank in ranks]
-        combine = _WORST.get(name, lambda values: sum(values) / len(values))
-        record[name] = values[0] if min(values) == max(values) else combine(values)
-    return record
 
 
 def replica(experiment: Experiment, run: Run) -> MLflowReplica | None:

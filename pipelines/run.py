@@ -9,7 +9,7 @@ from alae_core import sync
 from pipelines import checkpoint, storage
 from pipelines.data.shards import Dataset
 from pipelines.experiment import Experiment
-from pipelines.history import HISTORY_FILE
+from pipelines.history import HISTORY_FILE, History
 from pipelines.mlflow_run import absolute_uri
 from pipelines.override import resume_differences
 
@@ -88,12 +88,24 @@ class Run:
         return storage.read_json(path)["row_groups"] if storage.exists(path) else []
 
     def begin(self) -> None:
-        """A new attempt: the last one's failure is forgotten, and the history fetched where this machine lacks it."""
+        """A new attempt: the last one's failure is forgotten."""
         storage.delete_file(f"{self.url}/{FAILURE}")
+
+    def fetch_history(self) -> None:
+        """The history of earlier attempts, from storage where this machine lacks it, with every tick of a checkpoint."""
         kept = f"{self.url}/{HISTORY_FILE}"
         if not self.history.exists() and storage.exists(kept):
             self.spool.mkdir(parents=True, exist_ok=True)
             storage.download(kept, self.history)
+        self.recover_ticks(History(self.history))
+
+    def recover_ticks(self, history: History) -> None:
+        """Record the ticks of checkpoints that were never reported: a kill may come between upload and report."""
+        recorded = {tick.nimg for tick in history.records()}
+        for saved in checkpoint.finished(self.url):
+            if saved.nimg not in recorded:
+                for tick in checkpoint.read_ticks(saved.url):
+                    history.add(tick)
 
     def keep_history(self, history: Path) -> None:
         """Copy the history to storage, if it is not there by itself: a job's next attempt may run elsewhere."""

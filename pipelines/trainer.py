@@ -21,9 +21,10 @@ from pipelines import checkpoint, preflight, storage
 from pipelines.connection import connect
 from pipelines.data.stream import SPLIT, execution_options, training_dataset
 from pipelines.evaluation import requirements
+from pipelines.evaluation.keeping import keep_best
 from pipelines.evaluation.validation import evaluate_checkpoint, evaluation_url, validate_checkpoint
 from pipelines.experiment import Experiment
-from pipelines.history import Evaluation, Tick, list_evaluations, read_evaluation
+from pipelines.history import Evaluation, Tick, read_evaluations
 from pipelines.progress import follow
 from pipelines.recorder import Recorder, replica
 from pipelines.run import Run, with_absolute_paths
@@ -46,8 +47,8 @@ class Outcome:
     """False if MLflow lacks a part of the history, which `alae track` replays."""
 
     def evaluations(self) -> list[Evaluation]:
-        """What was measured of its checkpoints, oldest first."""
-        return [read_evaluation(self.run.url, path) for path in list_evaluations(self.run.url)]
+        """What the run measured of its checkpoints, oldest first; not what `alae evaluate` added."""
+        return read_evaluations(self.run.url, own=True)
 
 
 def train(
@@ -66,6 +67,7 @@ def train(
     run = Run.of(experiment)
     run.claim(experiment, dataset)
     finished = run.finished_at(experiment) is not None
+    run.fetch_history()
     if not finished:
         if experiment.evaluation.enabled:
             requirements.prepare(requirements.metric_names(experiment.evaluation), dataset)
@@ -85,6 +87,7 @@ def _fit(
     on_evaluation: Callable[[Evaluation], None] | None,
 ) -> None:
     try:
+        keep_best(run.url, experiment)
         with follow(run, on_tick, on_evaluation):
             _trainer(experiment, run).fit()
             run.raise_failure()

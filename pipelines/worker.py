@@ -19,7 +19,8 @@ from pipelines import checkpoint, storage
 from pipelines.data.feed import Feed, UnreadableError
 from pipelines.data.stream import SPLIT, plan, slabs
 from pipelines.experiment import Experiment
-from pipelines.meter import Meter
+from pipelines.history import Tick
+from pipelines.meter import Meter, merged
 from pipelines.run import Run
 
 
@@ -57,6 +58,9 @@ def train_worker(config: dict[str, Any]) -> None:
     """Entry point of one rank; `config` holds plain values: experiment (JSON), run_url, commit."""
     experiment = Experiment.from_json(config["experiment"])
     device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        # What names no device means this one: gathered objects, pinned memory, the peak of the memory.
+        torch.cuda.set_device(device)
     if experiment.training.compile:
         fused.require_compiler(device)
     own = checkpoint.latest(config["run_url"])
@@ -81,7 +85,7 @@ def train_worker(config: dict[str, Any]) -> None:
 
 def _feed(experiment: Experiment, nimg: int, device: torch.device) -> Feed:
     return Feed(
-        slabs(ray.train.get_dataset_shard(SPLIT)),
+        slabs(ray.train.get_dataset_shard(SPLIT), experiment.schedule.total_nimg),
         plan(experiment, nimg),
         nimg=nimg,
         rank=sync.rank(),
@@ -118,6 +122,7 @@ class Loop:
         self.commit = commit
         self.meter = Meter()
         self._noted = 0
+        self._ticks: list[tuple[dict[str, float], float]] = []  # since the last checkpoint, each with its time
         self.engine = engine(experiment)
 
     def run(self, feed: Feed) -> None:
@@ -146,13 +151,14 @@ class Loop:
         if new := feed.damage[self._noted :]:
             Run(self.run_url).note_damage_on_first_rank(new)
             self._noted += len(new)
+        self._ticks.append((metrics, time.time()))
         if not due.checkpoint:
             ray.train.report(metrics)
             return
         if self.experiment.training.check_replicas:
             sync.check_replicas(self.state.algorithm.networks)
         name = checkpoint.directory_name(self.state.nimg)
-        saved = checkpoint.write_on_first_rank(self.state, self.experiment, self.commit)
+        saved = checkpoint.write_on_first_rank(self.state, self.experiment, self.commit, self._gathered_ticks())
         ray.train.report(
             metrics,
             checkpoint=saved and Checkpoint.from_directory(str(saved)),
@@ -163,6 +169,15 @@ class Loop:
             validation=due.validate and saved is not None,
         )
         self.meter.start(self.state.nimg, feed.waited_s, feed.skipped)
+
+    def _gathered_ticks(self) -> list[Tick]:
+        """The ticks since the last checkpoint, of all ranks: what the controller may not have heard of when it dies."""
+        ticks = []
+        for ranks in zip(*sync.gather(self._ticks), strict=True):
+            metrics = merged([own for own, _ in ranks])
+            ticks.append(Tick.of(int(metrics["progress/nimg"]), metrics, ranks[0][1]))
+        self._ticks = []
+        return ticks
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Damaged images: a run stops at them with a sentence, or passes over them as it is told, the same way each time."""
 
+import json
 import logging
 import re
 import shutil
@@ -20,9 +21,10 @@ from pipelines.data.codec import Pixels
 from pipelines.data.feed import Feed, UnreadableError
 from pipelines.data.packing import pack
 from pipelines.data.shard_files import DamagedError
-from pipelines.data.shards import Dataset
-from pipelines.data.slabs import Damaged
+from pipelines.data.shards import Damaged, Dataset
 from pipelines.data.stream import plan, slab_reader
+from pipelines.evaluation.extractors import ensure_extractor
+from pipelines.evaluation.reals import Reals
 from pipelines.experiment import Experiment
 from tests.packed import flip_a_byte
 
@@ -55,7 +57,7 @@ def flip(experiment: Experiment) -> None:
 def feed_of(experiment: Experiment, damaged: Damaged, rank: int = 0, ranks: int = 1, nimg: int = 0) -> Feed:
     """Fed by a reader that follows the policy `damaged`."""
     reader = replace(slab_reader(experiment), ranks=ranks, damaged=damaged)
-    planned = plan(experiment, nimg)
+    planned = list(plan(experiment, nimg))
     slabs = (list(reader.read(span))[rank] for span in planned)
     device = torch.device("cpu")
     return Feed(slabs, planned, nimg=nimg, rank=rank, ranks=ranks, channels=1, device=device)
@@ -134,6 +136,54 @@ def test_a_window_without_a_whole_image_stops_the_run_even_if_damage_is_skipped(
     small = replace(experiment, data=replace(experiment.data, window_images=BATCH))
     with pytest.raises(UnreadableError, match=f"{FLIPPED}, and nothing else is left to put in its place"):
         first_level(small, feed_of(small, "skip"))
+
+
+def test_what_is_evaluated_in_the_place_of_damaged_images_are_those_of_the_next_whole_row_group(
+    experiment: Experiment,
+) -> None:
+    rows, others = np.arange(140, 200), (np.array(LOST) + len(LOST)) % 200
+    whole = Dataset.open(experiment.data.path).split("train")
+    expected = whole.read(4, np.concatenate([rows[:4], others, rows[52:]]))
+    flip(experiment)
+    split = Dataset.open(experiment.data.path, "skip").split("train")
+    assert np.array_equal(split.read(4, rows), expected)
+    assert split.replaced == set(LOST)
+
+
+def test_an_evaluation_without_a_whole_row_group_says_what_is_damaged(experiment: Experiment) -> None:
+    for path in Path(experiment.data.path).glob("train/*.parquet"):
+        path.unlink()
+    with pytest.raises(DamagedError, match=r"shard_0000.*nothing else is left to put in its place"):
+        Dataset.open(experiment.data.path, "skip").split("train").read(4, np.arange(10))
+
+
+def test_statistics_of_a_damaged_dataset_are_not_kept_for_the_mended_one(experiment: Experiment) -> None:
+    sound = shard(experiment, 1).read_bytes()
+
+    def mean(damaged: Damaged) -> torch.Tensor:
+        dataset = Dataset.open(experiment.data.path, damaged)
+        return Reals(dataset=dataset, extractor=ensure_extractor(dataset, "pixels"), resolution=4).statistics().mean
+
+    flip(experiment)
+    with pytest.raises(DamagedError, match=FLIPPED):
+        mean("stop")
+    harmed = mean("skip")
+    shard(experiment, 1).write_bytes(sound)
+    mended = mean("stop")
+    assert not torch.equal(mended, harmed)
+    flip(experiment)
+    assert torch.equal(mean("skip"), mended)
+
+
+def test_a_classifier_learns_from_the_whole_images_alone(experiment: Experiment) -> None:
+    flip_a_byte(shard(experiment, 1), 1, "r8")
+    with pytest.raises(DamagedError, match="row group 1, column r8"):
+        ensure_extractor(Dataset.open(experiment.data.path), "classifier")
+    dataset = Dataset.open(experiment.data.path, "skip")
+    ensure_extractor(dataset, "classifier")
+    (about,) = Path(experiment.data.path).glob("extractors/classifier_*.json")
+    rows = dataset.split("train").rows
+    assert json.loads(about.read_text())["trained_on"] == f"train split, {rows - len(LOST)} images"
 
 
 def remove(path: Path) -> None:

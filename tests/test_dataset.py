@@ -4,7 +4,9 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -16,12 +18,13 @@ from alae_core.order import Span
 from pipelines import presets, storage
 from pipelines.data import stream
 from pipelines.data.slabs import SlabReader
-from pipelines.data.stream import SPLIT, execution_options, plan, slab_reader, training_dataset
+from pipelines.data.stream import SPLIT, execution_options, slab_reader, training_dataset
 from pipelines.experiment import Experiment
 from pipelines.override import override
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+PLAN = stream.plan
 RANKS = 2
 SLOW_S = 0.03
 
@@ -45,10 +48,18 @@ def _cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+def plan(experiment: Experiment, nimg: int) -> Iterator[Span]:
+    """Each window as a span, in whatever process it is called."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "SPAN_IMAGES", 1)
+        planned = list(PLAN(experiment, nimg))
+    yield from planned
+
+
 @pytest.fixture
 def experiment(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """12 windows of two levels, each a span."""
-    monkeypatch.setattr(order, "SPAN_IMAGES", 1)
+    monkeypatch.setattr(stream, "plan", plan)
     small = [f"data.path={tiny_dataset}", f"scaling.workers={RANKS}", "data.window_images=40"]
     return override(presets.load("debug_mnist32_style_alae"), [*small, "scaling.cpus_per_data_task=0.5"])
 
@@ -58,7 +69,7 @@ def handed_out(experiment: Experiment, nimg: int) -> list[Iterator[pa.Table]]:
     config = DataConfig(execution_options=execution_options(experiment))
     node = ray.get_runtime_context().get_node_id()
     shards = config.configure({SPLIT: training_dataset(experiment, nimg)}, RANKS, None, [node] * RANKS)
-    return [stream.slabs(shard[SPLIT]) for shard in shards]
+    return [stream.slabs(shard[SPLIT], experiment.schedule.total_nimg) for shard in shards]
 
 
 def consumed(ranks: list[Iterator[pa.Table]]) -> list[list[pa.Table]]:
@@ -88,9 +99,11 @@ def with_reader(monkeypatch: pytest.MonkeyPatch, change: Callable[[SlabReader, S
     monkeypatch.setattr(stream, "slab_reader", changed)
 
 
+@pytest.mark.parametrize("at_once", [2000, 5], ids=["one execution", "three executions"])
 def test_each_rank_is_handed_exactly_its_slabs_in_order_while_another_is_slow(
-    _cluster: None, experiment: Experiment
+    _cluster: None, experiment: Experiment, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stream, "SPANS_AT_ONCE", at_once)
     found = consumed(handed_out(experiment, 56))
     reader = slab_reader(experiment)
     expected = [slab for span in plan(experiment, 56) for slab in reader.read(span)]
@@ -116,7 +129,35 @@ def test_the_next_level_is_read_while_this_one_still_has_batches(
     while not (tmp_path / str(first_of_next.start)).exists():
         assert time.monotonic() < deadline, "the next level is not read ahead"
         time.sleep(0.05)
-    assert [len(slabs) for slabs in consumed(ranks)] == [len(plan(experiment, 0)) - 1] * RANKS
+    assert [len(slabs) for slabs in consumed(ranks)] == [len(list(plan(experiment, 0))) - 1] * RANKS
+
+
+def test_the_next_execution_begins_while_slabs_of_the_last_are_left(
+    _cluster: None, experiment: Experiment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(stream, "SPANS_AT_ONCE", 6)
+    with_reader(monkeypatch, lambda _, span: (tmp_path / str(span.start)).touch())
+    planned = [span.start for span in plan(experiment, 0)]
+    ranks = handed_out(experiment, 0)
+    with ThreadPoolExecutor(RANKS) as consumers:
+        taken = list(consumers.map(lambda slabs: list(islice(slabs, 4)), ranks))
+    assert [[slab["start"][0].as_py() for slab in slabs] for slabs in taken] == [planned[:4]] * RANKS
+    deadline = time.monotonic() + 60
+    while not (tmp_path / str(planned[6])).exists():
+        assert time.monotonic() < deadline, "the second execution waits for the end of the first"
+        time.sleep(0.05)
+    assert [len(slabs) for slabs in consumed(ranks)] == [len(planned) - 4] * RANKS
+
+
+def test_a_dataset_that_begins_again_is_refused() -> None:
+    slab = pa.table({"start": [0], "stop": [40]})
+
+    class Again:
+        def iter_batches(self, **_: Any) -> Iterator[pa.Table]:
+            yield slab
+
+    with pytest.raises(RuntimeError, match="Ray Data began again at image 0 of the run, after 40"):
+        list(stream.slabs(Again(), 80))  # type: ignore[arg-type]
 
 
 def test_a_store_that_refuses_in_a_task_is_told_to_the_worker_in_its_sentence(

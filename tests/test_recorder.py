@@ -11,7 +11,8 @@ import pytest
 
 from pipelines import presets, recorder
 from pipelines.history import History, read_history
-from pipelines.recorder import Recorder, merged
+from pipelines.meter import merged
+from pipelines.recorder import Recorder
 from pipelines.run import Run
 
 

@@ -1,7 +1,8 @@
 """A run's places and its identity: what may resume it, and what is refused."""
 
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from pipelines import presets, storage
 from pipelines.experiment import Experiment
+from pipelines.history import History, Tick, read_history
 from pipelines.override import override
 from pipelines.run import Run, with_absolute_paths
 
@@ -18,8 +20,12 @@ PACKED: Any = SimpleNamespace(identity={"train": "abc"})
 """A dataset, as far as a run looks at it."""
 
 
-def checkpoint_at(run: Run, nimg: int) -> None:
-    storage.write_bytes_verified(f"{run.url}/checkpoint_{nimg:012d}/manifest.json", b"{}")
+TICK_LINE = json.dumps({"nimg": 8, "time": 1.0, "metrics": {"a/b": 0.5}}) + "\n"
+
+
+def checkpoint_at(run: Run, nimg: int, ticks: Sequence[Tick] = ()) -> None:
+    manifest = {"ticks": [asdict(tick) for tick in ticks]}
+    storage.write_json_verified(f"{run.url}/checkpoint_{nimg:012d}/manifest.json", manifest)
 
 
 def test_a_local_run_lies_in_the_storage_folder_whatever_the_working_directory(
@@ -149,6 +155,22 @@ def test_a_run_on_s3_is_claimed_finished_and_refused_as_a_local_one(s3: str) -> 
     assert run.finished_at(BASE) is not None
 
 
+def test_ticks_that_only_checkpoints_know_come_into_the_history_in_order_and_once(tmp_path: Path) -> None:
+    run = Run(str(tmp_path))
+    History(run.history).append(32, {"a/b": 1.0}, time=5.0)
+    checkpoint_at(run, 64, [Tick(32, {"a/b": 1.0}, 5.0), Tick(64, {"a/b": 2.0}, 6.0)])
+    checkpoint_at(run, 128, [Tick(96, {"a/b": None}, 7.0), Tick(128, {"a/b": 4.0}, 8.0)])
+    for _ in range(2):
+        run.fetch_history()
+        ticks, _ = read_history(run.history)
+        assert [(tick.nimg, tick.metrics["a/b"], tick.time) for tick in ticks] == [
+            (32, 1.0, 5.0),
+            (64, 2.0, 6.0),
+            (96, None, 7.0),
+            (128, 4.0, 8.0),
+        ]
+
+
 @pytest.mark.store
 def test_a_run_on_s3_brings_its_history_along_to_a_machine_that_lacks_it(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -157,17 +179,16 @@ def test_a_run_on_s3_brings_its_history_along_to_a_machine_that_lacks_it(
     for machine in ("first", "second"):
         (tmp_path / machine).mkdir()
     monkeypatch.chdir(tmp_path / "first")
-    run.begin()
+    run.fetch_history()
     assert not run.history.exists()
-    run.spool.mkdir(parents=True)
-    run.history.write_text("ticks\n")
+    run.history.write_text(TICK_LINE)
     run.keep_history(run.history)
     monkeypatch.chdir(tmp_path / "second")
-    run.begin()
-    assert run.history.read_text() == "ticks\n"
-    run.history.write_text("more ticks\n")
-    run.begin()
-    assert run.history.read_text() == "more ticks\n"
+    run.fetch_history()
+    assert run.history.read_text() == TICK_LINE
+    run.history.write_text(2 * TICK_LINE)
+    run.fetch_history()
+    assert run.history.read_text() == 2 * TICK_LINE
 
 
 def test_a_damaged_record_of_the_experiment_is_named(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def images_of(experiment: Experiment, ranks: int, nimg: int = 0) -> list[Pixels]
         parts = [np.frombuffer(slab, np.uint8).reshape(shape) for slab in slabs]
         batches = np.concatenate(parts, axis=1)
         found.extend(image for batch in batches for image in batch)
-    return found[max(0, nimg - plan(experiment, nimg)[0].start) :]
+    return found[max(0, nimg - next(plan(experiment, nimg)).start) :]
 
 
 def once_per_epoch(experiment: Experiment, stream: list[Pixels]) -> bool:
@@ -120,7 +120,7 @@ def test_slabs_that_are_still_in_use_keep_their_pixels_and_the_memory_of_others_
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(order, "SPAN_IMAGES", 48)
-    reader, spans = replace(slab_reader(experiment), ranks=2), plan(experiment, 0)
+    reader, spans = replace(slab_reader(experiment), ranks=2), list(plan(experiment, 0))
     held = [list(reader.read(span)) for span in spans]
     assert held == [list(replace(slab_reader(experiment), ranks=2).read(span)) for span in spans]
     memory = reader._memory._memory
@@ -133,7 +133,7 @@ def test_slabs_that_are_still_in_use_keep_their_pixels_and_the_memory_of_others_
 
 
 def test_a_reader_can_be_pickled_after_use_and_leaves_its_files_behind(experiment: Experiment) -> None:
-    reader, span = slab_reader(experiment), plan(experiment, 0)[0]
+    reader, span = slab_reader(experiment), next(plan(experiment, 0))
     expected = list(reader.read(span))
     copy = pickle.loads(pickle.dumps(reader))
     assert copy.split._files._open == {} != reader.split._files._open

@@ -57,6 +57,14 @@ def test_gradients_become_their_mean_element_by_element_and_missing_ones_stay_mi
         assert gradient == [2.0 * place + index for place in range(len(gradient))]
 
 
+def gathered() -> list[Any]:
+    return sync.gather([{"rank": sync.rank()}])
+
+
+def test_every_rank_sees_what_each_of_them_gives(pair: Pair) -> None:
+    assert pair(gathered) == [[[{"rank": 0}], [{"rank": 1}]]] * 2
+
+
 def _nothing(network: Any) -> None:
     pass
 
@@ -157,5 +165,5 @@ def test_without_a_process_group_there_is_one_rank_and_nothing_to_do() -> None:
     sync.broadcast_networks(own)
     sync.average_gradients(own["model"].parameters())
     sync.check_replicas(own)
-    assert (sync.rank(), sync.world_size()) == (0, 1)
+    assert (sync.rank(), sync.world_size(), sync.gather("own")) == (0, 1, ["own"])
     assert contents(own) == before

@@ -55,7 +55,7 @@ def batches(parts: Any, wanted: Experiment) -> Iterator[Batch]:
 
 def burst(wanted: Experiment) -> int:
     """Images that one task reads."""
-    first = plan(wanted, 0)[0]
+    first = next(plan(wanted, 0))
     return first.stop - first.start
 
 
@@ -77,7 +77,9 @@ class Worker:
 
     def time(self, own: DataIterator, wanted: Experiment, seconds: float, warm_s: float, root: int) -> dict[str, float]:
         """The speed of its feed."""
-        return measure(lambda: batches(slabs(own), wanted), seconds, warm_s, root, burst(wanted))
+        return measure(
+            lambda: batches(slabs(own, wanted.schedule.total_nimg), wanted), seconds, warm_s, root, burst(wanted)
+        )
 
 
 def by_ray(wanted: Experiment, readers: int, seconds: float, warm_s: float) -> dict[str, float]:

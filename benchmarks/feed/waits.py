@@ -34,7 +34,7 @@ class Worker:
 
     def waits(self, own: DataIterator, wanted: Experiment, step_s: float, root: int) -> Waits:
         """What the feed says after each step; `root` is the process whose tree's CPU seconds are counted."""
-        ready = feed(slabs(own), wanted)
+        ready = feed(slabs(own, wanted.schedule.total_nimg), wanted)
         start_s = ready.start()
         began, cpu, total = time.perf_counter(), cpu_seconds(root), [0.0]
         for _ in range(wanted.schedule.total_nimg // BATCH):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipelines import storage
 from pipelines.data.codec import DamagedImageError, Stored, decode_into
 from pipelines.data.pyramid import (
+    ATTRIBUTE,
     MANIFEST,
     Manifest,
     Shard,
@@ -29,6 +30,8 @@ from pipelines.sources.decoding import Pixels
 Rows = NDArray[np.int64]
 Room = Callable[[tuple[int, ...]], Pixels]
 Done = TypeVar("Done")
+Damaged = Literal["stop", "skip"]
+"""What to do about images whose stored bytes are damaged."""
 
 FETCHES = 8
 """Row groups fetched at the same time from a store that is not on this machine."""
@@ -57,9 +60,12 @@ class Split:
     Open files are kept for the life of the object and left behind when it is pickled.
     """
 
-    def __init__(self, url: str, name: str, manifest: Manifest) -> None:
+    def __init__(self, url: str, name: str, manifest: Manifest, damaged: Damaged = "stop") -> None:
         self.url = url
         self.name = name
+        self.damaged = damaged
+        self.replaced: set[int] = set()
+        """Rows in whose place `read` has put others."""
         self._manifest = manifest
         self._shards = manifest.splits[name].shards
         # Which shard and which of its row groups each row group of the split is, and the row it begins at.
@@ -81,12 +87,29 @@ class Split:
         """uint8 [len(rows), R, R, C], in the order of `rows`; reads only the bytes of that resolution.
 
         Raises ValueError for a resolution or row that is not there, DamagedError naming the shard, row group and column
-        where the stored bytes are damaged.
+        where the stored bytes are damaged. Of a dataset opened to skip these, images of the next whole row groups stand
+        in their places.
         """
         images, damage = self.read_sound(resolution, rows)
-        if damage:
+        if damage and self.damaged == "skip":
+            lost = _places(damage)
+            images[lost] = self._others(resolution, np.asarray(rows)[lost], damage)
+        elif damage:
             raise DamagedError(damage[0].sentence)
         return images
+
+    def _others(self, resolution: int, rows: Rows, damage: list[Damage]) -> Pixels:
+        """What stands in the places of damaged `rows`; raises DamagedError if nothing is whole."""
+        images = np.empty((len(rows), resolution, resolution, self._manifest.channels), np.uint8)
+        left = np.arange(len(rows))
+        for step in range(1, len(self._groups)):
+            found, further = self.read_sound(resolution, (rows[left] + step * max(self.group_sizes)) % self.rows)
+            images[left] = found
+            if not further:
+                self.replaced.update(rows.tolist())
+                return images
+            left = left[_places(further)]
+        raise DamagedError(f"{damage[0].sentence}, and nothing else is left to put in its place")
 
     def read_sound(
         self, resolution: int, rows: Rows, threads: int = 1, room: Room | None = None
@@ -122,6 +145,16 @@ class Split:
         for part in self._parts(rows):
             labels[part.places] = self._column("label", part.group).to_numpy()[part.rows]
         return labels
+
+    def attribute(self, name: str, rows: Rows) -> list[Any]:
+        """Values of one attribute, in the order of `rows`, None where it is missing; ValueError lists what there is."""
+        if name not in self._manifest.attributes:
+            known = ", ".join(self._manifest.attributes) or "none"
+            raise ValueError(f"{self.url} has no attribute {name!r}; it has {known}")
+        values = np.empty(len(rows), object)
+        for part in self._parts(rows):
+            values[part.places] = self._column(ATTRIBUTE + name, part.group).take(pa.array(part.rows)).to_pylist()
+        return values.tolist()
 
     def ids(self, rows: Rows) -> list[str]:
         """What the source called each image."""
@@ -187,12 +220,12 @@ class Dataset:
     _splits: dict[str, Split] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def open(url: str) -> "Dataset":
+    def open(url: str, damaged: Damaged = "stop") -> "Dataset":
         """Reads and checks the manifest; raises ValueError saying what is missing or wrong."""
         manifest = read_manifest(url)
         if manifest is None:
             raise storage.StorageNotFoundError(_no_manifest_sentence(url))
-        splits = {name: Split(url, name, manifest) for name in manifest.splits}
+        splits = {name: Split(url, name, manifest, damaged) for name in manifest.splits}
         return Dataset(url, manifest, splits)
 
     @property
@@ -226,6 +259,10 @@ class Dataset:
                 "validation images are held out when a dataset is packed"
             )
         return self._splits[name]
+
+
+def _places(damage: list[Damage]) -> Rows:
+    return np.concatenate([part.places for part in damage])
 
 
 def read_manifest(url: str) -> Manifest | None:

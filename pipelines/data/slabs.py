@@ -9,16 +9,13 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
 from alae_core.order import Rows, Span, StreamOrder
-from pipelines.data.shards import Damage, Split
+from pipelines.data.shards import Damage, Damaged, Split
 from pipelines.sources.decoding import Pixels
-
-Damaged = Literal["stop", "skip"]
 
 SLAB = pa.schema(
     [

@@ -58,9 +58,13 @@ def evaluate(subject: Subject, dataset: Dataset, config: EvaluationConfig) -> Sc
         **{f"eval/reconstruction_{name}{suffix}": value for name, value in errors.items()},
         "eval/resolution": float(subject.level.resolution),
         **({} if config.metrics else {"eval/samples": float(config.samples)}),
-        "eval/seconds": time.perf_counter() - began,
     }
-    return Scores(metrics, _pages(subject, held_out, config.grid_columns), measured)
+    pages = _pages(subject, held_out, config.grid_columns)
+    if replaced := sum(len(dataset.split(name).replaced) for name in dataset.manifest.splits):
+        log.warning("%d damaged images of %s are evaluated as others in their places", replaced, dataset.url)
+        metrics["eval/skipped_images"] = float(replaced)
+    metrics["eval/seconds"] = time.perf_counter() - began
+    return Scores(metrics, pages, measured)
 
 
 def _warn_of_few_samples(dataset: Dataset, config: EvaluationConfig) -> None:

@@ -13,6 +13,7 @@ from alae_core.images import to_float
 from alae_core.metrics.classifier import FEATURES, Classifier, train_classifier
 from alae_core.metrics.protocol import Protocol
 from pipelines import storage
+from pipelines.data.shard_files import DamagedError
 from pipelines.data.shards import Dataset, Split
 from pipelines.evaluation import pretrained
 from pipelines.evaluation.extractor import Extractor
@@ -133,8 +134,12 @@ def _labelled(dataset: Dataset, name: str) -> tuple[Pixels, NDArray[np.int64]]:
     affordable = MOST_TRAINING_BYTES // (dataset.resolution**2 * dataset.channels)
     rows = np.arange(min(split.rows, MOST_TRAINING_ROWS, affordable))
     labels = split.labels(rows)
-    known = labels >= 0
-    return split.read(dataset.resolution, rows[known]), labels[known]
+    known = rows[labels >= 0]
+    images, damage = split.read_sound(dataset.resolution, known)
+    if damage and split.damaged == "stop":
+        raise DamagedError(damage[0].sentence)
+    whole = np.setdiff1d(np.arange(len(known)), [place for part in damage for place in part.places])
+    return images[whole], labels[known][whole]
 
 
 def _load(dataset: Dataset, path: str) -> Extractor:

@@ -45,7 +45,8 @@ class Reals:
         statistics = FeatureStatistics(self.extractor.dimension)
         for rows in torch.arange(self.rows).split(batches(self.rows, self.resolution)):
             statistics.update(self._features(rows))
-        storage.write_bytes_verified(path, safetensors.torch.save(statistics.state_dict()))
+        if self._whole:
+            storage.write_bytes_verified(path, safetensors.torch.save(statistics.state_dict()))
         return statistics
 
     def features(self) -> Tensor:
@@ -55,9 +56,14 @@ class Reals:
             return safetensors.torch.load(storage.read_bytes(path))["features"]
         numbers = torch.arange(self.rows).split(batches(self.rows, self.resolution))
         features = torch.cat([self._features(rows) for rows in numbers])
-        if features.numel() <= MOST_KEPT_NUMBERS:
+        if self._whole and features.numel() <= MOST_KEPT_NUMBERS:
             storage.write_bytes_verified(path, safetensors.torch.save({"features": features.contiguous()}))
         return features
+
+    @property
+    def _whole(self) -> bool:
+        """Whether every image could be read: what others stood in for is not kept, for a mended dataset has its name."""
+        return not self.dataset.split(self.split).replaced
 
     def _features(self, rows: Tensor) -> Tensor:
         pixels = torch.from_numpy(self.dataset.split(self.split).read(self.resolution, rows.numpy()))
