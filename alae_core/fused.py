@@ -71,7 +71,7 @@ class _Kernels:
             outputs = chain(*inputs)
             return outputs if isinstance(outputs, tuple) else (outputs,)
 
-        self.value = _compiled(value)
+        self.value: Callable[[], Kernel] = cache(lambda: _compiled(value))
         self.gradient: Callable[..., Kernel] = cache(lambda *form: _compiled(_gradient(value, *form)))
         self.second: Callable[..., Kernel] = cache(
             lambda form, *own: _compiled(_gradient(_gradient(value, *form), *own))
@@ -111,7 +111,7 @@ class _Value(Function):
     def forward(ctx: Any, kernels: _Kernels, *inputs: Tensor) -> Tensors:
         ctx.kernels = kernels
         ctx.save_for_backward(*inputs)
-        return kernels.value(*_plain(inputs))
+        return kernels.value()(*_plain(inputs))
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:

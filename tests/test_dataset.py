@@ -18,13 +18,13 @@ from alae_core.order import Span
 from pipelines import presets, storage
 from pipelines.data import stream
 from pipelines.data.slabs import SlabReader
-from pipelines.data.stream import SPLIT, execution_options, slab_reader, training_dataset
+from pipelines.data.stream import SPLIT, execution_options, plan, slab_reader, training_dataset
 from pipelines.experiment import Experiment
 from pipelines.override import override
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-PLAN = stream.plan
+SPANS = stream.spans
 RANKS = 2
 SLOW_S = 0.03
 
@@ -48,18 +48,18 @@ def _cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-def plan(experiment: Experiment, nimg: int) -> Iterator[Span]:
+def one_window_each(*planned: Any) -> Iterator[Span]:
     """Each window as a span, in whatever process it is called."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(order, "SPAN_IMAGES", 1)
-        planned = list(PLAN(experiment, nimg))
-    yield from planned
+        found = list(SPANS(*planned))
+    yield from found
 
 
 @pytest.fixture
 def experiment(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """12 windows of two levels, each a span."""
-    monkeypatch.setattr(stream, "plan", plan)
+    monkeypatch.setattr(stream, "spans", one_window_each)
     small = [f"data.path={tiny_dataset}", f"scaling.workers={RANKS}", "data.window_images=40"]
     return override(presets.load("debug_mnist32_style_alae"), [*small, "scaling.cpus_per_data_task=0.5"])
 

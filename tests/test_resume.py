@@ -28,41 +28,27 @@ def undisturbed(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return command
 
 
-def _moments(count: int) -> list[int]:
-    """Random moments of a run, the first of them in the middle of the fade; new ones at every test run."""
-    draw = random.SystemRandom()
-    return [draw.randint(*FADE), *sorted(draw.randint(1, TOTAL - 60) for _ in range(count - 1))]
-
-
 def _require_identical(run: Command, undisturbed: Command) -> None:
     assert differing(final_state(run.run), final_state(undisturbed.run)) == []
     assert repeatable(run.run.history) == repeatable(undisturbed.run.history)
     assert evaluations(run.run) == evaluations(undisturbed.run) != []
 
 
-def test_a_run_whose_workers_are_killed_ends_bit_identical(
+def test_a_run_whose_workers_and_whose_driver_are_killed_goes_on_by_the_same_command_and_ends_bit_identical(
     undisturbed: Command, commands: Callable[..., Command], tmp_path: Path
 ) -> None:
-    moments = sorted(_moments(2))
-    print("workers killed at images", moments)
+    draw = random.SystemRandom()  # other moments at every test run, one of them in the middle of the fade
+    moments = sorted([draw.randint(*FADE), draw.randint(1, TOTAL - 60)])
+    kinds = draw.sample(["worker", "driver"], 2)
+    print("killed", list(zip(kinds, moments, strict=True)))
     run = commands(storage=str(tmp_path), name="run", dataset=undisturbed.dataset).start()
-    for moment in moments:
+    for kind, moment in zip(kinds, moments, strict=True):
         run.wait_for(moment, run.run.history)
-        run.kill_worker()
-    run.finish()
-    _require_identical(run, undisturbed)
-
-
-def test_a_run_whose_driver_is_killed_goes_on_by_the_same_command_and_ends_bit_identical(
-    undisturbed: Command, commands: Callable[..., Command], tmp_path: Path
-) -> None:
-    moments = sorted(_moments(2))
-    print("driver killed at images", moments)
-    for moment in moments:
-        run = commands(storage=str(tmp_path), name="run", dataset=undisturbed.dataset).start()
-        run.wait_for(moment, run.run.history)
-        run.kill_driver()
-    run = commands(storage=str(tmp_path), name="run", dataset=undisturbed.dataset).start()
+        if kind == "worker":
+            run.kill_worker()
+        else:
+            run.kill_driver()
+            run = commands(storage=str(tmp_path), name="run", dataset=undisturbed.dataset).start()
     run.finish()
     _require_identical(run, undisturbed)
 

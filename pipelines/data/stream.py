@@ -6,7 +6,7 @@ begins while slabs of the one before are still left.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -32,7 +32,12 @@ SLABS_AHEAD = 3
 
 def plan(experiment: Experiment, nimg: int) -> Iterator[Span]:
     """The spans that a run at `nimg` still has to read, the first possibly begun before it."""
-    return spans(experiment.schedule, experiment.data.window_images, experiment.algorithm.channels, nimg)
+    return _planned(experiment, nimg)()
+
+
+def _planned(experiment: Experiment, nimg: int) -> Callable[[], Iterator[Span]]:
+    """Sent to the process that plans: with the experiment itself that would load torch."""
+    return partial(spans, experiment.schedule, experiment.data.window_images, experiment.algorithm.channels, nimg)
 
 
 def slab_reader(experiment: Experiment) -> SlabReader:
@@ -48,7 +53,7 @@ def slab_reader(experiment: Experiment) -> SlabReader:
 
 def training_dataset(experiment: Experiment, nimg: int) -> ray.data.Dataset:
     """The slabs of the rest of the run, in order; `experiment.scaling.workers` to a span."""
-    planned = partial(plan, experiment, nimg)
+    planned = _planned(experiment, nimg)
     dataset = ray.data.read_datasource(
         Slabs(slab_reader(experiment), planned, SPANS_AT_ONCE),
         num_cpus=experiment.scaling.cpus_per_data_task,
