@@ -36,6 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(commands)
     _add_experiment(commands, "train", _train, "train, or resume where the run stopped")
     _add_evaluate(commands)
+    _add_directions(commands)
+    _add_runs(commands)
     track = _add(commands, "track", _track, "bring MLflow up to date with a run")
     track.add_argument("run", help="folder or URL of the run")
     track.add_argument("--uri", help="MLflow server, if not the run's own")
@@ -86,7 +88,7 @@ def _add_data(commands) -> None:  # type: ignore[no-untyped-def]
 
 
 def _add_evaluate(commands) -> None:  # type: ignore[no-untyped-def]
-    parser = _add(commands, "evaluate", _evaluate, "measure a checkpoint by metrics of your choice, in this process")
+    parser = _add(commands, "evaluate", _evaluate, "measure a checkpoint by metrics of your choice")
     parser.add_argument("place", metavar="RUN|CHECKPOINT", help="of a run, the newest checkpoint")
     parser.add_argument(
         "overrides", nargs="*", metavar="evaluation.b=c", help="such as evaluation.inception_weights=FILE"
@@ -95,6 +97,22 @@ def _add_evaluate(commands) -> None:  # type: ignore[no-untyped-def]
     parser.add_argument(
         "--samples", type=int, metavar="N", help="images of every metric, in place of its name's number"
     )
+
+
+def _add_runs(commands) -> None:  # type: ignore[no-untyped-def]
+    parser = _add(commands, "runs", _runs, "list the runs of a storage folder with their newest and best values")
+    parser.add_argument("storage", metavar="STORAGE|URL", help="the folder that training.storage names")
+    parser.add_argument("--metric", metavar="NAME", help="such as fd_lite0_5k; default: what each run is judged by")
+    parser = _add(commands, "compare", _compare, "compare two runs or checkpoints by the metrics taken of both")
+    for which in ("first", "second"):
+        parser.add_argument(which, metavar="RUN|CHECKPOINT", help="of a run, the newest checkpoint that was measured")
+
+
+def _add_directions(commands) -> None:  # type: ignore[no-untyped-def]
+    parser = _add(commands, "directions", _directions, "find and draw the directions in W that edit an attribute each")
+    parser.add_argument("place", metavar="RUN|CHECKPOINT", help="of a run, the newest checkpoint")
+    parser.add_argument("overrides", nargs="*", metavar="data.path=c", help="another dataset with attributes")
+    parser.add_argument("--images", type=int, metavar="N", help="to find them in; default: 10,000")
 
 
 def _presets(arguments: argparse.Namespace) -> None:
@@ -164,6 +182,28 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     metrics = arguments.metrics.split(",") if arguments.metrics else ()
     found = evaluate_again(arguments.place, metrics, samples=arguments.samples, overrides=arguments.overrides)
     print(f"{found.checkpoint} at {found.nimg / 1000:g} kimg\n\n{table(found.measured)}\n\nkept in {found.record}")
+
+
+def _directions(arguments: argparse.Namespace) -> None:
+    from pipelines.evaluation.directions import IMAGES, find_and_keep, table
+
+    images = IMAGES if arguments.images is None else arguments.images
+    found = find_and_keep(arguments.place, images=images, overrides=arguments.overrides)
+    print(
+        f"{found.checkpoint} at {found.nimg / 1000:g} kimg, {found.source}\n\n{table(found)}\n\nkept in {found.record}"
+    )
+
+
+def _runs(arguments: argparse.Namespace) -> None:
+    from pipelines.comparing import runs, runs_table
+
+    print(runs_table(runs(arguments.storage, arguments.metric)))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from pipelines.comparing import compare
+
+    print(compare(arguments.first, arguments.second))
 
 
 def _track(arguments: argparse.Namespace) -> None:

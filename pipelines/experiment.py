@@ -108,6 +108,8 @@ class EvaluationConfig:
     """Path or URL of torchvision's VGG16, for pr, ppl and lpips."""
     lpips_heads: str | None = None
     """Path or URL of LPIPS' heads for VGG16, for ppl and lpips."""
+    workers: Count = 1
+    """Ray tasks that share the metrics of one checkpoint; each reserves scaling.cpus_per_evaluation."""
     reconstructions: Count = 500
     """Images encoded and decoded for the reconstruction metrics."""
     mixing_probability: Annotated[float, Ge(0), Le(1)] = 0.0
@@ -146,6 +148,8 @@ class TrackingConfig:
     """MLflow tracking server; null writes the local history only."""
     experiment: str = "alae"
     """MLflow experiment."""
+    best_metric: str | None = None
+    """Number of evaluation.metrics that names the best checkpoint, such as fd_lite0_5k; null takes the first."""
     parent_run_id: str | None = None
     """MLflow run that this one is nested under, as in a search."""
 

@@ -3,25 +3,29 @@
 Nothing here is written twice: MLflow's own history, asked on opening, says what is there.
 """
 
+import json
 import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.history import Evaluation, Tick
+from pipelines.storage_address import is_s3
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel, Metric, Run
+    from mlflow.entities import Metric, Run
     from PIL.Image import Image
+
+    from pipelines.mlflow_models import Models
 
 TICK_MARKER = "progress/nimg"
 EVALUATION_MARKER = "eval/nimg"
 RUN_TAG = "alae.run"
-CHECKPOINT_TAG = "alae.checkpoint"
+CONTEXT_TAG = "mlflow.data.context"
 
 # MLflow's own limits.
 METRICS_PER_BATCH = 1000
@@ -57,11 +61,13 @@ class FigureError(ValueError):
 class RemoteRun:
     """What MLflow has of one run, asked once, and the pushes that add to it."""
 
-    def __init__(self, client: "MlflowClient", run: "Run") -> None:
-        self.client, self.run, self.run_id = client, run, run.info.run_id
+    def __init__(self, client: "MlflowClient", run: "Run", models: "Models") -> None:
+        self.client, self.run, self.run_id, self.models = client, run, run.info.run_id, models
         self.ticks = self._steps(TICK_MARKER)
         self.evaluations = self._steps(EVALUATION_MARKER)
         self.figures = set(_logged_figures(client, self.run_id))
+        inputs = run.inputs.dataset_inputs if run.inputs else []
+        self.datasets = {(each.dataset.name, each.dataset.digest) for each in inputs}
 
     def _steps(self, marker: str) -> set[int]:
         return {point.step for point in self.client.get_metric_history(self.run_id, marker)}
@@ -91,14 +97,39 @@ class RemoteRun:
         return len(missing)
 
     def push_evaluation(self, evaluation: Evaluation) -> int:
-        if evaluation.nimg in self.evaluations:
+        """Adds an evaluation's metrics, linked to its checkpoint's logged model and to its dataset.
+
+        One that was taken beside the run's own adds what is not known of its checkpoint yet.
+        """
+        nimg, metrics = evaluation.nimg, evaluation.metrics
+        if nimg in self.evaluations and evaluation.own:
             return 0
-        model_id = self._model_of(evaluation.checkpoint) if evaluation.checkpoint else None
-        nimg, stamp = evaluation.nimg, evaluation.time
-        for batch in _batches([_metrics(evaluation.metrics, EVALUATION_MARKER, nimg, stamp, model_id)]):
+        if not evaluation.own:
+            metrics = {name: value for name, value in metrics.items() if nimg not in self._steps(_name(name))}
+            if not any(value is not None for value in metrics.values()):
+                return 0
+        marker = EVALUATION_MARKER if evaluation.own else None
+        model_id = self.models.id_of(evaluation.checkpoint) if evaluation.checkpoint else None
+        found = _metrics(metrics, marker, nimg, evaluation.time, model_id, self._dataset(evaluation))
+        for batch in _batches([found]):
             self.client.log_batch(self.run_id, metrics=batch)
-        self.evaluations.add(nimg)
+        if evaluation.own:
+            self.evaluations.add(nimg)
         return 1
+
+    def _dataset(self, evaluation: Evaluation) -> tuple[str, str] | None:
+        """Name and digest of the dataset, which becomes an input of the run."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        if evaluation.dataset is None:
+            return None
+        name, digest = _name(evaluation.dataset["name"]), evaluation.dataset["digest"]
+        if (name, digest) not in self.datasets:
+            url = redact(evaluation.dataset["url"])
+            packed = Dataset(name, digest, "s3" if is_s3(url) else "local", json.dumps({"uri": url}))
+            self.client.log_inputs(self.run_id, [DatasetInput(packed, [InputTag(CONTEXT_TAG, "evaluation")])])
+            self.datasets.add((name, digest))
+        return name, digest
 
     def push_figure(self, key: str, evaluation: Evaluation, png: bytes) -> None:
         """Adds one step of the figure's slider; raises FigureError if the bytes are not an image."""
@@ -109,20 +140,6 @@ class RemoteRun:
 
     def end(self, status: str, seconds: float) -> None:
         self.client.set_terminated(self.run_id, status, round(seconds * 1000) or None)
-
-    def _model_of(self, checkpoint: str) -> str:
-        """The id of the logged model that stands for a checkpoint, whose files stay where they are."""
-        name = re.sub(r"[/:.%\"']", "_", PurePosixPath(checkpoint.rstrip("/")).name)
-        experiment = self.run.info.experiment_id
-        found = self.client.search_logged_models([experiment], f"name = '{name}' AND source_run_id = '{self.run_id}'")
-        model = found[0] if found else self._create_model(experiment, name, checkpoint)
-        if model.status != "READY":
-            self.client.finalize_logged_model(model.model_id, "READY")
-        return model.model_id
-
-    def _create_model(self, experiment: str, name: str, checkpoint: str) -> "LoggedModel":
-        tags = {"mlflow.model.isExternal": "true", CHECKPOINT_TAG: redact(checkpoint)}
-        return self.client.create_logged_model(experiment, name, source_run_id=self.run_id, tags=tags)
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -161,6 +178,11 @@ def find_run(client: "MlflowClient", experiment_id: str, tag: str) -> "Run | Non
     return found[0] if found else None
 
 
+def has_registry(uri: str) -> bool:
+    """Whether the tracking server at `uri` is also a model registry: a database or a server, not a folder of files."""
+    return "://" in uri and not uri.startswith("file:")
+
+
 def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
     """The id of the experiment, created if need be; raises RuntimeError if it was deleted."""
     from mlflow.exceptions import MlflowException
@@ -190,15 +212,21 @@ def _artifact_location(uri: str) -> str | None:
 
 
 def _metrics(
-    values: Mapping[str, float | None], marker: str, nimg: int, seconds: float, model_id: str | None = None
+    values: Mapping[str, float | None],
+    marker: str | None,
+    nimg: int,
+    seconds: float,
+    model_id: str | None = None,
+    dataset: tuple[str, str] | None = None,
 ) -> list["Metric"]:
     """The record as MLflow metrics, its marker last: a marker that arrived says that all before it did."""
     from mlflow.entities import Metric
 
     marked = {_name(name): value for name, value in values.items() if value is not None and name != marker}
-    marked[marker] = nimg
+    if marker is not None:
+        marked[marker] = nimg
     stamp = round(seconds * 1000)
-    return [Metric(name, value, stamp, nimg, model_id) for name, value in marked.items()]
+    return [Metric(name, value, stamp, nimg, model_id, *(dataset or (None, None))) for name, value in marked.items()]
 
 
 def _batches(groups: Iterable[list["Metric"]]) -> Iterator[list["Metric"]]:

@@ -40,7 +40,7 @@ class _Follower(threading.Thread):
         super().__init__(name="follow", daemon=True)
         self._followed, self._on_tick, self._on_evaluation = run, on_tick, on_evaluation
         _, self._offset = read_history(run.history)
-        self._seen = set(list_evaluations(run.url)) if on_evaluation else set()
+        self._seen = set(list_evaluations(run.url, own=True)) if on_evaluation else set()
         self._done = threading.Event()
 
     def finish(self) -> None:
@@ -55,7 +55,7 @@ class _Follower(threading.Thread):
                 for tick in ticks:
                     self._on_tick(tick)
             if self._on_evaluation:
-                for path in sorted(set(list_evaluations(self._followed.url)) - self._seen):
+                for path in sorted(set(list_evaluations(self._followed.url, own=True)) - self._seen):
                     self._seen.add(path)
                     self._tell(self._on_evaluation, path)
             if last:

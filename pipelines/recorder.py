@@ -7,7 +7,9 @@ from typing import Any
 
 from ray.train import Checkpoint, UserCallback
 
+from pipelines import checkpoint as checkpoints
 from pipelines import tracking
+from pipelines.evaluation.requirements import best_metric
 from pipelines.experiment import Experiment
 from pipelines.history import History
 from pipelines.meter import STARTED, merged
@@ -30,8 +32,6 @@ class Recorder(UserCallback):
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
         try:
             self._record(merged(metrics))
-            if STARTED in metrics[0] and self._history is not None:
-                self._run.recover_ticks(self._history)
             if checkpoint is not None:
                 self._run.keep_history(self._history_file)
         except Exception:
@@ -43,9 +43,18 @@ class Recorder(UserCallback):
             self._history = History(self._history_file)
             self._system = SystemMetrics(self._history_file.parent)
             self._sync = BackgroundSync(self._replica) if self._replica else None
-        self._history.append(int(metrics["progress/nimg"]), metrics | self._system())
+        nimg = int(metrics["progress/nimg"])
+        if STARTED in metrics:
+            self._recover(self._history, nimg)
+        self._history.append(nimg, metrics | self._system())
         if self._sync:
             self._sync.poke()
+
+    def _recover(self, history: History, before: int) -> None:
+        try:
+            self._run.recover_ticks(history, before)
+        except Exception:
+            log.exception("ticks that a restart may have left out are not looked for; training goes on")
 
 
 def replica(experiment: Experiment, run: Run) -> MLflowReplica | None:
@@ -62,13 +71,14 @@ def replica(experiment: Experiment, run: Run) -> MLflowReplica | None:
         spool=run.spool,
         run_url=run.url,
         parent_run_id=config.parent_run_id,
+        best_metric=best_metric(experiment),
     )
 
 
 def replay(run_url: str, uri: str | None) -> SyncResult:
     """Push to MLflow what it lacks of a run that has ended; raises ValueError if there is no run or no server."""
     run = Run(run_url.rstrip("/"))
-    experiment = run.experiment()
+    experiment = _as_last_saved(run)
     if uri is not None:
         experiment = dataclasses.replace(
             experiment,
@@ -83,3 +93,13 @@ def replay(run_url: str, uri: str | None) -> SyncResult:
     except Exception as error:
         where = tracking.redact(experiment.tracking.uri or "")
         raise RuntimeError(f"MLflow at {where} does not take the run: {tracking.redact(str(error))}") from error
+
+
+def _as_last_saved(run: Run) -> Experiment:
+    """The run's experiment, judged as its newest checkpoint says: a resume may have changed what is measured."""
+    experiment, newest = run.experiment(), checkpoints.latest(run.url)
+    if newest is None:
+        return experiment
+    saved = checkpoints.read_experiment(newest.url)
+    judged = dataclasses.replace(experiment.tracking, best_metric=saved.tracking.best_metric)
+    return dataclasses.replace(experiment, evaluation=saved.evaluation, tracking=judged)

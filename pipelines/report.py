@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipelines.trainer import Outcome
 
 LINE_EVERY_S = 60.0
+RESOLUTION = "eval/resolution"
 
 
 class Bar:
@@ -104,7 +105,7 @@ def summary(outcome: "Outcome") -> str:
     lines = [f"run {experiment.name} {state}: {experiment.schedule.total_nimg / 1000:g} kimg in {run.url}"]
     evaluations = outcome.evaluations()
     if evaluations:
-        lines += ["", *_comparison(evaluations[0], evaluations[-1]), ""]
+        lines += ["", *_comparison(evaluations), ""]
         figures = {key: f"{run.url}/{path}" for key, path in evaluations[-1].figures.items()}
         lines += [f"{key:<24} {path}" for key, path in figures.items()]
     lines += _rates(outcome)
@@ -115,14 +116,22 @@ def summary(outcome: "Outcome") -> str:
     return "\n".join(lines)
 
 
-def _comparison(first: Evaluation, last: Evaluation) -> Iterable[str]:
-    yield f"{'':<32}{'first checkpoint':>18}{'last checkpoint':>18}"
-    yield f"{'kimg':<32}{first.nimg / 1000:>18g}{last.nimg / 1000:>18g}"
+def _comparison(evaluations: Sequence[Evaluation]) -> Iterable[str]:
+    """The last evaluation beside the first of images of its resolution, if there is one: others are not like it."""
+    last = evaluations[-1]
+    size = last.metrics.get(RESOLUTION)
+    alike = [each for each in evaluations if each.metrics.get(RESOLUTION) == size]
+    columns = {"first of its size": alike[0], "last checkpoint": last} if len(alike) > 1 else {"last checkpoint": last}
+    yield _line("", columns)
+    yield _line("kimg", [f"{each.nimg / 1000:g}" for each in columns.values()])
     for name in last.metrics:
         # A standard error stands beside its number.
         if name.removesuffix("_se") == name or name.removesuffix("_se") not in last.metrics:
-            before, after = (_with_error(evaluation, name) for evaluation in (first, last))
-            yield f"{name.removeprefix('eval/'):<32}{before:>18}{after:>18}"
+            yield _line(name.removeprefix("eval/"), [_with_error(each, name) for each in columns.values()])
+
+
+def _line(name: str, cells: Iterable[str]) -> str:
+    return f"{name:<32}" + "".join(f"{cell:>18}" for cell in cells)
 
 
 def _with_error(evaluation: Evaluation, name: str) -> str:

@@ -1,6 +1,7 @@
 """The places of one run, its identity, and whether it may go on."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,11 +100,14 @@ class Run:
             storage.download(kept, self.history)
         self.recover_ticks(History(self.history))
 
-    def recover_ticks(self, history: History) -> None:
-        """Record the ticks of checkpoints that were never reported: a kill may come between upload and report."""
+    def recover_ticks(self, history: History, before: float = math.inf) -> None:
+        """Record the ticks of checkpoints that were never reported: a kill may come between upload and report.
+
+        Those of checkpoints at `before` images and later may still be reported.
+        """
         recorded = {tick.nimg for tick in history.records()}
         for saved in checkpoint.finished(self.url):
-            if saved.nimg not in recorded:
+            if saved.nimg not in recorded and saved.nimg < before:
                 for tick in checkpoint.read_ticks(saved.url):
                     history.add(tick)
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines import mlflow_run, storage
+from pipelines.evaluation.keeping import place_of
+from pipelines.evaluation.readings import best, series
 from pipelines.history import (
     HISTORY_FILE,
     Evaluation,
@@ -25,6 +27,7 @@ from pipelines.history import (
     read_evaluation,
     read_history,
 )
+from pipelines.mlflow_models import Best, Models
 from pipelines.mlflow_run import RUN_TAG, FigureError, RemoteRun, absolute_uri, redact
 
 __all__ = ["BackgroundSync", "MLflowReplica", "SyncResult", "absolute_uri", "redact", "replay"]
@@ -54,7 +57,8 @@ class MLflowReplica:
     """One run in MLflow, kept equal to the run's files; it can be pickled, and connects at its first sync.
 
     `spool` is the local folder with history.jsonl, `run_url` the run folder on storage with the evaluations.
-    The run is found by the id in `<spool>/tracking.json`, else by its tag `alae.run`, else it is created.
+    The run is found by the id in `<spool>/tracking.json`, else by its tag `alae.run`, else it is created. The checkpoint
+    with the best value of `best_metric` is tagged, and registered under the run's name.
     """
 
     def __init__(
@@ -67,8 +71,10 @@ class MLflowReplica:
         spool: str | os.PathLike[str],
         run_url: str,
         parent_run_id: str | None = None,
+        best_metric: str | None = None,
     ) -> None:
         self._uri = uri
+        self.best_metric = best_metric
         self.experiment = experiment
         self.run_name = run_name
         self.params = {name: redact(str(value)) for name, value in params.items()}
@@ -81,6 +87,7 @@ class MLflowReplica:
         self._remote: RemoteRun | None = None
         self._offset = 0
         self._evaluated: set[str] = set()
+        self._own: dict[int, Evaluation] = {}
         self._complained: set[str] = set()
         self._last_time = 0.0
 
@@ -95,6 +102,7 @@ class MLflowReplica:
             "_remote": None,
             "_offset": 0,
             "_evaluated": set(),
+            "_own": {},
         }
 
     def sync(self, final: bool = False, status: str | None = None) -> SyncResult:
@@ -133,8 +141,9 @@ class MLflowReplica:
         self._remember(run.info.run_id)
         if reopen and run.info.status != "RUNNING":
             client.update_run(run.info.run_id, status="RUNNING")
-        self._offset, self._evaluated = 0, set()
-        self._remote = RemoteRun(client, run)
+        self._offset, self._evaluated, self._own = 0, set(), {}
+        registry = self.run_name if mlflow_run.has_registry(self._uri) else None
+        self._remote = RemoteRun(client, run, Models(client, run, registry))
         self._remote.describe(self.params, self.tags)
         return self._remote
 
@@ -174,7 +183,17 @@ class MLflowReplica:
             figures = result.figures + self._push_figures(remote, evaluation, path)
             result = replace(result, evaluations=evaluations, figures=figures)
             self._last_time = max(self._last_time, evaluation.time)
+            if evaluation.own:
+                self._own[evaluation.nimg] = evaluation
+        self._mark_best(remote)
         return result
+
+    def _mark_best(self, remote: RemoteRun) -> None:
+        """The best of the checkpoints that the run has evaluated itself."""
+        leader = best(series(self._own.values(), self.best_metric)) if self.best_metric else None
+        if leader is not None and leader.checkpoint:
+            place = place_of(self.run_url, leader.checkpoint)
+            remote.models.mark_best(Best(leader.key, leader.checkpoint, place))
 
     def _read(self, path: str) -> Evaluation | None:
         try:
@@ -277,7 +296,8 @@ def replay(
     run_url: str,
     parent_run_id: str | None = None,
     status: str = "FINISHED",
+    best_metric: str | None = None,
 ) -> SyncResult:
     """Brings MLflow up to date with a run that has ended; raises if MLflow cannot be reached."""
-    replica = MLflowReplica(uri, experiment, run_name, params, tags, spool, run_url, parent_run_id)
+    replica = MLflowReplica(uri, experiment, run_name, params, tags, spool, run_url, parent_run_id, best_metric)
     return replica.sync(final=True, status=status)

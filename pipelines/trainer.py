@@ -22,7 +22,8 @@ from pipelines.connection import connect
 from pipelines.data.stream import SPLIT, execution_options, training_dataset
 from pipelines.evaluation import requirements
 from pipelines.evaluation.keeping import keep_best
-from pipelines.evaluation.validation import evaluate_checkpoint, evaluation_url, validate_checkpoint
+from pipelines.evaluation.supervised import validate_checkpoint
+from pipelines.evaluation.validation import evaluate_checkpoint, evaluation_url
 from pipelines.experiment import Experiment
 from pipelines.history import Evaluation, Tick, read_evaluations
 from pipelines.progress import follow
@@ -148,8 +149,8 @@ def _trainer(experiment: Experiment, run: Run) -> TorchTrainer:
         datasets={SPLIT: partial(_remaining_data, experiment.to_json(), run.url)},
         dataset_config=DataConfig(execution_options=execution_options(experiment)),
         validation_config=ValidationConfig(
-            fn=partial(validate_checkpoint, run.url),
-            ray_remote_kwargs=_evaluation_resources(experiment),
+            fn=partial(validate_checkpoint, run.url, _evaluation_resources(experiment)),
+            ray_remote_kwargs={**_evaluation_resources(experiment), "num_cpus": 0},  # it waits for a task that has them
         ),
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest_plugins = ["tests.store", "tests.ranks", "tests.runs", "tests.packed", "tests.toy_run"]
+pytest_plugins = ["tests.store", "tests.ranks", "tests.runs", "tests.packed", "tests.toy_run", "tests.attributes"]
 
 
 @pytest.fixture(scope="session", autouse=True)

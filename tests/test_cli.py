@@ -44,7 +44,8 @@ def test_an_unknown_field_is_refused_with_the_nearest(capsys: pytest.CaptureFixt
 
 
 def test_a_field_without_its_group_is_refused_with_the_whole_path(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "did you mean scaling.workers?" in refused(capsys, "train", "debug_mnist32_alae", "workers=2")
+    message = refused(capsys, "train", "debug_mnist32_alae", "workers=2")
+    assert "did you mean evaluation.workers or scaling.workers?" in message
 
 
 @pytest.mark.parametrize(

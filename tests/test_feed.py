@@ -175,25 +175,32 @@ def test_data_that_ends_early_is_an_error_that_says_where(experiment: Experiment
     feed = feed_of(experiment, slabs[0:2:RANKS])
     for _ in range(64 // 8):
         feed.next()
-    with pytest.raises(RuntimeError, match="the data ended before image 64 of the run on rank 0"):
-        feed.next()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="the data ended before image 64 of the run on rank 0"):
+            feed.next()
 
 
 class OnDemand:
-    """Stands in for the feed's thread, and works when the result is asked for."""
+    """Stands in for the feed's queue, and works when it is asked."""
+
+    fetched: Iterator[Any] = iter(())
 
     def __init__(self, *_: Any) -> None:
         pass
 
-    def submit(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        done: list[Any] = []
+    def get(self) -> Any:
+        return next(self.fetched)
 
-        def result() -> Any:
-            if not done:
-                done.append(work(*arguments))
-            return done[0]
 
-        return SimpleNamespace(result=result, exception=result)
+class Idle:
+    """Stands in for the feed's thread, and leaves the work to the queue."""
+
+    def __init__(self, *, args: tuple[Iterator[Any], OnDemand], **_: Any) -> None:
+        fetched, coming = args
+        coming.fetched = fetched
+
+    def start(self) -> None:
+        """Nothing runs by itself."""
 
 
 def test_the_wait_for_data_is_measured_apart_from_the_start(
@@ -201,7 +208,8 @@ def test_the_wait_for_data_is_measured_apart_from_the_start(
 ) -> None:
     now = [100.0]
     monkeypatch.setattr(feeding.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(feeding, "ThreadPoolExecutor", OnDemand)
+    monkeypatch.setattr(feeding, "Queue", OnDemand)
+    monkeypatch.setattr(feeding, "Thread", Idle)
 
     def slowly() -> Iterator[pa.Table]:
         for slab in slabs[0::RANKS]:

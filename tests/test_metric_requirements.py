@@ -30,7 +30,7 @@ def refusal(name: str, data: Dataset | None = None, encodes: bool = True, **conf
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["fid50k_full", "fid5k_full", "kid50k_full_x1000", "is50k"])
+@pytest.mark.parametrize("name", ["fid50k_full", "fid5k_full", "fid5k_full_clean", "kid50k_full_x1000", "is50k"])
 def test_inception_s_metrics_without_its_weights_name_the_setting_and_what_needs_none(name: str) -> None:
     assert refusal(name) == NO_INCEPTION.format(name)
 
@@ -62,8 +62,7 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
     [
         ("cis100x100", "cis100x100 cannot be measured yet: it needs several outputs for one input"),
         ("diversity100x19", "diversity100x19 cannot be measured yet: it needs several outputs"),
-        ("ls_w", "ls_w cannot be measured yet: it needs classifiers of attributes"),
-        ("fid5k_full_clean", "the clean filter is not built; leave _clean out"),
+        ("fd_lite0_5k_clean", "the clean filter is for inception's features; leave _clean out"),
         ("ppl_wend_psi0.7", "paths are not truncated; leave psi out"),
         ("ppl_lite0_wend", "ppl_lite0_wend cannot be taken by lite0; use vgg16"),
         ("is_lite0_5k", "is_lite0_5k cannot be taken by lite0; use inception or classifier"),

@@ -154,7 +154,8 @@ def test_path_lengths_are_those_of_small_steps(
     def squared(a: Tensor, b: Tensor) -> Tensor:
         return (a - b).double().square().flatten(1).sum(1)
 
-    monkeypatch.setattr(pretrained, "perceptual_distance", lambda *_: squared)
+    perceptual = pretrained.Perceptual(squared, "digest")
+    monkeypatch.setattr(pretrained, "perceptual_distance", lambda *_: perceptual)
     monkeypatch.setattr("pipelines.evaluation.requirements.check", lambda *_, **__: None)
     config = EvaluationConfig(vgg16_weights="given", lpips_heads="given")
     name = f"ppl0.2k_{space}{path}"

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from pipelines import presets, recorder
+from pipelines import presets, recorder, storage
 from pipelines.history import History, read_history
-from pipelines.meter import merged
+from pipelines.meter import STARTED, merged
+from pipelines.override import override
 from pipelines.recorder import Recorder
 from pipelines.run import Run
+from tests.measured import save
 
 
 def tick(nimg: int, **more: float) -> dict[str, Any]:
@@ -48,6 +50,27 @@ def test_a_tick_that_comes_again_after_a_resume_is_recorded_once(tmp_path: Path)
         for nimg in nimgs:
             record.after_report(None, [tick(nimg, x=len(nimgs))], None)
     assert [t.nimg for t in read_history(tmp_path / "history.jsonl")[0]] == [32, 64, 96, 128]
+
+
+def test_workers_that_start_again_bring_the_ticks_of_checkpoints_that_were_never_reported(tmp_path: Path) -> None:
+    record = Recorder(Run(str(tmp_path)), None)
+    record.after_report(None, [tick(32, **{STARTED: 1.0})], None)
+    ticks = [{"nimg": 64, "metrics": tick(64, x=1.0), "time": 2.0}]
+    storage.write_json_verified(f"{tmp_path}/checkpoint_{64:012d}/manifest.json", {"ticks": ticks})
+    record.after_report(None, [tick(96, **{STARTED: 1.0})], None)
+    assert [t.nimg for t in read_history(tmp_path / "history.jsonl")[0]] == [32, 64, 96]
+
+
+def test_a_store_that_is_away_then_costs_no_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: Any) -> None:
+        raise storage.StorageUnreachableError("the store does not answer")
+
+    monkeypatch.setattr(Run, "recover_ticks", away)
+    Recorder(Run(str(tmp_path)), None).after_report(None, [tick(32, **{STARTED: 1.0})], None)
+    assert [t.nimg for t in read_history(tmp_path / "history.jsonl")[0]] == [32]
+    assert "the store does not answer" in caplog.text
 
 
 def test_a_history_that_cannot_be_written_does_not_end_the_training(
@@ -110,3 +133,25 @@ def test_a_replica_takes_the_runs_settings_as_parameters(tmp_path: Path) -> None
     assert replica.run_name == "debug_mnist32_alae"
     assert replica.params["algorithm.loss.latent_reconstruction_weight"] == "1.0"
     assert replica.tags["alae.algorithm"] == "alae"
+
+
+def test_track_judges_a_run_by_what_its_newest_checkpoint_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    class Away:
+        def __init__(self, *, best_metric: str | None, **_: Any) -> None:
+            asked.append(best_metric)
+
+        def sync(self, **_: Any) -> None:
+            pass
+
+    monkeypatch.setattr(recorder, "MLflowReplica", Away)
+    begun = override(presets.load("debug_mnist32_alae"), ["evaluation.metrics=fd_pixels1k"])
+    (tmp_path / "experiment.json").write_text(begun.to_json())
+    recorder.replay(str(tmp_path), "sqlite:///x.db")
+    resumed = ["evaluation.metrics=fd_pixels1k,reciprocity1k", "tracking.best_metric=reciprocity1k"]
+    save(tmp_path, 1000, override(presets.load("debug_mnist32_alae"), resumed))
+    recorder.replay(str(tmp_path), "sqlite:///x.db")
+    assert asked == ["fd_pixels1k", "reciprocity1k"]

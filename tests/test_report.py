@@ -52,6 +52,20 @@ def test_the_summary_compares_the_first_checkpoint_with_the_last(tmp_path: Path)
     assert ["samples", f"{tmp_path}/figures/samples_480.png"] in rows
 
 
+def test_the_summary_compares_only_what_the_run_measured_itself_of_images_of_one_resolution(tmp_path: Path) -> None:
+    for nimg, size in ((64, 4.0), (256, 8.0), (480, 8.0)):
+        evaluate(tmp_path, nimg, **{"eval/fd": 1000.0 / nimg, "eval/resolution": size})
+    own = tmp_path / "evaluations" / f"{480:012d}.json"
+    added = own.with_name(f"{480:012d}_0123456789abcdef.json")
+    added.write_text(json.dumps({"nimg": 480, "metrics": {"eval/added": 1.0}}))
+    rows = cells(report.summary(outcome(tmp_path)))
+    assert ["kimg", "0.256", "0.48"] in rows and ["fd", "3.906", "2.083"] in rows
+    assert not any("added" in row for row in rows)
+    evaluate(tmp_path, 480, **{"eval/fd": 2.0, "eval/resolution": 16.0})
+    rows = cells(report.summary(outcome(tmp_path)))
+    assert ["kimg", "0.48"] in rows and ["fd", "2"] in rows
+
+
 def test_the_summary_tells_the_rate_of_the_last_level_and_the_waiting_after_the_first_tick(tmp_path: Path) -> None:
     text = report.summary(outcome(tmp_path))
     assert ["images/s", "at", "the", "last", "level", "5"] in cells(text)

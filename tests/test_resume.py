@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import presets
+from pipelines import checkpoint, presets
+from pipelines.evaluation.readings import best, series
+from pipelines.history import read_evaluations
 from tests.runs import Command, differing, evaluations, final_state, repeatable
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -32,6 +34,20 @@ def _require_identical(run: Command, undisturbed: Command) -> None:
     assert differing(final_state(run.run), final_state(undisturbed.run)) == []
     assert repeatable(run.run.history) == repeatable(undisturbed.run.history)
     assert evaluations(run.run) == evaluations(undisturbed.run) != []
+    assert _best_kept(run) == _best_kept(undisturbed)
+
+
+def _best_kept(command: Command) -> list[int]:
+    return [saved.nimg for saved in checkpoint.finished(f"{command.run.url}/best")]
+
+
+def test_the_best_checkpoint_is_kept_beside_the_newest(undisturbed: Command) -> None:
+    found = series(read_evaluations(undisturbed.run.url, own=True), "fd_pixels0.032k")
+    leader = best(found)
+    assert leader is not None and _best_kept(undisturbed) == [leader.nimg]
+    keep = presets.load("debug_mnist32_style_alae").training.keep_checkpoints
+    evaluated = [nimg for nimg, _ in evaluations(undisturbed.run)]
+    assert [saved.nimg for saved in checkpoint.finished(undisturbed.run.url)] == evaluated[-keep:]
 
 
 def test_a_run_whose_workers_and_whose_driver_are_killed_goes_on_by_the_same_command_and_ends_bit_identical(

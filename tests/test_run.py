@@ -160,6 +160,8 @@ def test_ticks_that_only_checkpoints_know_come_into_the_history_in_order_and_onc
     History(run.history).append(32, {"a/b": 1.0}, time=5.0)
     checkpoint_at(run, 64, [Tick(32, {"a/b": 1.0}, 5.0), Tick(64, {"a/b": 2.0}, 6.0)])
     checkpoint_at(run, 128, [Tick(96, {"a/b": None}, 7.0), Tick(128, {"a/b": 4.0}, 8.0)])
+    run.recover_ticks(History(run.history), before=128)
+    assert [tick.nimg for tick in read_history(run.history)[0]] == [32, 64]
     for _ in range(2):
         run.fetch_history()
         ticks, _ = read_history(run.history)

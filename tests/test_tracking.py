@@ -76,18 +76,18 @@ def test_figures_appear_once_with_their_step(toy: Toy, client: MlflowClient) -> 
 
 
 def test_an_evaluated_checkpoint_is_a_logged_model_that_sorts_by_its_metrics(toy: Toy, client: MlflowClient) -> None:
-    toy.evaluate(1000, fid=30.0)
-    toy.evaluate(2000, fid=20.0)
+    toy.evaluate(1000, fid=20.0)
+    toy.evaluate(2000, fid=30.0)
     run_id = toy.replica().sync().run_id
     toy.replica().sync()
     models = client.search_logged_models(
         [client.get_run(run_id).info.experiment_id],
         f"source_run_id = '{run_id}'",
-        order_by=[{"field_name": "metrics.`eval/fid`", "ascending": True}],
+        order_by=[{"field_name": "metrics.eval/fid", "ascending": True}],
     )
-    assert [model.name for model in models] == ["checkpoint_000000002000", "checkpoint_000000001000"]
+    assert [model.name for model in models] == ["checkpoint_000000001000", "checkpoint_000000002000"]
     assert {str(model.status) for model in models} == {"READY"}
-    assert models[0].tags["alae.checkpoint"] == f"{toy.run}/checkpoint_000000002000"
+    assert models[0].tags["alae.checkpoint"] == f"{toy.run}/checkpoint_000000001000"
 
 
 def test_an_unfinished_evaluation_waits_and_a_lost_figure_holds_nothing_up(

@@ -1,9 +1,11 @@
 """A small convolutional classifier whose penultimate layer gives 64 features for distances between sets of images.
 
 It stands in for Inception where the images are not photographs, or no pretrained weights can be had; the distance is then
-specific to the data set it was trained on, and is not comparable with a published FID.
+specific to the data set it was trained on, and is not comparable with a published FID. The same network with a logit for each
+of several binary attributes labels generated images for linear separability.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +16,14 @@ from torch import Tensor, nn
 from alae_core.images import to_float
 
 FEATURES = 64
+SMOOTHING = 0.05
+"""Of the labels that are learnt."""
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Logits [n, K] and their labels -> scalar."""
 
 
 class Classifier(nn.Module):
-    """Convolutions down to 4x4, then 64 features, then classes: about 90,000 parameters at any resolution.
+    """Convolutions down to 4x4, then 64 features, then a logit for each class or attribute: about 90,000 parameters.
 
     The width of a stage depends on its resolution alone, so larger images cost more only in their own, narrow stages.
     """
@@ -26,10 +32,8 @@ class Classifier(nn.Module):
         super().__init__()
         if resolution < 8 or resolution & (resolution - 1):
             raise ValueError(f"resolution={resolution} must be a power of two and at least 8 for the classifier")
-        if channels < 1 or classes < 2:
-            raise ValueError(
-                f"channels={channels}, classes={classes}: the classifier needs at least 1 channel and 2 classes"
-            )
+        if channels < 1 or classes < 1:
+            raise ValueError(f"channels={channels}, classes={classes}: the classifier needs at least 1 of each")
         self.resolution, self.channels, self.classes = resolution, channels, classes
         stages: list[nn.Module] = []
         while resolution > 4:
@@ -54,6 +58,21 @@ class TrainedClassifier(NamedTuple):
 
     module: Classifier
     accuracy: float
+
+
+class TrainedAttributes(NamedTuple):
+    """A classifier of attributes in evaluation mode, and for each the share of validation images that it tells correctly."""
+
+    module: Classifier
+    accuracies: tuple[float | None, ...]
+    """None where no validation image has the attribute's value."""
+
+
+class _Training(NamedTuple):
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    device: torch.device | str
 
 
 def _stage(channels: int, width: int) -> nn.Sequential:
@@ -81,20 +100,37 @@ def train_classifier(
     """
     images, labels = _checked(images, labels, classes)
     classes = int(labels.max()) + 1 if classes is None else classes
-    generator = torch.Generator().manual_seed(seed)
-    if validation is None:
-        order = torch.randperm(len(images), generator=generator)
-        held = order[: max(len(order) // 10, 1)]
-        held_images, held_labels = images[held], labels[held]
-        rest = order[len(held) :]
-        images, labels = images[rest], labels[rest]
-    else:
-        held_images, held_labels = _checked(*validation, classes)
-    if len(images) < 2:
-        raise ValueError(f"{len(images)} labelled images are left to train on; give at least 3")
-    module = _initialised(images.shape[1], images.shape[3], classes, seed).to(device)
-    _fit(module, images, labels, generator, epochs, batch_size, learning_rate)
-    return TrainedClassifier(module.eval(), _accuracy(module, held_images, held_labels))
+    if classes < 2:
+        raise ValueError(f"classes={classes} tell nothing apart; give images of at least 2")
+    held = None if validation is None else _checked(*validation, classes)
+    training = _Training(epochs, batch_size, learning_rate, device)
+    module, (held_images, held_labels) = _trained(images, labels, held, seed, classes, _of_classes, training)
+    return TrainedClassifier(module, _correct(_logits(module, held_images).argmax(1), held_labels))
+
+
+def train_attributes(
+    images: np.ndarray | Tensor,
+    labels: np.ndarray | Tensor,
+    *,
+    seed: int,
+    validation: tuple[np.ndarray | Tensor, np.ndarray | Tensor] | None = None,
+    epochs: int = 8,
+    batch_size: int = 128,
+    learning_rate: float = 4e-3,
+    device: torch.device | str = "cpu",
+) -> TrainedAttributes:
+    """As `train_classifier`, of K binary attributes at once: labels [N, K] of 0 and 1, or -1 where a value is not known.
+
+    A positive logit says 1. What is not known is neither learnt nor scored. Raises ValueError as above.
+    """
+    images, labels = _checked_attributes(images, labels)
+    held = None if validation is None else _checked_attributes(*validation)
+    training = _Training(epochs, batch_size, learning_rate, device)
+    module, (held_images, held_labels) = _trained(images, labels, held, seed, labels.shape[1], _of_attributes, training)
+    told = (_logits(module, held_images) > 0).long()
+    pairs = zip(told.unbind(1), held_labels.unbind(1), strict=True)
+    known = [(each[truth >= 0], truth[truth >= 0]) for each, truth in pairs]
+    return TrainedAttributes(module, tuple(_correct(*pair) if len(pair[1]) else None for pair in known))
 
 
 def _checked(images: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: int | None) -> tuple[Tensor, Tensor]:
@@ -112,6 +148,47 @@ def _checked(images: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: 
     return images, labels
 
 
+def _checked_attributes(images: np.ndarray | Tensor, labels: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
+    labels = torch.as_tensor(labels)
+    if labels.ndim != 2 or not labels.shape[1] or not ((labels >= -1) & (labels <= 1)).all():
+        raise ValueError(
+            f"labels of shape {list(labels.shape)} must be -1, 0 or 1 for each image and attribute: [N, K]"
+        )
+    return _checked(images, torch.zeros(len(labels)), None)[0], labels.long()
+
+
+def _trained(
+    images: Tensor,
+    labels: Tensor,
+    held: tuple[Tensor, Tensor] | None,
+    seed: int,
+    outputs: int,
+    loss: Loss,
+    training: _Training,
+) -> tuple[Classifier, tuple[Tensor, Tensor]]:
+    """A classifier in evaluation mode, and the images and labels that were held out."""
+    generator = torch.Generator().manual_seed(seed)
+    if held is None:
+        order = torch.randperm(len(images), generator=generator)
+        rows, rest = order.tensor_split([max(len(order) // 10, 1)])
+        held = images[rows], labels[rows]
+        images, labels = images[rest], labels[rest]
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} labelled images are left to train on; give at least 3")
+    module = _initialised(images.shape[1], images.shape[3], outputs, seed).to(training.device)
+    _fit(module, images, labels, generator, loss, training)
+    return module.eval(), held
+
+
+def _of_classes(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
+
+
+def _of_attributes(logits: Tensor, labels: Tensor) -> Tensor:
+    smoothed = labels.clamp(min=0) * (1 - SMOOTHING) + SMOOTHING / 2
+    return F.binary_cross_entropy_with_logits(logits, smoothed, weight=(labels >= 0).float())
+
+
 def _initialised(resolution: int, channels: int, classes: int, seed: int) -> Classifier:
     # Layers draw their weights from the CPU's global generator: lend it to them, then put it back.
     with torch.random.fork_rng(devices=[]):
@@ -124,11 +201,10 @@ def _fit(
     images: Tensor,
     labels: Tensor,
     generator: torch.Generator,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
+    loss: Loss,
+    training: _Training,
 ) -> None:
-    device = next(module.parameters()).device
+    epochs, batch_size, learning_rate, device = training
     # Small sets get smaller batches, so that an epoch has steps enough to learn from.
     batch_size = max(min(batch_size, len(images) // 20), 2)
     steps = epochs * (len(images) // batch_size)
@@ -141,16 +217,16 @@ def _fit(
         for rows in order[: len(order) // batch_size * batch_size].split(batch_size):
             logits = module(to_float(images[rows].to(device)))
             optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(logits, labels[rows].to(device), label_smoothing=0.05).backward()
+            loss(logits, labels[rows].to(device)).backward()
             optimizer.step()
             schedule.step()
 
 
 @torch.no_grad()
-def _accuracy(module: Classifier, images: Tensor, labels: Tensor, batch_size: int = 250) -> float:
+def _logits(module: Classifier, images: Tensor, batch_size: int = 250) -> Tensor:
     device = next(module.parameters()).device
-    correct = 0
-    for image_batch, label_batch in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-        predicted = module(to_float(image_batch.to(device))).argmax(1)
-        correct += int((predicted.cpu() == label_batch).sum())
-    return correct / len(labels)
+    return torch.cat([module(to_float(part.to(device))).cpu() for part in images.split(batch_size)])
+
+
+def _correct(told: Tensor, labels: Tensor) -> float:
+    return int((told == labels).sum()) / len(labels)

@@ -5,7 +5,8 @@ TF32 products would measure the rounding.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -25,6 +26,18 @@ LARGEST_SIDE = 256
 """Pixels; larger images are shrunk before they are compared."""
 TRIM = 0.01
 """Share of the lengths left out at each end."""
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Within it no product or convolution of float32 is taken in TF32, whatever the process allows elsewhere."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

@@ -33,16 +33,19 @@ METRICS = {
     "pr": Metric("vgg16", needs=("neighbours",)),
     "is": Metric("inception"),
     "cis": Metric("inception", needs=("each",)),
-    "ppl": Metric("vgg16", images=100_000, needs=("space", "path")),
-    "ls": Metric(images=200_000, needs=("space",)),
+    "ppl": Metric("vgg16", images=100_000, needs=("space", "path"), of="samples"),
+    "ls": Metric(images=200_000, needs=("space",), of="samples"),
     "lpips": Metric("vgg16", of="reconstructions"),
     "l1": Metric(of="reconstructions"),
     "l2": Metric(of="reconstructions"),
     "reciprocity": Metric(of="samples"),
+    "probe1nn": Metric(of="samples"),
+    "probesvm": Metric(of="samples"),
     "diversity": Metric("alexnet", needs=("each",)),
     "msssim": Metric(),
 }
 _PLAIN = {"fid": "fd", "kid": "kd"}
+PROBES = ("probe1nn", "probesvm")
 _COMPARING = ("fid", "fd", "kid", "kd", "pr")
 _OWN = ("subsets", "subset_size", "neighbours", "each", "space", "path")
 
@@ -53,7 +56,10 @@ class Protocol:
 
     metric: str
     images: int
-    """Generated images; of ppl paths, of msssim pairs, of cis and diversity inputs, of reconstructions real images."""
+    """Generated images; of ppl paths, of msssim pairs, of cis and diversity inputs, of reconstructions real images.
+
+    Of probes the real images of the train split that they learn from; all of `split` score them.
+    """
     extractor: str = ""
     """What features come from: inception, vgg16, alexnet, lite0, classifier, pixels, or "" where none are taken."""
     full: bool = False
@@ -70,6 +76,8 @@ class Protocol:
     space: Literal["z", "w"] | None = None
     """Of ppl and ls: where codes are taken."""
     path: Literal["full", "end"] | None = None
+    long: bool = False
+    """Of probes: take the encoder's last hidden layer for the code."""
     crop: Literal["none", "face", "celeba"] = "none"
     """What ppl compares of each image; see `path_length.comparable`."""
     truncation: float = 1.0
@@ -107,6 +115,10 @@ class Protocol:
                 compares or not (self.full or self.mirrored)
             ),
             f"{self.metric} is taken of {metric.of}": metric.of in (None, self.of),
+            f"{self.metric} is scored on images that it does not learn from, as in {self.metric}10k_validation": (
+                self.metric not in PROBES or self.split != "train"
+            ),
+            "only probes have long codes": self.metric in PROBES or not self.long,
             "only ppl crops images": self.metric == "ppl" or self.crop == "none",
             "ppl compares images that are not rounded": self.metric != "ppl" or self.rounding == "nearest",
             f"images={self.images}, neighbours={self.neighbours} and each={self.each} must be at least 1": (
@@ -136,6 +148,7 @@ class Protocol:
             "full" if self.full and not metric.full else "",
             draw.removeprefix("100") if draw.startswith("100x") else draw,
             f"{self.space or ''}{self.path or ''}",
+            "long" if self.long else "",
             "recon" if self.of == "reconstructions" else "",
             self.split if self.split != "train" else "",
             self.crop if self.crop != "none" else "",

@@ -26,6 +26,7 @@ KNOWN = (
     *("fid50k_full", "fid50k", "fid5k_full", "fd_classifier5k", "fd_pixels5k", "fd_lite0_5k"),
     *("kid50k_full_x1000", "kid10k_x1000", "kid10k_pairs", "kd_lite0_5k_x1000", "pr50k3", "pr50k3_full", "is50k"),
     *("ppl_zfull", "ppl_zend", "ppl_wfull", "ppl_wend", "ppl50k_wend", "ls_z", "ls_w", "reciprocity5k", "msssim10k"),
+    *("probe1nn10k_validation", "probesvm10k_validation", "probesvm10k_long_validation"),
     *("lpips10k_recon_test", "l1_10k_recon_test", "l2_10k_recon_test", "cis100x100", "diversity100x19"),
     *ALIASES,
 )
@@ -39,6 +40,7 @@ _OPTIONS: dict[str, Callable[[re.Match[str]], dict[str, Any]]] = {
     r"(\d*)x(\d+)": lambda m: {"subsets": int(m[1] or 100), "subset_size": int(m[2])},
     r"pairs": lambda m: {"subsets": 0, "subset_size": 0},
     r"([zw])(full|end)?": lambda m: {"space": m[1], "path": m[2]},
+    r"long": lambda m: {"long": True},
     r"recon": lambda m: {"of": "reconstructions"},
     r"validation|test": lambda m: {"split": m[0]},
     r"face|celeba": lambda m: {"crop": m[0]},

@@ -2,9 +2,11 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from itertools import cycle
+from queue import Queue
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alae_core.order import Span
+from pipelines.data.memory import Memory
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +29,8 @@ AHEAD_BYTES = 2 * 2**20
 """About what is copied at a time, while the batches before it are trained on; at least one batch."""
 
 
-@dataclass(frozen=True)
-class _Batches:
-    """Some batches of a slab, uint8 [batches, images, R, R, C], and the skipped images of each, of all ranks."""
-
-    pixels: Tensor
-    skipped: list[int]
+Batches = deque[tuple[Tensor, int]]
+"""Batches, uint8 [images, R, R, C], each with the number of its skipped images, of all ranks."""
 
 
 class Feed:
@@ -59,33 +58,41 @@ class Feed:
         """A sentence for each row group that was found damaged."""
         self._rank, self._ranks, self._channels = rank, ranks, channels
         self._device = device
-        self._fetched = self._cut(self._expected(iter(slabs), planned), nimg)
-        self._thread = ThreadPoolExecutor(1, "feed")
-        self._coming = self._thread.submit(next, self._fetched)
-        self._ready: Iterator[tuple[Tensor, int]] = iter(())
+        fetched = self._cut(self._expected(iter(slabs), planned), nimg)
+        self._coming: Queue[Batches | BaseException] = Queue(1)
+        self._ready: Batches = deque()
+        # A thread of its own: asking one for each piece would cost the training more than what it does.
+        Thread(target=_pass_on, args=(fetched, self._coming), name="feed", daemon=True).start()
 
     def start(self) -> float:
         """Wait until the first batch is ready; the seconds it took, which count as no wait."""
         began = time.perf_counter()
-        self._coming.exception()
-        return time.perf_counter() - began
+        first = self._coming.get()
+        waited_s = time.perf_counter() - began
+        if isinstance(first, BaseException):
+            self._coming.put(first)
+        else:
+            self._ready = first
+        return waited_s
 
     def next(self) -> Tensor:
         """The next batch; raises UnreadableError, or RuntimeError if the data ends early or comes in another order."""
         began = time.perf_counter()
-        found = next(self._ready, None)
-        if found is None:
-            batches = self._coming.result()
-            self._coming = self._thread.submit(next, self._fetched)
-            self._ready = zip(batches.pixels, batches.skipped, strict=True)
-            found = next(self._ready)
-        pixels, skipped = found
+        if not self._ready:
+            coming = self._coming.get()
+            if isinstance(coming, BaseException):
+                self._coming.put(coming)
+                raise coming
+            self._ready = coming
+        pixels, skipped = self._ready.popleft()
         self.skipped += skipped
-        pixels = pixels.to(self._device, non_blocking=True)
+        if self._device.type != "cpu":
+            pixels = pixels.to(self._device, non_blocking=True)
         self.waited_s += time.perf_counter() - began
         return pixels
 
-    def _cut(self, slabs: Iterator[tuple[Span, pa.Table]], nimg: int) -> Iterator[_Batches]:
+    def _cut(self, slabs: Iterator[tuple[Span, pa.Table]], nimg: int) -> Iterator[Batches]:
+        room = _pinned if self._device.type == "cuda" else _Rooms()
         for span, slab in slabs:
             start, batch = _value(slab, "start"), span.batch_size
             shape = (batch // self._ranks, span.resolution, span.resolution, self._channels)
@@ -96,9 +103,9 @@ class Feed:
             for first in range((max(nimg, span.start) - start) // batch, len(pixels), together):
                 part = slice(first, first + together)
                 # Out of the object store, which is read-only; into memory that the device can read by itself.
-                copy = torch.empty(pixels[part].shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+                copy = room(pixels[part].shape)
                 copy.numpy()[...] = pixels[part]
-                yield _Batches(copy, counts[part])
+                yield deque(zip(copy.unbind(), counts[part], strict=True))
 
     def _expected(self, slabs: Iterator[pa.Table], planned: Iterable[Span]) -> Iterator[tuple[Span, pa.Table]]:
         """The slabs of `planned` in order; earlier ones, already trained on, are passed over."""
@@ -129,6 +136,30 @@ class Feed:
             if sentence not in self.damage:
                 self.damage.append(sentence)
                 log.warning("%s; other images are in the places of its images", sentence)
+
+
+def _pass_on(fetched: Iterator[Batches], coming: "Queue[Batches | BaseException]") -> None:
+    """What the thread does; the last that it passes on is the error that ended it."""
+    try:
+        for batches in fetched:
+            coming.put(batches)
+        raise RuntimeError("the data of the run has ended")
+    except BaseException as error:
+        coming.put(error)
+
+
+def _pinned(shape: tuple[int, ...]) -> Tensor:
+    return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+
+
+class _Rooms:
+    """Memory for the batches in use, the next ones, and those that are being copied."""
+
+    def __init__(self) -> None:
+        self._memories = cycle([Memory() for _ in range(4)])
+
+    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.from_numpy(next(self._memories).room(shape))
 
 
 def _value(slab: pa.Table, column: str) -> Any:

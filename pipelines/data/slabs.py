@@ -4,9 +4,7 @@ A slab is one row of a table, and its bytes are the rank's share of every batch 
 so that the processes of the tasks start quickly and stay small.
 """
 
-import math
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from alae_core.order import Rows, Span, StreamOrder
+from pipelines.data.memory import Memory
 from pipelines.data.shards import Damage, Damaged, Split
 from pipelines.sources.decoding import Pixels
 
@@ -43,8 +42,8 @@ class SlabReader:
     """That decode at the same time."""
 
     @cached_property
-    def _memory(self) -> "_Memory":
-        return _Memory()
+    def _memory(self) -> Memory:
+        return Memory()
 
     @cached_property
     def _order(self) -> StreamOrder:
@@ -77,27 +76,6 @@ class SlabReader:
     def _refusals(self, span: Span, reason: str) -> Iterator[pa.Table]:
         for rank in range(self.ranks):
             yield _row(span, rank, pa.array([b""], pa.large_binary()), [], [], reason)
-
-
-class _Memory:
-    """Room for one array after the other, in the same memory: fresh memory costs more than what is written to it."""
-
-    def __init__(self) -> None:
-        self._memory = memoryview(b"")
-        self._lent: Callable[[], Pixels | None] = lambda: None
-
-    def room(self, shape: tuple[int, ...]) -> Pixels:
-        """An unset uint8 array; where the last one, or a view of it, is still in use, in memory of its own."""
-        size = math.prod(shape)
-        if self._lent() is not None or len(self._memory) < size:
-            self._memory = np.empty(size, np.uint8).data
-        # Every view holds on to this array, and only to it.
-        lent = np.frombuffer(self._memory, np.uint8, size)
-        self._lent = weakref.ref(lent)
-        return lent.reshape(shape)
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return _Memory, ()
 
 
 def _row(span: Span, rank: int, pixels: pa.Array, skipped: list[int], damage: list[str], error: str | None) -> pa.Table:

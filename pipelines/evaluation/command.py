@@ -1,18 +1,22 @@
-"""`alae evaluate`: metrics of one checkpoint, taken in this process, as a table and as a record of the run."""
+"""`alae evaluate`: metrics of one checkpoint, as a table and as a record of the run."""
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from alae_core.metrics.protocol import Protocol
+from alae_core.metrics.protocol import PROBES, Protocol
 from alae_core.metrics.protocol_names import parse
 from pipelines import checkpoint, storage
 from pipelines.data.shards import Dataset
 from pipelines.evaluation import requirements
+from pipelines.evaluation.distributed import load_subject, measure_checkpoint
 from pipelines.evaluation.extractors import short_digest
-from pipelines.evaluation.runner import Measured, measure, metrics_of
-from pipelines.evaluation.validation import evaluation_url, load_subject
+from pipelines.evaluation.keeping import run_of
+from pipelines.evaluation.runner import Measured, metrics_of
+from pipelines.evaluation.subject import Subject
+from pipelines.evaluation.validation import evaluation_url, record
+from pipelines.experiment import Experiment
 from pipelines.override import override
+from pipelines.run import with_absolute_paths
 
 SETTINGS = ("evaluation.", "data.path")
 """Of the checkpoint's experiment, what an evaluation may change."""
@@ -36,38 +40,39 @@ def evaluate_again(
     `samples` replaces the number of images in every name. The record lies beside the run's own evaluations. Raises
     ValueError for what the user can mend, before anything is drawn.
     """
+    url, experiment, subject, nimg = load(place, overrides)
+    names = [_resized(name, samples) for name in metrics or requirements.metric_names(experiment.evaluation)]
+    dataset = Dataset.open(experiment.data.path, experiment.data.damaged)
+    measured = measure_checkpoint(url, experiment, subject, dataset, names)
+    # A file of its own: the run's evaluation of this checkpoint may be under way, and is never overwritten.
+    own = evaluation_url(run_of(url), nimg).removesuffix(".json")
+    path = f"{own}_{short_digest(','.join(sorted([*names, *overrides])))}.json"
+    storage.write_json_verified(path, record(url, nimg, subject, dataset, metrics_of(measured), measured))
+    return Evaluated(url, nimg, measured, path)
+
+
+def load(place: str, overrides: Sequence[str] = ()) -> tuple[str, Experiment, Subject, int]:
+    """The checkpoint at `place`, or the newest of the run there: its URL, its experiment, its averaged networks and its nimg.
+
+    Raises ValueError where there is none, or `overrides` change more than an evaluation may.
+    """
     url = _checkpoint(place)
     for assignment in overrides:
         if not assignment.startswith(SETTINGS):
             raise ValueError(f'"{assignment}" is not for an evaluation; it may set evaluation.* and data.path')
     experiment, subject, nimg = load_subject(url)
-    experiment = override(experiment, overrides)
-    config = experiment.evaluation
-    names = [_resized(name, samples) for name in metrics or requirements.metric_names(config)]
-    began = time.time()
-    measured = measure(names, subject, Dataset.open(experiment.data.path), config)
-    record = {
-        "nimg": nimg,
-        "time": began,
-        "metrics": metrics_of(measured),
-        "measured": {found.protocol.name: found.record() for found in measured},
-        "figures": {},
-        "checkpoint": url,
-    }
-    # A file of its own: the run's evaluation of this checkpoint may be under way, and is never overwritten.
-    own = evaluation_url(_parent(url), nimg).removesuffix(".json")
-    path = f"{own}_{short_digest(','.join(sorted(names)))}.json"
-    storage.write_json_verified(path, record)
-    return Evaluated(url, nimg, measured, path)
+    return url, with_absolute_paths(override(experiment, overrides)), subject, nimg
 
 
 def table(measured: Iterable[Measured]) -> str:
     """A line for each number, `value ± standard error` and how it was taken, with its notes below."""
+    found = list(measured)
     rows = [
-        (key, str(estimate), describe(found.protocol), estimate.notes)
-        for found in measured
-        for key, estimate in found.estimates.items()
+        (key, str(estimate), describe(each.protocol), estimate.notes)
+        for each in found
+        for key, estimate in each.estimates.items()
     ]
+    rows += [(each.protocol.name, "left out", each.left_out, ()) for each in found if each.left_out]
     width, numbers = (max(len(row[column]) for row in rows) for column in (0, 1))
     lines = []
     for key, number, how, notes in rows:
@@ -83,19 +88,24 @@ def describe(protocol: Protocol) -> str:
 
 def _clauses(protocol: Protocol) -> Iterator[str]:
     things = {"ppl": "paths", "msssim": "pairs", "reciprocity": "codes"}
+    things |= dict.fromkeys(PROBES, "long codes of the train split" if protocol.long else "codes of the train split")
     yield f"{protocol.images:,} {things.get(protocol.metric, protocol.of)}"
     if protocol.extractor:
-        yield f"features of {protocol.extractor}"
+        yield f"features of {protocol.extractor}{', cleanly resized' if protocol.resize == 'clean' else ''}"
     if protocol.metric in ("fid", "fd", "kid", "kd", "pr"):
         yield f"against {'the whole' if protocol.full else 'as many of the'} {protocol.split} split"
     if protocol.of == "reconstructions":
         yield f"of the {protocol.split} split"
+    if protocol.metric in PROBES:
+        yield f"scored on the {protocol.split} split"
     if protocol.subsets:
         yield f"{protocol.subsets} subsets of {protocol.subset_size:,}"
     if protocol.neighbours:
         yield f"{protocol.neighbours} neighbours"
     if protocol.path:
         yield f"{protocol.path} paths in {(protocol.space or '').upper()}, crop {protocol.crop}"
+    if protocol.metric == "ls":
+        yield f"attributes in {(protocol.space or '').upper()}"
     if protocol.truncation != 1:
         yield f"psi {protocol.truncation:g}"
     if protocol.mixing:
@@ -108,16 +118,14 @@ def _clauses(protocol: Protocol) -> Iterator[str]:
 
 def _checkpoint(place: str) -> str:
     place = place.rstrip("/")
+    if storage.is_local(place):
+        place = str(storage.local_path(place).absolute())  # it is read in other processes too, and kept in the record
     if storage.exists(f"{place}/{checkpoint.MANIFEST}"):
         return place
     newest = checkpoint.latest(place)
     if newest is None:
         raise ValueError(f"{place} is neither a checkpoint nor a run that has a finished one; name one of the two")
     return newest.url
-
-
-def _parent(url: str) -> str:
-    return url.rpartition("/")[0] or "."
 
 
 def _resized(name: str, samples: int | None) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -42,15 +43,21 @@ class Scores:
 
 
 @torch.no_grad()
-def evaluate(subject: Subject, dataset: Dataset, config: EvaluationConfig) -> Scores:
-    """Score `subject` against `dataset` by the metrics that `config` names.
+def evaluate(
+    subject: Subject,
+    dataset: Dataset,
+    config: EvaluationConfig,
+    take: Callable[[Sequence[str]], list[Measured]] | None = None,
+) -> Scores:
+    """Score `subject` against `dataset` by the metrics that `config` names, which `take` measures; else this process does.
 
     Without any it is the distance between `config.samples` generated images and the whole train split at the level's
     resolution. The reconstruction errors are those of held-out images, or of training images under a name that says so.
     """
     began = time.perf_counter()
     _warn_of_few_samples(dataset, config)
-    measured = measure(metric_names(config), subject, dataset, config)
+    names = metric_names(config)
+    measured = take(names) if take else measure(names, subject, dataset, config)
     held_out, suffix = _reconstructed_split(dataset)
     errors = _reconstruction_errors(subject, held_out, config.reconstructions)
     metrics = {

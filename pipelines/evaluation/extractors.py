@@ -1,6 +1,8 @@
 """The extractors by name; those of a dataset's own are pixels, or a classifier trained once on it and kept with it."""
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -14,7 +16,7 @@ from alae_core.metrics.classifier import FEATURES, Classifier, train_classifier
 from alae_core.metrics.protocol import Protocol
 from pipelines import storage
 from pipelines.data.shard_files import DamagedError
-from pipelines.data.shards import Dataset, Split
+from pipelines.data.shards import Dataset, Rows, Split
 from pipelines.evaluation import pretrained
 from pipelines.evaluation.extractor import Extractor
 from pipelines.experiment import EvaluationConfig
@@ -43,14 +45,17 @@ def metric_name(config: EvaluationConfig) -> str:
     return f"eval/{protocol.name}"
 
 
-def extractor(name: str, dataset: Dataset, config: EvaluationConfig) -> Extractor:
-    """The extractor `name`, with the weights that `config` names; raises ValueError with the way out where it lacks them."""
+def extractor(name: str, dataset: Dataset, config: EvaluationConfig, *, clean: bool = False) -> Extractor:
+    """The extractor `name`, with the weights that `config` names; raises ValueError with the way out where it lacks them.
+
+    `clean` is for Inception: it resizes as clean-fid does.
+    """
     if name in ("classifier", "pixels"):
         return ensure_extractor(dataset, name)
     if name == "lite0":
         return pretrained.lite0()
     if name == "inception" and config.inception_weights:
-        return pretrained.inception(config.inception_weights)
+        return pretrained.inception(config.inception_weights, clean=clean)
     if name == "vgg16" and config.vgg16_weights:
         return pretrained.vgg16(config.vgg16_weights)
     raise ValueError(f"the features of {name} need weights that are not given, or are not known")
@@ -110,39 +115,33 @@ def _train(dataset: Dataset, path: str) -> None:
     if held_out is not None and not len(held_out[1]):
         held_out = None
     trained = train_classifier(images, labels, seed=SEED, classes=dataset.label_count, validation=held_out)
-    weights = safetensors.torch.save(trained.module.state_dict())
-    digest = hashlib.sha256(weights).hexdigest()
     about = {
-        "resolution": dataset.resolution,
-        "channels": dataset.channels,
-        "classes": dataset.label_count,
         "accuracy": trained.accuracy,
-        "accuracy_on": "validation split" if held_out else "a tenth of the train split, held out",
+        "accuracy_on": accuracy_on(held_out is not None),
         "trained_on": f"train split, {len(labels)} images",
         "seed": SEED,
-        # Named by content: of two runs that train at once, each description keeps the weights it describes.
-        "weights": f"classifier_{digest[:16]}.safetensors",
-        "sha256": digest,
     }
-    storage.write_bytes_verified(stored(dataset, str(about["weights"])), weights)
-    storage.write_json_verified(path, about)
+    keep(dataset, path, "classifier", trained.module, about)
 
 
-def _labelled(dataset: Dataset, name: str) -> tuple[Pixels, NDArray[np.int64]]:
-    """The first images of a split that have a label, as many as time and memory allow."""
-    split: Split = dataset.split(name)
-    affordable = MOST_TRAINING_BYTES // (dataset.resolution**2 * dataset.channels)
-    rows = np.arange(min(split.rows, MOST_TRAINING_ROWS, affordable))
-    labels = split.labels(rows)
-    known = rows[labels >= 0]
-    images, damage = split.read_sound(dataset.resolution, known)
-    if damage and split.damaged == "stop":
-        raise DamagedError(damage[0].sentence)
-    whole = np.setdiff1d(np.arange(len(known)), [place for part in damage for place in part.places])
-    return images[whole], labels[known][whole]
+def accuracy_on(validation: bool) -> str:
+    """What an accuracy is of, for people."""
+    return "validation split" if validation else "a tenth of the train split, held out"
 
 
-def _load(dataset: Dataset, path: str) -> Extractor:
+def keep(dataset: Dataset, path: str, kind: str, module: Classifier, about: Mapping[str, Any]) -> None:
+    """Store the weights beside the dataset, then their description at `path`: what `about` says, and what they fit."""
+    weights = safetensors.torch.save(module.state_dict())
+    digest = hashlib.sha256(weights).hexdigest()
+    # Named by content: of two runs that train at once, each description keeps the weights it describes.
+    name = f"{kind}_{digest[:16]}.safetensors"
+    storage.write_bytes_verified(stored(dataset, name), weights)
+    form = {"resolution": module.resolution, "channels": module.channels, "classes": module.classes}
+    storage.write_json_verified(path, {**form, **about, "weights": name, "sha256": digest})
+
+
+def kept(dataset: Dataset, path: str) -> tuple[Classifier, dict[str, Any]]:
+    """The network that `keep` stored, and its description; raises RuntimeError if its weights are others."""
     about = storage.read_json(path)
     where = stored(dataset, about["weights"])
     weights = storage.read_bytes(where)
@@ -150,7 +149,35 @@ def _load(dataset: Dataset, path: str) -> Extractor:
         raise RuntimeError(f"{where} is not the file {path} describes; delete both to train it again")
     module = Classifier(about["resolution"], about["channels"], about["classes"])
     module.load_state_dict(safetensors.torch.load(weights))
-    module.eval()
+    return module.eval(), about
+
+
+def training_rows(dataset: Dataset, name: str) -> Rows:
+    """The first images of a split, as many as time and memory allow to train a classifier on."""
+    affordable = MOST_TRAINING_BYTES // (dataset.resolution**2 * dataset.channels)
+    return np.arange(min(dataset.split(name).rows, MOST_TRAINING_ROWS, affordable))
+
+
+def whole_images(dataset: Dataset, name: str, rows: Rows) -> tuple[Pixels, Rows]:
+    """The finest images of `rows` and the places of those that are whole; damage is an error unless it is to be skipped."""
+    split: Split = dataset.split(name)
+    images, damage = split.read_sound(dataset.resolution, rows)
+    if damage and split.damaged == "stop":
+        raise DamagedError(damage[0].sentence)
+    whole = np.setdiff1d(np.arange(len(rows)), [place for part in damage for place in part.places])
+    return images[whole], whole
+
+
+def _labelled(dataset: Dataset, name: str) -> tuple[Pixels, NDArray[np.int64]]:
+    """The training rows of a split that have a label."""
+    rows = training_rows(dataset, name)
+    labels = dataset.split(name).labels(rows)
+    images, whole = whole_images(dataset, name, rows[labels >= 0])
+    return images, labels[labels >= 0][whole]
+
+
+def _load(dataset: Dataset, path: str) -> Extractor:
+    module, about = kept(dataset, path)
     return Extractor(
         "classifier",
         dataset.resolution,

@@ -67,6 +67,25 @@ def mixing_page(sources: Pixels, destinations: Pixels, mixed: Pixels, groups: Se
     return _page([[None, *top], *rows], wide_every_columns=0, wide_after_first=True, wide_before_rows=ends)
 
 
+def edited_page(images: Pixels, moved: Pixels, originals: Pixels | None = None) -> Pixels:
+    """A row for each image: its original, if there are any, itself, and, apart, its own k of `moved`.
+
+    `images` and `originals` are uint8 [N, R, R, C], `moved` [N * k, R, R, C]; returns the page [H, W, C].
+    """
+    middle, right = _tiles("images", images), _tiles("moved", moved)
+    left = [] if originals is None else _tiles("originals", originals)
+    shapes = {images.shape[1:], moved.shape[1:]} | ({originals.shape[1:]} if originals is not None else set())
+    if len(right) % len(middle) or (left and len(left) != len(middle)) or len(shapes) > 1:
+        raise ValueError(
+            f"moved {moved.shape} must hold the same number of images for each of {images.shape}, and there must be one "
+            "original for each, of their size"
+        )
+    each = len(right) // len(middle)
+    rows: Cells = [[*left[i : i + 1], image, *right[i * each : (i + 1) * each]] for i, image in enumerate(middle)]
+    wide = {2 if left else 1}
+    return _page(rows, wide_every_columns=0, wide_after_first=False, wide_before_columns=wide)
+
+
 def png_bytes(page: Pixels) -> bytes:
     """The page [H, W, 1 or 3] as a PNG file."""
     if page.dtype != np.uint8 or page.ndim != 3 or page.shape[2] not in (1, 3):
@@ -87,7 +106,12 @@ def _padded(row: list[Pixels], columns: int) -> list[Pixels | None]:
 
 
 def _page(
-    cells: Cells, *, wide_every_columns: int, wide_after_first: bool, wide_before_rows: AbstractSet[int] = frozenset()
+    cells: Cells,
+    *,
+    wide_every_columns: int,
+    wide_after_first: bool,
+    wide_before_rows: AbstractSet[int] = frozenset(),
+    wide_before_columns: AbstractSet[int] = frozenset(),
 ) -> Pixels:
     rows, columns = len(cells), len(cells[0])
     tiles = {(i, j): tile for i, row in enumerate(cells) for j, tile in enumerate(row) if tile is not None}
@@ -95,7 +119,8 @@ def _page(
     size, _, channels = next(iter(tiles.values())).shape
     first = {1} if wide_after_first else set()
     tops = _offsets(rows, size, first | wide_before_rows)
-    lefts = _offsets(columns, size, first | set(range(0, columns, wide_every_columns or columns)))
+    groups = set(range(0, columns, wide_every_columns or columns))
+    lefts = _offsets(columns, size, first | groups | wide_before_columns)
     page = np.full((tops[-1] + size, lefts[-1] + size, channels), PAPER, np.uint8)
     for (i, j), tile in tiles.items():
         page[tops[i] : tops[i] + size, lefts[j] : lefts[j] + size] = tile

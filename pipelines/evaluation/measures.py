@@ -6,7 +6,7 @@ Everything kept is float64 or numbered by image, so that any division of the bat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -16,8 +16,10 @@ from alae_core.metrics.estimate import Estimate, RunningMean
 from alae_core.metrics.features import in_order
 from alae_core.metrics.frechet_blocks import BLOCKS, FeatureBlocks, frechet_estimate
 from alae_core.metrics.inception_score import LabelStatistics, inception_score
-from alae_core.metrics.path_length import EPSILON, path_length_estimate
+from alae_core.metrics.path_length import EPSILON, exact_products, path_length_estimate
 from alae_core.metrics.precision_recall import precision_recall
+from pipelines.evaluation import planes
+from pipelines.evaluation.attributes import Attributes
 from pipelines.evaluation.extractor import Extractor
 from pipelines.evaluation.reals import Reals
 from pipelines.evaluation.streams import Drawn, Rounding
@@ -191,11 +193,69 @@ class PathLength(_Mergeable):
 
     def add(self, part: Rows, numbers: Tensor, drawn: Drawn) -> None:
         assert drawn.second is not None
-        lengths = self.distance(drawn.first[: len(numbers)], drawn.second[: len(numbers)]) / EPSILON**2
+        with exact_products():
+            lengths = self.distance(drawn.first[: len(numbers)], drawn.second[: len(numbers)]) / EPSILON**2
         part.parts.append((numbers, lengths.double().cpu()))
 
     def finish(self, part: Rows) -> list[Estimate]:
         return [path_length_estimate(part.ordered())]
+
+
+@dataclass(frozen=True)
+class _OfPairsOfRows:
+    """Parts of two sets of numbered rows."""
+
+    def start(self) -> tuple[Rows, Rows]:
+        return Rows(), Rows()
+
+    def keep(self, part: tuple[Rows, Rows], numbers: Tensor, *rows: Tensor) -> None:
+        for kept, content in zip(part, rows, strict=True):
+            kept.parts.append((numbers, content[: len(numbers)].cpu()))
+
+    def merge(self, parts: list[tuple[Rows, Rows]]) -> tuple[Rows, Rows]:
+        merged = self.start()
+        for part in parts:
+            for whole, rows in zip(merged, part, strict=True):
+                whole.merge(rows)
+        return merged
+
+
+@dataclass(frozen=True)
+class Separability(_OfPairsOfRows):
+    """Linear separability in Z or W of the attributes that a classifier finds in the images."""
+
+    attributes: Attributes
+    space: Literal["z", "w"]
+    rounding: Rounding
+
+    def add(self, part: tuple[Rows, Rows], numbers: Tensor, drawn: Drawn) -> None:
+        assert drawn.second is not None
+        codes = drawn.second[:, "zw".index(self.space)].contiguous()  # else it takes the other space along
+        self.keep(part, numbers, codes, drawn.classes(self.attributes.extractor, self.rounding))
+
+    def finish(self, part: tuple[Rows, Rows]) -> list[Estimate]:
+        codes, probabilities = (rows.ordered().numpy() for rows in part)
+        return [planes.separability(codes, probabilities, self.attributes.accuracies)]
+
+
+@dataclass(frozen=True)
+class Probe(_OfPairsOfRows):
+    """Share of real images whose label a probe names by their code; the first `train` are those that it learns from."""
+
+    accuracy: Callable[[Tensor, Tensor, Tensor, Tensor], Estimate]
+    train: int
+
+    def add(self, part: tuple[Rows, Rows], numbers: Tensor, drawn: Drawn) -> None:
+        assert drawn.second is not None
+        self.keep(part, numbers, drawn.first, drawn.second)
+
+    def finish(self, part: tuple[Rows, Rows]) -> list[Estimate]:
+        codes, labels = (rows.ordered() for rows in part)
+        first, rest = slice(None, self.train), slice(self.train, None)
+        sides = [(codes[side][labels[side] >= 0], labels[side][labels[side] >= 0]) for side in (first, rest)]
+        if not all(len(known) for _, known in sides):
+            raise ValueError("a probe needs labelled images on both sides, and one has none; pack them with labels")
+        return [self.accuracy(*sides[0], *sides[1])]
 
 
 class Reciprocity(_Mergeable):

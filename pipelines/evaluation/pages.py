@@ -110,6 +110,18 @@ def traversed(subject: Subject, real: Tensor, directions: Tensor, steps: Sequenc
     return figures.sample_page(_decoded(subject, codes.flatten(0, 1)), len(steps))
 
 
+def edited(
+    subject: Subject, codes: Tensor, direction: Tensor, *, real: Tensor | None = None, steps: Sequence[float] = STEPS
+) -> Pixels:
+    """A row for each code [n, D]: its image, and that moved along one direction [D] in W by `steps`, from left to right.
+
+    Before the image of the code stands the real one [n, C, R, R], where it is given.
+    """
+    moved = codes.unsqueeze(1) + direction * direction.new_tensor(steps).view(1, -1, 1)
+    shown = _decoded(subject, codes), _decoded(subject, moved.flatten(0, 1))
+    return figures.edited_page(*shown, None if real is None else _bytes(real))
+
+
 def _embedded(subject: Subject, real: Tensor) -> Tensor:
     parts = real.split(most_at_once(subject.level.resolution))
     return torch.cat([subject.encoded(subject.batch(0, len(part), part)) for part in parts])

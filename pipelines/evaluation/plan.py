@@ -8,10 +8,12 @@ from torch import Tensor
 
 from alae_core.algorithm import Sampling
 from alae_core.metrics import ms_ssim, reconstruction
-from alae_core.metrics.protocol import Protocol
+from alae_core.metrics.probes import nearest_neighbour_accuracy
+from alae_core.metrics.protocol import PROBES, Protocol
 from alae_core.metrics.protocol_names import parse
 from pipelines.data.shards import Dataset
-from pipelines.evaluation import measures, pretrained, requirements, streams
+from pipelines.evaluation import measures, pretrained, probes, requirements, streams
+from pipelines.evaluation.attributes import Attributes, ensure_attributes
 from pipelines.evaluation.extractors import extractor
 from pipelines.evaluation.reals import Reals
 from pipelines.evaluation.subject import Subject
@@ -26,6 +28,12 @@ class Task:
     stream: streams.Stream
     count: int
     measure: measures.Measure
+    notes: tuple[str, ...] = ()
+    """What each of its numbers is told with."""
+    left_out: str = ""
+    """Why it cannot be taken at the subject's level; then nothing is drawn."""
+    weights: str = ""
+    """Digest of the weights that it takes features by."""
 
 
 class Planner:
@@ -35,26 +43,43 @@ class Planner:
         self.subject = subject
         self.dataset = dataset
         self.config = config
-        self._extractors: dict[str, measures.Extractor] = {}
-        self._perceptual: pretrained.Distance | None = None
+        self._extractors: dict[tuple[str, bool], measures.Extractor] = {}
+        self._perceptual: pretrained.Perceptual | None = None
+        self._found_attributes: Attributes | None = None
 
     def plan(self, names: Sequence[str]) -> list[Task]:
-        """A task for each name; raises ValueError with the way out where one cannot be measured."""
-        requirements.check(names, self.config, self.dataset, encodes=self.subject.encodes)
+        """A task for each name; raises ValueError with the way out where one cannot be measured.
+
+        What cannot be taken at the subject's level alone is left out, with the reason, for the other metrics' sake.
+        """
+        subject = self.subject
+        requirements.check(names, self.config, self.dataset, encodes=subject.encodes, encodes_long=subject.encodes_long)
         return [self._task(parse(name)) for name in names]
 
     def _task(self, protocol: Protocol) -> Task:
-        count = protocol.images
-        if protocol.of == "reconstructions":
-            count = min(count, self.dataset.split(protocol.split).rows)
-        return Task(protocol, self._stream(protocol), count, self._measure(protocol, count))
+        count = min(protocol.images, self._available(protocol))
+        stream, measure = self._stream(protocol, count), self._measure(protocol, count)
+        if reason := requirements.left_out(protocol, self.subject.level.resolution):
+            return Task(protocol, stream, 0, measure, left_out=reason)
+        scored = self.dataset.split(protocol.split).rows if protocol.metric in PROBES else 0
+        notes = _count_notes(protocol, count)
+        return Task(protocol, stream, count + scored, measure, notes, weights=self._weights(protocol))
 
-    def _stream(self, protocol: Protocol) -> streams.Stream:
+    def _available(self, protocol: Protocol) -> int:
+        if protocol.metric in PROBES:
+            return self.dataset.split("train").rows
+        return self.dataset.split(protocol.split).rows if protocol.of == "reconstructions" else protocol.images
+
+    def _stream(self, protocol: Protocol, count: int) -> streams.Stream:
         sampling = Sampling(truncation=protocol.truncation, mixing_probability=protocol.mixing)
         if protocol.of == "reconstructions":
             return streams.Reconstructions(protocol.split)
         if protocol.metric == "reciprocity":
             return streams.Codes()
+        if protocol.metric in PROBES:
+            return streams.RealCodes(count, protocol.split, protocol.long)
+        if protocol.metric == "ls":
+            return streams.CodedSamples()
         if protocol.metric == "ppl":
             assert protocol.space and protocol.path, "a protocol of ppl has both"
             return streams.Paths(protocol.space, protocol.path, protocol.crop)
@@ -74,9 +99,16 @@ class Planner:
             case "pr":
                 return measures.PrecisionRecall(self._reals(protocol), rounding, protocol.neighbours or 0)
             case "is":
-                return measures.InceptionScore(self._extractor(protocol.extractor), rounding, count)
+                return measures.InceptionScore(self._extractor(protocol), rounding, count)
             case "ppl":
                 return measures.PathLength(self._perceptual_distance())
+            case "ls":
+                assert protocol.space, "a protocol of ls has one"
+                return measures.Separability(self._attributes(), protocol.space, rounding)
+            case "probe1nn":
+                return measures.Probe(nearest_neighbour_accuracy, count)
+            case "probesvm":
+                return measures.Probe(probes.chosen_svm_accuracy, count)
             case "reciprocity":
                 return measures.Reciprocity()
             case "msssim":
@@ -88,23 +120,42 @@ class Planner:
     def _reals(self, protocol: Protocol) -> Reals:
         return Reals(
             dataset=self.dataset,
-            extractor=self._extractor(protocol.extractor),
+            extractor=self._extractor(protocol),
             resolution=self.subject.level.resolution,
             split=protocol.split,
             count=None if protocol.full else protocol.images,
             mirrored=protocol.mirrored,
         )
 
-    def _extractor(self, name: str) -> measures.Extractor:
-        if name not in self._extractors:
-            self._extractors[name] = extractor(name, self.dataset, self.config)
-        return self._extractors[name]
+    def _extractor(self, protocol: Protocol) -> measures.Extractor:
+        key = protocol.extractor, protocol.resize == "clean"
+        if key not in self._extractors:
+            self._extractors[key] = extractor(key[0], self.dataset, self.config, clean=key[1])
+        return self._extractors[key]
 
-    def _perceptual_distance(self) -> pretrained.Distance:
+    def _attributes(self) -> Attributes:
+        if self._found_attributes is None:
+            self._found_attributes = ensure_attributes(self.dataset)
+        return self._found_attributes
+
+    def _weights(self, protocol: Protocol) -> str:
+        if protocol.metric == "ls":
+            return self._attributes().extractor.digest
+        if protocol.metric in requirements.PERCEPTUAL:
+            return self._perceptual_distance().digest
+        return self._extractor(protocol).digest if protocol.extractor else ""
+
+    def _perceptual_distance(self) -> pretrained.Perceptual:
         if self._perceptual is None:
             assert self.config.vgg16_weights and self.config.lpips_heads, "checked before"
             self._perceptual = pretrained.perceptual_distance(self.config.vgg16_weights, self.config.lpips_heads)
         return self._perceptual
+
+
+def _count_notes(protocol: Protocol, count: int) -> tuple[str, ...]:
+    if count < protocol.images:
+        return (f"the split has only {count:,} of the {protocol.images:,} images that the name says",)
+    return ()
 
 
 @dataclass(frozen=True)

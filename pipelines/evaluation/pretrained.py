@@ -9,12 +9,15 @@ import importlib
 import io
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from alae_core.metrics import backbones
@@ -26,7 +29,7 @@ from pipelines.torchvision_import import torchvision
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-LITE0_SIDE, VGG_SIDE = 224, 224
+LITE0_SIDE, VGG_SIDE, INCEPTION_SIDE = 224, 224, 299
 AT_ONCE = 32
 EXTRA = "pip install 'alae[metrics]'"
 
@@ -53,22 +56,31 @@ def lite0() -> Extractor:
     return Extractor("lite0", 0, 1280, digest, features, resize="antialiased bicubic to 224 px", at_once=AT_ONCE)
 
 
-def inception(url: str) -> Extractor:
-    """Inception's 2048 pooled features as torch-fidelity takes them, from the weights at `url`; errors as `weights.read`."""
+def inception(url: str, *, clean: bool = False) -> Extractor:
+    """Inception's 2048 pooled features as torch-fidelity takes them, from the weights at `url`; errors as `weights.read`.
+
+    `clean` resizes as clean-fid does (Parmar et al. 2022): Pillow's antialiased bicubic filter, and nothing is rounded.
+    """
     state, digest = weights.read(weights.INCEPTION, url)
     network = _inception_network(state)
 
     def run(images: Tensor) -> tuple[Tensor, Tensor]:
+        if clean:
+            return _after_resizing(network, _cleanly_resized(images))
         return network(_colour(images).to(torch.uint8))
 
     return Extractor(
         "inception",
         0,
         2048,
-        digest,
+        f"{digest} clean" if clean else digest,
         features=lambda images: run(images)[0],
         probabilities=lambda images: run(images)[1].softmax(1),
-        resize="bilinear of TensorFlow 1 to 299 px, without antialiasing",
+        resize=(
+            f"antialiased bicubic of Pillow to {INCEPTION_SIDE} px, not rounded"
+            if clean
+            else f"bilinear of TensorFlow 1 to {INCEPTION_SIDE} px, without antialiasing"
+        ),
         at_once=AT_ONCE,
     )
 
@@ -95,19 +107,32 @@ def vgg16(url: str) -> Extractor:
     )
 
 
-def perceptual_distance(vgg16_url: str, heads_url: str) -> Distance:
-    """LPIPS [n] over VGG16 of images [n, 1 or 3, R, R] in [-1, 1]; errors as `weights.read`.
+@dataclass(frozen=True)
+class Perceptual:
+    """A distance [n] between two batches of images [n, 1 or 3, R, R] in [-1, 1]; `digest` names its weights."""
+
+    distance: Distance
+    digest: str
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.distance(a, b)
+
+
+def perceptual_distance(vgg16_url: str, heads_url: str) -> Perceptual:
+    """LPIPS over VGG16; errors as `weights.read`.
 
     Images of less than 16 px, which do not reach VGG16's last layers, are enlarged to that by repeating pixels.
     """
-    trunk = _vgg16_trunk(weights.read(weights.VGG16, vgg16_url)[0])
-    distance = lpips(trunk, backbones.lpips_heads(weights.read(weights.LPIPS_HEADS, heads_url)[0]))
+    network, network_digest = weights.read(weights.VGG16, vgg16_url)
+    heads, heads_digest = weights.read(weights.LPIPS_HEADS, heads_url)
+    trunk = _vgg16_trunk(network)
+    distance = lpips(trunk, backbones.lpips_heads(heads))
 
     def of_any_size(a: Tensor, b: Tensor) -> Tensor:
         factor = math.ceil(trunk.smallest_side / a.shape[2])
         return distance(*(F.interpolate(images, scale_factor=factor) if factor > 1 else images for images in (a, b)))
 
-    return of_any_size
+    return Perceptual(of_any_size, f"{network_digest} {heads_digest}")
 
 
 def _inception_network(state: dict[str, Tensor]) -> Any:
@@ -123,6 +148,25 @@ def _inception_network(state: dict[str, Tensor]) -> Any:
         raise ValueError(
             f"{weights.INCEPTION.field} holds another network's weights; give {' or '.join(weights.INCEPTION.known)}"
         ) from error
+
+
+def _after_resizing(network: Any, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Features [N, 2048] and logits without biases [N, 1008] of images float32 [N, 3, 299, 299] in [0, 255].
+
+    The network's own entry takes bytes alone, and resizes them.
+    """
+    *stages, output = network.children()
+    features = nn.Sequential(*stages)((images - 128) / 128).flatten(1)
+    return features, features.mm(output.weight.T)
+
+
+def _cleanly_resized(images: Tensor) -> Tensor:
+    """uint8 [N, R, R, 1 or 3] -> float32 [N, 3, 299, 299] in [0, 255], each channel by itself."""
+    side = (INCEPTION_SIDE, INCEPTION_SIDE)
+    planes = images.permute(0, 3, 1, 2).flatten(0, 1).float().numpy()
+    resized = [np.asarray(Image.fromarray(plane).resize(side, Image.Resampling.BICUBIC)) for plane in planes]
+    channels = torch.from_numpy(np.stack(resized)).unflatten(0, (len(images), -1))
+    return channels.clamp(0, 255).expand(-1, 3, -1, -1)
 
 
 def _vgg16_trunk(state: dict[str, Tensor]) -> backbones.Backbone:

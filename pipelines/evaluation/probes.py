@@ -11,8 +11,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
+from torch import Tensor
 
 from alae_core import images
+from alae_core.metrics.estimate import Estimate, share_estimate
+from alae_core.metrics.probes import LinearProbe
 from alae_core.networks.mlp import MLPEncoder
 
 Features = NDArray[np.floating]
@@ -78,6 +81,26 @@ def linear_svm_accuracy(
     """
     svm = LinearSVC(C=SVM_PENALTY, max_iter=SVM_ITERATIONS, random_state=seed)
     return _accuracy(svm, train, train_labels, test, test_labels)
+
+
+def chosen_svm_accuracy(
+    train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, protocol: LinearProbe | None = None
+) -> Estimate:
+    """Share of `test` [M, D] that a linear SVM names right, whose C was chosen on a part of `train` [N, D] alone."""
+    protocol = protocol or LinearProbe()
+    scale = train.std(0).clamp(min=1e-12) if protocol.standardise else torch.ones(train.shape[1])
+    features, unseen = (train / scale).numpy(), (test / scale).numpy()
+    labels = train_labels.numpy()
+    fit, choose = (rows.numpy() for rows in protocol.split(len(train)))
+
+    def fitted(penalty: float, rows: Any) -> LinearSVC:
+        svm = LinearSVC(C=penalty, max_iter=protocol.iterations, random_state=protocol.seed)
+        return svm.fit(features[rows], labels[rows])
+
+    accuracies = {c: float(fitted(c, fit).score(features[choose], labels[choose])) for c in protocol.penalties}
+    penalty = protocol.choose(accuracies)
+    named = torch.from_numpy(fitted(penalty, slice(None)).predict(unseen))
+    return share_estimate(named == test_labels, (f"C={penalty:g}, chosen on {len(choose):,} of the train images",))
 
 
 def _accuracy(classifier: Any, train: Features, train_labels: Labels, test: Features, test_labels: Labels) -> float:

@@ -1,5 +1,6 @@
 """Takes metrics by name: draws each stream once, in shards that any process can take, and merges what they found."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -16,6 +17,8 @@ from pipelines.evaluation.plan import Planner, Task
 from pipelines.evaluation.streams import Stream, positions
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,16 @@ class Measured:
 
     protocol: Protocol
     estimates: dict[str, Estimate]
+    left_out: str = ""
+    """Why there is none, where the metric cannot be taken at the checkpoint's level."""
+    weights: str = ""
+    """Digest of the weights that took the features."""
 
     def record(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
         return {
             "protocol": self.protocol.as_dict(),
+            "weights": self.weights,
             "estimates": {
                 key: {
                     "value": found.value,
@@ -49,6 +57,7 @@ class Measured:
                 }
                 for key, found in self.estimates.items()
             },
+            **({"left_out": self.left_out} if self.left_out else {}),
         }
 
 
@@ -83,10 +92,14 @@ def finish(tasks: Sequence[Task], shards: Sequence[Sequence[Part]]) -> list[Meas
     """The estimates, from the parts of all shards in any order."""
     found = []
     for place, task in enumerate(tasks):
+        if task.left_out:
+            log.warning("%s is left out of this evaluation: %s", task.protocol.name, task.left_out)
+            found.append(Measured(task.protocol, {}, task.left_out))
+            continue
         estimates = task.measure.finish(task.measure.merge([parts[place] for parts in shards]))
-        notes = _count_notes(task)
-        noted = [replace(estimate, notes=(*estimate.notes, *notes)) for estimate in estimates]
-        found.append(Measured(task.protocol, dict(zip(task.protocol.keys, noted, strict=True))))
+        noted = [replace(estimate, notes=(*estimate.notes, *task.notes)) for estimate in estimates]
+        by_key = dict(zip(task.protocol.keys, noted, strict=True))
+        found.append(Measured(task.protocol, by_key, weights=task.weights))
     return found
 
 
@@ -106,9 +119,3 @@ def _by_stream(tasks: Sequence[Task]) -> Iterator[tuple[Stream, list[int]]]:
     order = sorted(range(len(tasks)), key=lambda place: streams.index(tasks[place].stream))
     for index, places in groupby(order, key=lambda place: streams.index(tasks[place].stream)):
         yield streams[index], list(places)
-
-
-def _count_notes(task: Task) -> tuple[str, ...]:
-    if task.count < task.protocol.images:
-        return (f"the split has only {task.count:,} of the {task.protocol.images:,} images that the name says",)
-    return ()

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alae_core import images
-from alae_core.algorithm import Sampling
+from alae_core.algorithm import Batch, Sampling
 from alae_core.metrics import path_length
-from pipelines.data.shards import Dataset
+from pipelines.data.shards import Dataset, Split
 from pipelines.evaluation.extractor import Extractor
 from pipelines.evaluation.reals import blended
 from pipelines.evaluation.subject import Subject
@@ -101,6 +103,43 @@ class Codes:
 
 
 @dataclass(frozen=True)
+class CodedSamples:
+    """Generated images, with the z and w [n, 2, D] that they are made of."""
+
+    def draw(self, subject: Subject, dataset: Dataset, number: int, start: int, size: int) -> Drawn:
+        batch = subject.batch(number, size, purpose="coded samples")
+        z = batch.noise("z", subject.latent)
+        w = subject.mapped(z)
+        return Drawn(subject.decoded(w, batch), torch.stack([z, w], 1))
+
+
+@dataclass(frozen=True)
+class RealCodes:
+    """Codes of real images with their labels, int64 [n], -1 for none: `train` of the train split, then those of another."""
+
+    train: int
+    split: str
+    long: bool
+
+    def draw(self, subject: Subject, dataset: Dataset, number: int, start: int, size: int) -> Drawn:
+        taken = max(min(self.train - start, size), 0)
+        pieces = [("train", start, taken), (self.split, start + taken - self.train, size - taken)]
+        coded = [self._coded(subject, dataset.split(name), first, count) for name, first, count in pieces if count]
+        codes, labels = zip(*coded, strict=True)
+        return Drawn(torch.cat(codes), torch.cat(labels))
+
+    def _coded(self, subject: Subject, split: Split, first: int, count: int) -> tuple[Tensor, Tensor]:
+        real = blended(split, subject.level.resolution, subject.level.blend, first, count)
+        encode = subject.encoded_long if self.long else subject.encoded
+        return encode(subject.batch(0, count, real)), torch.from_numpy(self._labels(split, first, count))
+
+    def _labels(self, split: Split, first: int, count: int) -> NDArray[np.int64]:
+        rows = np.arange(first, first + count)
+        # In the place of a damaged image stands another, whose label is not this one.
+        return np.where(np.isin(rows, list(split.replaced)), -1, split.labels(rows))
+
+
+@dataclass(frozen=True)
 class Paths:
     """Images at a random place of the path between two codes, and a small step on; same noise, never rounded."""
 
@@ -109,7 +148,10 @@ class Paths:
     crop: path_length.Crop
 
     def draw(self, subject: Subject, dataset: Dataset, number: int, start: int, size: int) -> Drawn:
-        batch = subject.batch(number, size, purpose="paths")
+        with path_length.exact_products():
+            return self._small_steps(subject, subject.batch(number, size, purpose="paths"))
+
+    def _small_steps(self, subject: Subject, batch: Batch) -> Drawn:
         start_code, end_code = (batch.noise(name, subject.latent) for name in ("start", "end"))
         if self.space == "w":
             start_code, end_code = subject.mapped(start_code), subject.mapped(end_code)

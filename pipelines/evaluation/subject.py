@@ -67,6 +67,11 @@ class Subject:
         """Whether codes of real images can be had."""
         return hasattr(self.algorithm, "embed")
 
+    @property
+    def encodes_long(self) -> bool:
+        """Whether it has long codes too."""
+        return encodes_long(self.algorithm)
+
     def mapped(self, z: Tensor) -> Tensor:
         """w [n, D] of z [n, D]; the normalised z without a mapping."""
         return self.networks["mapping"](z) if "mapping" in self.networks else pixel_norm(z)
@@ -75,6 +80,11 @@ class Subject:
         """w [n, D] of the batch's images; only where it `encodes`."""
         algorithm: Any = self.algorithm
         return algorithm.embed(self.networks, batch)
+
+    def encoded_long(self, batch: Batch) -> Tensor:
+        """Long codes [n, hidden] of the batch's images, the layer before the code; only where it `encodes_long`."""
+        encoder: Any = self.networks["encoder"]
+        return encoder.features(batch.images[0])
 
     def decoded(self, codes: Tensor, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
         """Images [n, C, R, R] of codes [n, D], or of styles [n, layers, D]; their noise is the batch's, as `sampling` says."""
@@ -91,6 +101,11 @@ class Subject:
     @property
     def _synthesis(self) -> Any:
         return getattr(self.algorithm, "synthesis", None)
+
+
+def encodes_long(algorithm: Algorithm) -> bool:
+    """Whether the layer before the code can be had of real images."""
+    return hasattr(algorithm, "embed") and hasattr(algorithm.networks.get("encoder"), "features")
 
 
 def _finite(what: str, content: Tensor) -> Tensor:

@@ -1,48 +1,30 @@
-"""Ray Train's validation function: a checkpoint's averaged networks -> evaluations/<nimg>.json and figures on storage."""
+"""A checkpoint's averaged networks -> evaluations/<nimg>.json and figures on storage, and the best one kept."""
 
 import time
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
-
-from ray.train import Checkpoint
 
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.data.shards import Dataset
 from pipelines.evaluation import figures
-from pipelines.evaluation.evaluate import Scores, evaluate
+from pipelines.evaluation.distributed import load_subject, measure_checkpoint
+from pipelines.evaluation.evaluate import evaluate
+from pipelines.evaluation.keeping import keep_best
+from pipelines.evaluation.readings import dataset_record
+from pipelines.evaluation.runner import Measured
 from pipelines.evaluation.subject import Subject
-from pipelines.experiment import Experiment
-
-
-def validate_checkpoint(run_url: str, checkpoint: Checkpoint) -> dict[str, float]:
-    """Evaluate one checkpoint of a run in a Ray task and write down what came of it; done already, it is only read.
-
-    Ray calls nothing when a validation ends, so what it leaves on storage is what the tracking picks up.
-    """
-    name = checkpoint.path.rstrip("/").rpartition("/")[2]
-    return evaluate_checkpoint(run_url, f"{run_url}/{name}")
 
 
 def evaluate_checkpoint(run_url: str, url: str) -> dict[str, float]:
-    """The metrics of the checkpoint at `url`, kept with its run."""
-    nimg = checkpoints.read_manifest(url)["nimg"]
-    path = evaluation_url(run_url, nimg)
-    if storage.exists(path):
-        return storage.read_json(path)["metrics"]
-    scores = _score(url)
-    pages = {name: f"figures/{name}_{nimg:012d}.png" for name in scores.figures}
-    for name, page in scores.figures.items():
-        storage.write_bytes_verified(f"{run_url}/{pages[name]}", figures.png_bytes(page))
-    record: dict[str, Any] = {
-        "nimg": nimg,
-        "time": time.time(),
-        "metrics": scores.metrics,
-        "measured": {found.protocol.name: found.record() for found in scores.measured},
-        "figures": pages,
-        "checkpoint": url,
-    }
-    storage.write_json_verified(path, record)
-    return scores.metrics
+    """The metrics of the checkpoint at `url`, kept with its run; taken already, they are only read."""
+    path = evaluation_url(run_url, checkpoints.read_manifest(url)["nimg"])
+    if not storage.exists(path):
+        storage.write_json_verified(path, _evaluated(run_url, url))
+    # Also of an evaluation that is there: a kill may have come between the two.
+    keep_best(run_url, checkpoints.read_experiment(url), only=url)
+    return storage.read_json(path)["metrics"]
 
 
 def evaluation_url(run_url: str, nimg: int) -> str:
@@ -50,19 +32,29 @@ def evaluation_url(run_url: str, nimg: int) -> str:
     return f"{run_url}/evaluations/{nimg:012d}.json"
 
 
-def load_subject(url: str) -> tuple[Experiment, Subject, int]:
-    """The experiment of the checkpoint at `url`, its averaged networks at the level they were trained at, and its nimg."""
-    experiment, algorithm, networks, nimg = checkpoints.load_averages(url)
-    subject = Subject(
-        algorithm=algorithm,
-        networks=networks,
-        level=experiment.schedule.level_before(nimg),
-        channels=experiment.algorithm.channels,
-        seed=experiment.seed,
-    )
-    return experiment, subject, nimg
+def record(
+    url: str, nimg: int, subject: Subject, dataset: Dataset, metrics: Mapping[str, float], measured: Iterable[Measured]
+) -> dict[str, Any]:
+    """What is written down of the evaluation of the checkpoint at `url`: plain values, fit for JSON."""
+    return {
+        "nimg": nimg,
+        "time": time.time(),
+        "metrics": dict(metrics),
+        "measured": {found.protocol.name: found.record() for found in measured},
+        "figures": {},
+        "checkpoint": url,
+        "dataset": dataset_record(dataset),
+        "resolution": subject.level.resolution,
+    }
 
 
-def _score(url: str) -> Scores:
-    experiment, subject, _ = load_subject(url)
-    return evaluate(subject, Dataset.open(experiment.data.path), experiment.evaluation)
+def _evaluated(run_url: str, url: str) -> dict[str, Any]:
+    """The record of a fresh evaluation, its figures stored before."""
+    experiment, subject, nimg = load_subject(url)
+    dataset = Dataset.open(experiment.data.path, experiment.data.damaged)
+    take = partial(measure_checkpoint, url, experiment, subject, dataset)
+    scores = evaluate(subject, dataset, experiment.evaluation, take)
+    pages = {name: f"figures/{name}_{nimg:012d}.png" for name in scores.figures}
+    for name, page in scores.figures.items():
+        storage.write_bytes_verified(f"{run_url}/{pages[name]}", figures.png_bytes(page))
+    return record(url, nimg, subject, dataset, scores.metrics, scores.measured) | {"figures": pages}

@@ -1,0 +1,74 @@
+"""One checkpoint's metrics over the cluster: each Ray task draws a share, from the networks that it loads itself."""
+
+import logging
+from collections.abc import Sequence
+
+from pipelines import checkpoint
+from pipelines.connection import connect, on_cluster
+from pipelines.data.shards import Dataset
+from pipelines.evaluation.measures import Part
+from pipelines.evaluation.plan import Planner
+from pipelines.evaluation.runner import Measured, Shard, finish, gather, measure
+from pipelines.evaluation.subject import Subject
+from pipelines.experiment import Experiment
+
+log = logging.getLogger(__name__)
+
+
+def load_subject(url: str) -> tuple[Experiment, Subject, int]:
+    """The experiment of the checkpoint at `url`, its averaged networks at the level they were trained at, and its nimg."""
+    experiment, algorithm, networks, nimg = checkpoint.load_averages(url)
+    subject = Subject(
+        algorithm=algorithm,
+        networks=networks,
+        level=experiment.schedule.level_before(nimg),
+        channels=experiment.algorithm.channels,
+        seed=experiment.seed,
+    )
+    return experiment, subject, nimg
+
+
+def measure_checkpoint(
+    url: str, experiment: Experiment, subject: Subject, dataset: Dataset, names: Sequence[str]
+) -> list[Measured]:
+    """The metrics `names` of the checkpoint at `url`, which is `subject`, in `evaluation.workers` tasks of the cluster.
+
+    In this process where that is 1 or where this process is on no cluster; the numbers are the same to rounding. Raises
+    ValueError as `requirements.check`, before any task, and RuntimeError if a task fails.
+    """
+    workers = experiment.evaluation.workers
+    if workers > 1 and not on_cluster():
+        log.warning("evaluation.workers=%d needs a cluster (RAY_ADDRESS); one process measures alone", workers)
+        workers = 1
+    if workers == 1:
+        return measure(names, subject, dataset, experiment.evaluation)
+    # What the tasks share beside the dataset, such as a classifier, is made here if it is not there.
+    tasks = Planner(subject, dataset, experiment.evaluation).plan(names)
+    return finish(tasks, _gather_on_cluster(url, experiment, names, workers))
+
+
+def gather_share(url: str, experiment_json: str, names: Sequence[str], shard: Shard) -> list[Part]:
+    """What the metrics keep of one shard, by any process that reaches the checkpoint and the dataset."""
+    experiment = Experiment.from_json(experiment_json)
+    _, subject, _ = load_subject(url)
+    dataset = Dataset.open(experiment.data.path, experiment.data.damaged)
+    tasks = Planner(subject, dataset, experiment.evaluation).plan(names)
+    return gather(tasks, subject, dataset, shard)
+
+
+def _gather_on_cluster(url: str, experiment: Experiment, names: Sequence[str], workers: int) -> list[list[Part]]:
+    import ray
+    from ray.exceptions import RayError
+
+    connect()
+    # A strategy of its own, as the evaluation that waits here has. That one lends its CPUs meanwhile.
+    remote = ray.remote(gather_share).options(
+        num_cpus=experiment.scaling.cpus_per_evaluation, scheduling_strategy="DEFAULT"
+    )
+    shares = [remote.remote(url, experiment.to_json(), names, Shard(index, workers)) for index in range(workers)]
+    try:
+        return ray.get(shares)
+    except RayError as error:
+        raise RuntimeError(
+            f"a share of the evaluation of {url} failed: {str(error).strip().splitlines()[-1]}"
+        ) from error
