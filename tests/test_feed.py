@@ -1,7 +1,7 @@
 """The data path without Ray: slabs become the batches of the plain loop, and a slab out of place is refused."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace

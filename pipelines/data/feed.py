@@ -58,6 +58,7 @@ class Feed:
         """A sentence for each row group that was found damaged."""
         self._rank, self._ranks, self._channels = rank, ranks, channels
         self._device = device
+        self._moves = device.type != "cpu"
         fetched = self._cut(self._expected(iter(slabs), planned), nimg)
         self._coming: Queue[Batches | BaseException] = Queue(1)
         self._ready: Batches = deque()
@@ -86,7 +87,7 @@ class Feed:
             self._ready = coming
         pixels, skipped = self._ready.popleft()
         self.skipped += skipped
-        if self._device.type != "cpu":
+        if self._moves:
             pixels = pixels.to(self._device, non_blocking=True)
         self.waited_s += time.perf_counter() - began
         return pixels
