@@ -97,9 +97,13 @@ class Command:
             time.sleep(0.02)
 
     def kill_worker(self) -> None:
-        """SIGKILL one of the training processes."""
-        workers = [p for p in self.descendants() if "TrainWorker" in " ".join(_cmdline(p))]
-        assert workers, [_cmdline(p) for p in self.descendants()]
+        """SIGKILL one of the training processes, as soon as there are any."""
+        assert self.process is not None
+        deadline = time.monotonic() + PATIENCE_S
+        while not (workers := [p for p in self.descendants() if "TrainWorker" in " ".join(_cmdline(p))]):
+            assert time.monotonic() < deadline, [_cmdline(p) for p in self.descendants()]
+            assert self.process.poll() is None, self.process.communicate()[0]
+            time.sleep(0.02)
         os.kill(random.choice(workers).pid, signal.SIGKILL)
 
     def kill_driver(self) -> None:

@@ -1,12 +1,14 @@
 """A run that is killed anywhere and started again ends bit-identical to one that was left alone."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipelines import checkpoint, presets
+from pipelines.data.packing import pack
 from pipelines.evaluation.readings import best, series
 from pipelines.history import read_evaluations
 from tests.runs import Command, differing, evaluations, final_state, repeatable
@@ -30,13 +32,6 @@ def undisturbed(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return command
 
 
-def _require_identical(run: Command, undisturbed: Command) -> None:
-    assert differing(final_state(run.run), final_state(undisturbed.run)) == []
-    assert repeatable(run.run.history) == repeatable(undisturbed.run.history)
-    assert evaluations(run.run) == evaluations(undisturbed.run) != []
-    assert _best_kept(run) == _best_kept(undisturbed)
-
-
 def _best_kept(command: Command) -> list[int]:
     return [saved.nimg for saved in checkpoint.finished(f"{command.run.url}/best")]
 
@@ -50,23 +45,36 @@ def test_the_best_checkpoint_is_kept_beside_the_newest(undisturbed: Command) -> 
     assert [saved.nimg for saved in checkpoint.finished(undisturbed.run.url)] == evaluated[-keep:]
 
 
-def test_a_run_whose_workers_and_whose_driver_are_killed_goes_on_by_the_same_command_and_ends_bit_identical(
-    undisturbed: Command, commands: Callable[..., Command], tmp_path: Path
+@pytest.mark.store
+def test_a_run_on_s3_that_loses_workers_and_its_machine_goes_on_by_the_same_command_and_ends_bit_identical(
+    undisturbed: Command, s3: str, tiny_dataset: Path, commands: Callable[..., Command], tmp_path: Path
 ) -> None:
+    pack(str(tiny_dataset.parent / "images.npz"), f"{s3}/tiny", resolution=8, rows_per_group=48, rows_per_shard=96)
+    place = {"storage": f"{s3}/runs", "name": "run", "dataset": f"{s3}/tiny", "cwd": tmp_path}
+    spool = tmp_path / "runs" / "run"
+    history = spool / "history.jsonl"
     draw = random.SystemRandom()  # other moments at every test run, one of them in the middle of the fade
     moments = sorted([draw.randint(*FADE), draw.randint(1, TOTAL - 60)])
-    kinds = draw.sample(["worker", "driver"], 2)
-    print("killed", list(zip(kinds, moments, strict=True)))
-    run = commands(storage=str(tmp_path), name="run", dataset=undisturbed.dataset).start()
-    for kind, moment in zip(kinds, moments, strict=True):
-        run.wait_for(moment, run.run.history)
-        if kind == "worker":
+    losses = draw.sample(["worker", "machine"], 2)
+    print("lost", list(zip(losses, moments, strict=True)))
+    run = commands(**place).start()
+    for lost, moment in zip(losses, moments, strict=True):
+        run.wait_for(moment, history)
+        if lost == "worker":
             run.kill_worker()
         else:
             run.kill_driver()
-            run = commands(storage=str(tmp_path), name="run", dataset=undisturbed.dataset).start()
+            shutil.rmtree(spool)
+            run = commands(**place).start()
     run.finish()
-    _require_identical(run, undisturbed)
+    assert differing(final_state(run.run), final_state(undisturbed.run)) == []
+    assert repeatable(history) == repeatable(undisturbed.run.history)
+    assert evaluations(run.run) == evaluations(undisturbed.run) != []
+    assert _best_kept(run) == _best_kept(undisturbed)
+    saved = checkpoint.finished(run.run.url)
+    assert [ref.nimg for ref in saved] == [ref.nimg for ref in checkpoint.finished(undisturbed.run.url)]
+    for ref in saved:
+        assert checkpoint.read_state(ref.url)["nimg"] == checkpoint.load_averages(ref.url)[3] == ref.nimg
 
 
 def test_a_finished_run_started_again_trains_nothing(undisturbed: Command, commands: Callable[..., Command]) -> None:

@@ -1,6 +1,6 @@
 """Whole runs through Ray: against the plain loop, on an object store, past a dead MLflow, into a broken loss."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,15 @@ import ray
 
 from alae_core.fit import fit
 from pipelines import checkpoint, cli, mlflow_run, presets, trainer
-from pipelines.data.packing import pack
 from pipelines.data.shards import Dataset
 from pipelines.data.stream import SPLIT
 from pipelines.experiment import Experiment
 from pipelines.history import read_history
 from pipelines.override import override
-from pipelines.run import Run
 from pipelines.trainer import Outcome, train
 from pipelines.worker import engine
 from tests import tiny
-from tests.runs import Command, differing, final_state
+from tests.runs import differing, final_state
 from tests.store import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -127,31 +125,3 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_name_and_place_and_is_n
     place = r"\w+/\w+ is not finite at 0\.1\d\d kimg \(level 1, 8px\) on rank 0; last checkpoint 0\.128 kimg in "
     assert pytest.RaisesExc(RuntimeError, match=place).matches(caught.value), caught.value
     assert starts.read_text() == "x"
-
-
-@pytest.mark.store
-def test_a_run_on_s3_that_loses_its_machine_ends_as_the_plain_loop_with_every_checkpoint_whole(
-    s3: str, tiny_dataset: Path, plain: dict[str, Any], commands: Callable[..., Command], tmp_path: Path
-) -> None:
-    source = str(tiny_dataset.parent / "images.npz")
-    pack(source, f"{s3}/tiny", resolution=8, rows_per_group=48, rows_per_shard=96)
-    settings = {
-        "storage": f"{s3}/runs",
-        "name": "run",
-        "dataset": f"{s3}/tiny",
-        "overrides": (*SMALL, "training.keep_checkpoints=null"),
-        "cwd": tmp_path,
-    }
-    history = tmp_path / "runs" / "run" / "history.jsonl"
-    command = commands(**settings).start()
-    command.wait_for(224, history)
-    command.kill_driver()
-    assert 0 < len(checkpoint.finished(f"{s3}/runs/run")) < len(CHECKPOINTS)
-    commands(**settings).start().finish()
-    run = Run(f"{s3}/runs/run")
-    saved = checkpoint.finished(run.url)
-    assert [ref.nimg for ref in saved] == CHECKPOINTS
-    for ref in saved:
-        assert checkpoint.read_state(ref.url)["nimg"] == checkpoint.load_averages(ref.url)[3] == ref.nimg
-    assert differing(final_state(run), plain) == []
-    assert [tick.nimg for tick in read_history(history)[0]] == list(range(32, 481, 32))
