@@ -18,8 +18,7 @@ from pipelines.data.slabs import SlabReader
 class Slabs(Datasource):
     """Reads each span in a task of its own; every execution of the dataset reads the next `at_once` of them.
 
-    Ray Data makes all tasks of an execution before it starts the first: for all spans of a long run that takes minutes
-    and gigabytes.
+    Ray Data makes all tasks of an execution before it starts the first: for all spans of a long run that takes minutes.
     """
 
     def __init__(self, reader: SlabReader, spans: Callable[[], Iterator[Span]], at_once: int) -> None:
