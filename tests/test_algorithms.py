@@ -17,6 +17,8 @@ from pipelines.experiment import Experiment
 from tests import tiny
 from tests.ranks import Pair
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = tiny.experiments()
 EVERY = pytest.mark.parametrize("name", EXPERIMENTS)
 VARIANTS = tiny.variants(EXPERIMENTS)

@@ -23,6 +23,8 @@ from alae_core.engine import Engine
 from alae_core.optim import AdamConfig, set_lr
 from alae_core.state import TrainState
 
+pytestmark = pytest.mark.slow
+
 COUNT = 3
 TINY = ["--resolutions", "8", "--batch", "2", "--base-channels", "4", "--max-channels", "8", "--latent", "6"]
 CLOSE: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}

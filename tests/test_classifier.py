@@ -6,6 +6,8 @@ import torch
 
 from alae_core.metrics.classifier import FEATURES, Classifier, train_classifier
 
+pytestmark = pytest.mark.slow
+
 
 def bars(count: int, seed: int, size: int = 16, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Noisy images with a horizontal (0) or vertical (1) bar at a random place."""

@@ -21,6 +21,8 @@ from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
 from pipelines.torchvision_import import torchvision
 
+pytestmark = pytest.mark.slow
+
 
 def pixels(side: int, channels: int = 3) -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, side, side, channels), np.uint8))

@@ -27,6 +27,8 @@ from pipelines.evaluation.reals import Reals
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
 
+pytestmark = pytest.mark.slow
+
 TRAIN, VALIDATION = 270, 30
 
 

@@ -18,6 +18,8 @@ from alae_core.state import TrainState
 from tests import tiny
 from tests.ranks import Pair
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = tiny.brief(tiny.presets.load("debug_mnist32_style_alae"))
 END = EXPERIMENT.schedule.total_nimg
 

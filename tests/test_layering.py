@@ -327,6 +327,7 @@ def test_the_rule_accepts_what_is_allowed(rule: Rule, tmp_path: Path) -> None:
     assert list(rule(tmp_path)) == []
 
 
+@pytest.mark.slow
 def test_importing_every_module_of_alae_core_imports_neither_ray_nor_mlflow_nor_pipelines() -> None:
     modules = sorted(
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

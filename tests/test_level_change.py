@@ -9,6 +9,8 @@ from alae_core.state import TrainState
 from pipelines.experiment import Experiment
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = tiny.brief(tiny.presets.load("mnist32_style_alae"))
 
 

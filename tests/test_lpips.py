@@ -12,6 +12,8 @@ from alae_core.metrics.backbones import Backbone, alexnet, lpips_heads, lpips_in
 from alae_core.metrics.lpips import PerceptualDistance, lpips
 from pipelines.torchvision_import import torchvision
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = {"vgg": vgg16, "alex": alexnet}
 
 

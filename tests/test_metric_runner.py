@@ -23,6 +23,8 @@ from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 TRAIN, VALIDATION, SIDE = 216, 24, 8
 CONFIG = EvaluationConfig()
 EVERY = (

@@ -18,6 +18,8 @@ from pipelines.data.shards import Dataset
 from pipelines.sources import open_source
 from tests.packed import COUNT, SMALL, all_rows, colours, files_of, image_folder, striped_parquet
 
+pytestmark = pytest.mark.slow
+
 # --- what comes back ---------------------------------------------------------------------------------
 
 

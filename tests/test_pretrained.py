@@ -16,6 +16,8 @@ from pipelines.evaluation import pretrained, weights
 from pipelines.evaluation.weights import INCEPTION, LPIPS_HEADS, VGG16
 from pipelines.torchvision_import import torchvision
 
+pytestmark = pytest.mark.slow
+
 
 def pixels(count: int = 3, side: int = 20, channels: int = 3) -> Tensor:
     values = np.random.default_rng(0).integers(0, 256, (count, side, side, channels), np.uint8)

@@ -17,6 +17,8 @@ from pipelines.history import History
 from pipelines.tracking import SyncResult, replay
 from tests.toy_run import Toy, figures, steps
 
+pytestmark = pytest.mark.slow
+
 # --- what arrives -------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,8 @@ from pipelines.tracking import SyncResult
 from tests.measured import evaluate, save
 from tests.toy_run import Toy, steps
 
+pytestmark = pytest.mark.slow
+
 KEY = "fd_pixels1k"
 FACES = {"dataset_name": "faces", "dataset_digest": "0123456789abcdef"}
 
