@@ -19,6 +19,8 @@ from alae_core.metrics.precision_recall import precision_recall
 from alae_core.metrics.reconstruction import unexplained
 from alae_core.metrics.separability import separability_estimate, surprisals
 
+pytestmark = pytest.mark.slow
+
 
 def normal(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -13,6 +13,8 @@ from alae_core import images
 from alae_core.networks.mlp import MLPEncoder
 from pipelines.evaluation import probes
 
+pytestmark = pytest.mark.slow
+
 BOTH = pytest.mark.parametrize("accuracy", [probes.nearest_neighbour_accuracy, probes.linear_svm_accuracy])
 
 

@@ -16,6 +16,8 @@ from pipelines.sources.decoding import ImageRejectedError
 from pipelines.torchvision_import import torchvision
 from tests.made_images import pictures, png, write_folder, write_mnist
 
+pytestmark = pytest.mark.slow
+
 PICTURES = pictures(4, 28, 28)
 GRAY = PICTURES[:, :, :, 0]
 
