@@ -34,17 +34,15 @@ def start(packed: str, at_once: int) -> tuple[float, float]:
         began = time.perf_counter()
         next(slabs)
         took = time.perf_counter() - began
-        return took, max(_planners())
+        return took, max(_planners(), default=0.0)
     finally:
         ray.shutdown()
 
 
 def _planners() -> list[float]:
-    found = [0.0]
-    for process in psutil.Process().children(recursive=True):
-        if "SplitCoordinator" in " ".join(process.cmdline()):
-            found.append(process.memory_info().rss / 2**20)
-    return found
+    processes = psutil.Process().children(recursive=True)
+    planners = [process for process in processes if "SplitCoordinator" in " ".join(process.cmdline())]
+    return [process.memory_info().rss / 2**20 for process in planners]
 
 
 def main() -> None:

@@ -143,13 +143,13 @@ def read_ticks(url: str) -> list[Tick]:
 
 def read_experiment(url: str) -> Experiment:
     """The experiment as it was when the checkpoint was saved."""
-    return Experiment.from_json(json.dumps(read_manifest(url)["experiment"]))
+    return _experiment(read_manifest(url))
 
 
 def load_averages(url: str) -> tuple[Experiment, Any, dict[str, torch.nn.Module], int]:
     """The experiment, its algorithm, the averaged networks of a checkpoint, and its nimg."""
     manifest = read_manifest(url)
-    experiment = Experiment.from_json(json.dumps(manifest["experiment"]))
+    experiment = _experiment(manifest)
     algorithm = experiment.algorithm.build()
     with tempfile.TemporaryDirectory() as scratch:
         tensors = safetensors.torch.load_file(_fetch(url, EMA, Path(scratch), manifest))
@@ -160,6 +160,10 @@ def load_averages(url: str) -> tuple[Experiment, Any, dict[str, torch.nn.Module]
         networks[name].load_state_dict(own)
         channels_last(networks[name])
     return experiment, algorithm, networks, manifest["nimg"]
+
+
+def _experiment(manifest: dict[str, Any]) -> Experiment:
+    return Experiment.from_json(json.dumps(manifest["experiment"]))
 
 
 def _fetch(url: str, name: str, scratch: Path, manifest: dict[str, Any] | None = None) -> Path:

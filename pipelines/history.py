@@ -83,12 +83,16 @@ class History:
 
     def add(self, tick: Tick) -> bool:
         """As `append`, of a tick that is already made."""
-        if tick.nimg in self._recorded:
+        if tick.nimg in self:
             return False
         record = {"nimg": tick.nimg, "time": tick.time, "metrics": tick.metrics}
         _append_whole(self.path, json.dumps(record, allow_nan=False).encode() + b"\n")
         self._recorded.add(tick.nimg)
         return True
+
+    def __contains__(self, nimg: int) -> bool:
+        """Whether the tick at `nimg` images is recorded."""
+        return nimg in self._recorded
 
     def records(self) -> list[Tick]:
         """Every tick, in order of nimg."""

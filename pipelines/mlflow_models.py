@@ -106,13 +106,10 @@ class Models:
 
     def _search(self, condition: str) -> "Iterator[LoggedModel]":
         """The run's logged models that meet a condition."""
-        experiment, condition = (
-            self._run.info.experiment_id,
-            f"{condition} AND source_run_id = '{self._run.info.run_id}'",
-        )
+        own = f"{condition} AND source_run_id = '{self._run.info.run_id}'"
         token = None
         while True:
-            page = self._client.search_logged_models([experiment], condition, page_token=token)
+            page = self._client.search_logged_models([self._run.info.experiment_id], own, page_token=token)
             yield from page
             if not (token := page.token):
                 return

@@ -105,9 +105,8 @@ class Run:
 
         Those of checkpoints at `before` images and later may still be reported.
         """
-        recorded = {tick.nimg for tick in history.records()}
         for saved in checkpoint.finished(self.url):
-            if saved.nimg not in recorded and saved.nimg < before:
+            if saved.nimg not in history and saved.nimg < before:
                 for tick in checkpoint.read_ticks(saved.url):
                     history.add(tick)
 

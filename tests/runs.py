@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import ray
 import torch
 
 from pipelines import checkpoint
@@ -35,6 +37,16 @@ OVERRIDES = (
     "evaluation.samples=32",
     "evaluation.reconstructions=16",
 )
+
+
+@contextmanager
+def local_ray(num_cpus: int = 2) -> Iterator[None]:
+    """A Ray of this process."""
+    ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -6,21 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import ray
 
 from pipelines import cli, presets, trainer
 from pipelines.data.shards import Dataset
 from pipelines.experiment import Experiment
 from pipelines.run import Run
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> str:
-    """Standard error of a command that fails before Ray starts."""
-    assert cli.main(list(arguments)) == status
-    told = capsys.readouterr()
-    assert told.out == "" and "Traceback" not in told.err and told.err.count("\n") == 1
-    assert not ray.is_initialized()
-    return told.err
+from tests.commands import refused
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

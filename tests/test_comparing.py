@@ -8,6 +8,7 @@ import ray
 from pipelines import cli, comparing, presets
 from pipelines.experiment import Experiment
 from pipelines.override import override
+from tests.commands import refused
 from tests.measured import evaluate, save
 
 KEY = "fd_pixels1k"
@@ -34,13 +35,6 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[list[st
     assert cli.main(list(arguments)) == 0 and not ray.is_initialized()
     lines = capsys.readouterr().out.splitlines()
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert cli.main(list(arguments)) == 2
-    told = capsys.readouterr()
-    assert told.out == "" and told.err.count("\n") == 1
-    return told.err
 
 
 def test_the_runs_of_a_folder_are_told_with_state_newest_and_best_value(

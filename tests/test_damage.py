@@ -230,13 +230,18 @@ def test_a_store_that_refuses_is_no_damage_and_skips_nothing(
         feed_of(experiment, "skip").next()
 
 
+def pack_large(folder: Path, encoding: codec.Encoding) -> None:
+    """Six images of 128 px in two row groups of one shard."""
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 128, 128, 3), np.uint8)
+    np.savez(folder / "images.npz", images=pixels)
+    pack(str(folder / "images.npz"), str(folder / "data"), encoding=encoding, rows_per_group=3, rows_per_shard=6)
+
+
 @pytest.mark.parametrize("encoding", ["raw", "png", "jpeg"])
 def test_a_flipped_byte_in_a_large_image_is_named_whatever_its_encoding(
     tmp_path: Path, encoding: codec.Encoding
 ) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (6, 128, 128, 3), np.uint8)
-    np.savez(tmp_path / "images.npz", images=pixels)
-    pack(str(tmp_path / "images.npz"), str(tmp_path / "data"), encoding=encoding, rows_per_group=3, rows_per_shard=6)
+    pack_large(tmp_path, encoding)
     flip_a_byte(tmp_path / "data/train/shard_00000.parquet", 1, "r128")
     split = Dataset.open(str(tmp_path / "data")).split("train")
     assert split.read(128, np.array([0, 2])).shape == (2, 128, 128, 3)
@@ -248,9 +253,7 @@ def test_a_flipped_byte_in_a_large_image_is_named_whatever_its_encoding(
 def test_an_encoded_image_that_is_damaged_under_sound_checksums_is_named_by_the_decoder(
     tmp_path: Path, encoding: codec.Encoding
 ) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (6, 128, 128, 3), np.uint8)
-    np.savez(tmp_path / "images.npz", images=pixels)
-    pack(str(tmp_path / "images.npz"), str(tmp_path / "data"), encoding=encoding, rows_per_group=3, rows_per_shard=6)
+    pack_large(tmp_path, encoding)
     path = tmp_path / "data/train/shard_00000.parquet"
     stored = pq.read_table(path)
     values = stored["r128"].to_pylist()

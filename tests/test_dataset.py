@@ -21,6 +21,7 @@ from pipelines.data.slabs import SlabReader
 from pipelines.data.stream import SPLIT, execution_options, plan, slab_reader, training_dataset
 from pipelines.experiment import Experiment
 from pipelines.override import override
+from tests.runs import local_ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -40,12 +41,11 @@ class Workers:
 @pytest.fixture(scope="module")
 def _cluster() -> Iterator[None]:
     """Two CPUs, of which the workers leave 0.6: enough for the one data task that the settings allow for."""
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    workers = Workers.options(num_cpus=1.4).remote()  # type: ignore[attr-defined]
-    ray.get(workers.ready.remote())
-    yield
-    del workers
-    ray.shutdown()
+    with local_ray():
+        workers = Workers.options(num_cpus=1.4).remote()  # type: ignore[attr-defined]
+        ray.get(workers.ready.remote())
+        yield
+        del workers
 
 
 def one_window_each(*planned: Any) -> Iterator[Span]:

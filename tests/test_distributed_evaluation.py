@@ -20,6 +20,7 @@ from pipelines.evaluation.supervised import apart
 from pipelines.experiment import Experiment
 from pipelines.override import override
 from tests import tiny
+from tests.runs import local_ray
 
 NAMES = ("fd_pixels0.8k", "kd_pixels0.6k_pairs", "pr_pixels0.6k3", "reciprocity0.8k", "l1_0.1k_recon")
 
@@ -83,9 +84,8 @@ def test_without_a_cluster_one_process_measures_and_says_so(
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """A Ray of this process with one CPU."""
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    with local_ray(num_cpus=1):
+        yield
 
 
 @pytest.mark.ray

@@ -15,6 +15,7 @@ from pipelines.experiment import Experiment
 from pipelines.history import list_evaluations, read_evaluation
 from pipelines.override import override
 from tests import tiny
+from tests.commands import refused
 
 AT = (800, 4000)
 """Images at the run's two checkpoints; the second is of the finer level."""
@@ -41,13 +42,6 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert cli.main(["evaluate", *arguments]) == 0
     assert not ray.is_initialized()
     return capsys.readouterr().out
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert cli.main(["evaluate", *arguments]) == 2
-    told = capsys.readouterr()
-    assert told.out == "" and told.err.count("\n") == 1
-    return told.err
 
 
 def test_the_table_has_value_error_protocol_and_notes_of_the_newest_checkpoint(
@@ -98,17 +92,21 @@ def test_samples_replace_the_number_in_every_name(run: str, capsys: pytest.Captu
 def test_settings_of_the_evaluation_may_be_changed_and_no_others(
     run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert refused(capsys, run, "training.tick_kimg=1") == (
+    assert refused(capsys, "evaluate", run, "training.tick_kimg=1") == (
         'alae evaluate: "training.tick_kimg=1" is not for an evaluation; it may set evaluation.* and data.path\n'
     )
-    message = refused(capsys, run, f"evaluation.inception_weights={tmp_path}/none", "--metrics", "fid5k_full")
+    message = refused(
+        capsys, "evaluate", run, f"evaluation.inception_weights={tmp_path}/none", "--metrics", "fid5k_full"
+    )
     assert f"evaluation.inception_weights={tmp_path}/none does not exist" in message
 
 
 def test_what_is_no_run_or_metric_is_refused(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "is neither a checkpoint nor a run that has a finished one" in refused(capsys, str(tmp_path / "none"))
-    assert "metric 'fid' is not known" in refused(capsys, run, "--metrics", "fid")
-    assert "or use fd_lite0_5k or fd_classifier5k" in refused(capsys, run, "--metrics", "fid5k_full")
+    assert "is neither a checkpoint nor a run that has a finished one" in refused(
+        capsys, "evaluate", str(tmp_path / "none")
+    )
+    assert "metric 'fid' is not known" in refused(capsys, "evaluate", run, "--metrics", "fid")
+    assert "or use fd_lite0_5k or fd_classifier5k" in refused(capsys, "evaluate", run, "--metrics", "fid5k_full")
 
 
 @pytest.mark.parametrize(

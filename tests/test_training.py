@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 
 from alae_core.fit import fit
 from pipelines import checkpoint, cli, mlflow_run, presets, trainer
@@ -19,7 +18,7 @@ from pipelines.override import override
 from pipelines.trainer import Outcome, train
 from pipelines.worker import engine
 from tests import tiny
-from tests.runs import differing, final_state
+from tests.runs import differing, final_state, local_ray
 from tests.store import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -42,15 +41,12 @@ def small(storage: str, dataset: str, *more: str, keep: str = "null") -> Experim
 
 
 @contextmanager
-def local_ray() -> Iterator[None]:
-    """A Ray of this process."""
+def prompt_ray() -> Iterator[None]:
+    """A Ray of this process whose controller looks at its workers often."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        try:
+        with local_ray():
             yield
-        finally:
-            ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +54,7 @@ def trained(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Out
     """A run to its end that keeps two checkpoints, while its MLflow is away all the time."""
     dead = f"tracking.uri=http://127.0.0.1:{free_port()}"
     storage = str(tmp_path_factory.mktemp("trained"))
-    with local_ray():
+    with prompt_ray():
         return train(small(storage, str(tiny_dataset), dead, keep="2"))
 
 
@@ -120,7 +116,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_name_and_place_and_is_n
 
     monkeypatch.setattr(trainer, "_remaining_data", counted)
     overflowing = small(str(tmp_path), str(tiny_dataset), "schedule.lr=0.002,1e30")
-    with local_ray(), pytest.raises(RuntimeError) as caught:
+    with prompt_ray(), pytest.raises(RuntimeError) as caught:
         train(overflowing)
     place = r"\w+/\w+ is not finite at 0\.1\d\d kimg \(level 1, 8px\) on rank 0; last checkpoint 0\.128 kimg in "
     assert pytest.RaisesExc(RuntimeError, match=place).matches(caught.value), caught.value

@@ -11,6 +11,7 @@ import ray
 from pipelines import checkpoint, mlflow_run, presets
 from pipelines.history import list_evaluations
 from pipelines.override import override
+from tests.runs import local_ray
 from tuning import search, space, summary
 from tuning.search import SearchConfig
 from tuning.summary import TrialResult
@@ -109,9 +110,8 @@ def test_the_table_shows_values_settings_failures_and_the_best_checkpoint() -> N
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A Ray of this process."""
     monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    with local_ray():
+        yield
 
 
 @pytest.mark.ray

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from alae_core.images import to_float
 
 FEATURES = 64
+SMALLEST_SIDE = 8
+"""Of the images, in px."""
 SMOOTHING = 0.05
 """Of the labels that are learnt."""
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -30,8 +32,10 @@ class Classifier(nn.Module):
 
     def __init__(self, resolution: int, channels: int, classes: int) -> None:
         super().__init__()
-        if resolution < 8 or resolution & (resolution - 1):
-            raise ValueError(f"resolution={resolution} must be a power of two and at least 8 for the classifier")
+        if resolution < SMALLEST_SIDE or resolution & (resolution - 1):
+            raise ValueError(
+                f"resolution={resolution} must be a power of two and at least {SMALLEST_SIDE} for the classifier"
+            )
         if channels < 1 or classes < 1:
             raise ValueError(f"channels={channels}, classes={classes}: the classifier needs at least 1 of each")
         self.resolution, self.channels, self.classes = resolution, channels, classes

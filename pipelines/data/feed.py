@@ -58,7 +58,7 @@ class Feed:
         """A sentence for each row group that was found damaged."""
         self._rank, self._ranks, self._channels = rank, ranks, channels
         self._device = device
-        self._moves = device.type != "cpu"
+        self._moves = device.type != "cpu"  # asked once: after a pause, asking takes longer than all else `next` does
         fetched = self._cut(self._expected(iter(slabs), planned), nimg)
         self._coming: Queue[Batches | BaseException] = Queue(1)
         self._ready: Batches = deque()

@@ -92,7 +92,7 @@ class Split:
         """
         images, damage = self.read_sound(resolution, rows)
         if damage and self.damaged == "skip":
-            lost = _places(damage)
+            lost = places(damage)
             images[lost] = self._others(resolution, np.asarray(rows)[lost], damage)
         elif damage:
             raise DamagedError(damage[0].sentence)
@@ -108,7 +108,7 @@ class Split:
             if not further:
                 self.replaced.update(rows.tolist())
                 return images
-            left = left[_places(further)]
+            left = left[places(further)]
         raise DamagedError(f"{damage[0].sentence}, and nothing else is left to put in its place")
 
     def read_sound(
@@ -151,17 +151,17 @@ class Split:
         if name not in self._manifest.attributes:
             known = ", ".join(self._manifest.attributes) or "none"
             raise ValueError(f"{self.url} has no attribute {name!r}; it has {known}")
-        values = np.empty(len(rows), object)
-        for part in self._parts(rows):
-            values[part.places] = self._column(ATTRIBUTE + name, part.group).take(pa.array(part.rows)).to_pylist()
-        return values.tolist()
+        return self._objects(ATTRIBUTE + name, rows)
 
     def ids(self, rows: Rows) -> list[str]:
         """What the source called each image."""
-        ids = np.empty(len(rows), object)
+        return self._objects("id", rows)
+
+    def _objects(self, column: str, rows: Rows) -> list[Any]:
+        values = np.empty(len(rows), object)
         for part in self._parts(rows):
-            ids[part.places] = self._column("id", part.group).take(pa.array(part.rows)).to_pylist()
-        return ids.tolist()
+            values[part.places] = self._column(column, part.group).take(pa.array(part.rows)).to_pylist()
+        return values.tolist()
 
     def _parts(self, rows: Rows) -> Iterator[_Part]:
         """What is asked of each row group that holds some of `rows`."""
@@ -261,7 +261,8 @@ class Dataset:
         return self._splits[name]
 
 
-def _places(damage: list[Damage]) -> Rows:
+def places(damage: Sequence[Damage]) -> Rows:
+    """The places in a result that its damage, of which there is some, has left unset."""
     return np.concatenate([part.places for part in damage])
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from alae_core.order import Rows, Span, StreamOrder
 from pipelines.data.memory import Memory
-from pipelines.data.shards import Damage, Damaged, Split
+from pipelines.data.shards import Damage, Damaged, Split, places
 from pipelines.sources.decoding import Pixels
 
 SLAB = pa.schema(
@@ -91,7 +91,7 @@ def _put_others(pixels: Pixels, order: Rows, damage: list[Damage], span: Span) -
     """
     place = np.argsort(order)
     lost = np.zeros(len(order), bool)
-    lost[order[np.concatenate([part.places for part in damage])]] = True
+    lost[order[places(damage)]] = True
     for window in span.windows:
         offsets = np.arange(window.start, window.stop) - span.start
         gaps, whole = offsets[lost[offsets]], offsets[~lost[offsets]]

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from alae_core.images import to_float
-from alae_core.metrics.classifier import FEATURES, train_attributes
+from alae_core.metrics.classifier import FEATURES, SMALLEST_SIDE, train_attributes
 from pipelines.data.shards import Dataset, Rows
 from pipelines.evaluation import extractors
 from pipelines.evaluation.extractor import Extractor
@@ -16,7 +16,6 @@ from pipelines.sources.decoding import Pixels
 from pipelines.storage import exists
 
 EPOCHS = 8
-SMALLEST_SIDE = 8
 KINDS = ("bool", "int64")
 """Types of attributes that may be binary."""
 

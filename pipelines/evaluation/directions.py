@@ -22,7 +22,7 @@ from pipelines import storage
 from pipelines.data.shards import Dataset
 from pipelines.evaluation import attributes, figures, pages, planes
 from pipelines.evaluation.command import load
-from pipelines.evaluation.extractor import batches, most_at_once
+from pipelines.evaluation.extractor import batches
 from pipelines.evaluation.keeping import run_of
 from pipelines.evaluation.readings import dataset_record
 from pipelines.evaluation.reals import blended
@@ -179,10 +179,11 @@ def _real(subject: Subject, dataset: Dataset, images: int) -> Coded:
     values = attributes.binary_values(dataset)
     split = dataset.split("train")
     rows = np.arange(min(images, split.rows))
-    parts = []
-    for part in np.split(rows, range(0, len(rows), most_at_once(subject.level.resolution))[1:]):
-        real = blended(split, subject.level.resolution, subject.level.blend, int(part[0]), len(part))
-        parts.append(subject.encoded(subject.batch(0, len(real), real)))
+    parts, start = [], 0
+    for size in batches(len(rows), subject.level.resolution):
+        real = blended(split, subject.level.resolution, subject.level.blend, start, size)
+        parts.append(subject.encoded(subject.batch(0, size, real)))
+        start += size
     labels = attributes.binary_labels(dataset, "train", values, rows) if values else np.empty((len(rows), 0), np.int64)
     labels[np.isin(rows, list(split.replaced))] = -1  # damaged: what stands in its place is another image
     source = f"codes of {len(rows):,} train images with their own attributes"

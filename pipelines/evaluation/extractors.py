@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alae_core.images import to_float
-from alae_core.metrics.classifier import FEATURES, Classifier, train_classifier
+from alae_core.metrics.classifier import FEATURES, SMALLEST_SIDE, Classifier, train_classifier
 from alae_core.metrics.protocol import Protocol
 from pipelines import storage
 from pipelines.data.shard_files import DamagedError
-from pipelines.data.shards import Dataset, Rows, Split
+from pipelines.data.shards import Dataset, Rows, Split, places
 from pipelines.evaluation import pretrained
 from pipelines.evaluation.extractor import Extractor
 from pipelines.experiment import EvaluationConfig
@@ -73,9 +73,10 @@ def ensure_extractor(dataset: Dataset, name: str) -> Extractor:
             f"{dataset.url} has no labels for evaluation.extractor=classifier; use evaluation.extractor=pixels, or pack "
             "the images with labels"
         )
-    if dataset.resolution < 8:
+    if dataset.resolution < SMALLEST_SIDE:
         raise ValueError(
-            f"{dataset.url} has images of {dataset.resolution} px, evaluation.extractor=classifier needs 8 or more; use "
+            f"{dataset.url} has images of {dataset.resolution} px, evaluation.extractor=classifier needs "
+            f"{SMALLEST_SIDE} or more; use "
             "evaluation.extractor=pixels"
         )
     about = stored(dataset, f"classifier_r{dataset.resolution}_{content(dataset)}.json")
@@ -164,7 +165,10 @@ def whole_images(dataset: Dataset, name: str, rows: Rows) -> tuple[Pixels, Rows]
     images, damage = split.read_sound(dataset.resolution, rows)
     if damage and split.damaged == "stop":
         raise DamagedError(damage[0].sentence)
-    whole = np.setdiff1d(np.arange(len(rows)), [place for part in damage for place in part.places])
+    every = np.arange(len(rows))
+    if not damage:
+        return images, every
+    whole = np.setdiff1d(every, places(damage))
     return images[whole], whole
 
 

@@ -106,8 +106,7 @@ def traversed(subject: Subject, real: Tensor, directions: Tensor, steps: Sequenc
         raise ValueError(
             f"directions have shape {list(directions.shape)}, expected [k, {w.shape[1]}] with k at least 1"
         )
-    codes = w + directions.unsqueeze(1) * directions.new_tensor(steps).view(1, -1, 1)
-    return figures.sample_page(_decoded(subject, codes.flatten(0, 1)), len(steps))
+    return figures.sample_page(_decoded(subject, _moved(w, directions, steps)), len(steps))
 
 
 def edited(
@@ -117,9 +116,13 @@ def edited(
 
     Before the image of the code stands the real one [n, C, R, R], where it is given.
     """
-    moved = codes.unsqueeze(1) + direction * direction.new_tensor(steps).view(1, -1, 1)
-    shown = _decoded(subject, codes), _decoded(subject, moved.flatten(0, 1))
+    shown = _decoded(subject, codes), _decoded(subject, _moved(codes, direction.unsqueeze(0), steps))
     return figures.edited_page(*shown, None if real is None else _bytes(real))
+
+
+def _moved(codes: Tensor, directions: Tensor, steps: Sequence[float]) -> Tensor:
+    """Codes [n * steps, D] of one code or several, each moved along its direction, or all along one, by all steps."""
+    return (codes.unsqueeze(1) + directions.unsqueeze(1) * directions.new_tensor(steps).view(1, -1, 1)).flatten(0, 1)
 
 
 def _embedded(subject: Subject, real: Tensor) -> Tensor:
