@@ -10,7 +10,7 @@ demo: .venv/demo.installed
 	$(BIN)/python -m pipelines.demo
 
 test: .venv/dev.installed compiler stores
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 # Without Ray clusters, object stores and several processes.
 fast: .venv/dev.installed

@@ -14,3 +14,10 @@ def _one_thread() -> Iterator[None]:
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
     yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` runs two processes: one has all that starts Ray or a store, and files stay whole."""
+    for item in items:
+        starts_servers = item.get_closest_marker("ray") or item.get_closest_marker("store")
+        item.add_marker(pytest.mark.xdist_group("servers" if starts_servers else item.path.name))

@@ -19,7 +19,7 @@ from pipelines import checkpoint, cli, presets
 from pipelines.data.shards import Dataset
 from pipelines.evaluation import figures, pages
 from pipelines.evaluation.attributes import binary_values
-from pipelines.evaluation.directions import SHOWN, draw, find, slugs
+from pipelines.evaluation.directions import SHOWN, _changes, draw, find, slugs
 from pipelines.evaluation.figures import THIN_PX, WIDE_PX
 from pipelines.evaluation.subject import Subject
 from pipelines.override import override
@@ -81,13 +81,28 @@ def test_real_images_have_directions_by_their_own_attributes_towards_the_second_
         assert direction.accuracy > 0.9 and direction.images == 270 and 0.4 < direction.share < 0.6
 
 
-def test_the_unit_of_a_step_is_the_deviation_of_the_codes_along_it(barred: Dataset) -> None:
+def test_the_change_is_what_an_attribute_adds_to_a_code_where_the_others_are_equal(barred: Dataset) -> None:
     found, _ = find(encoding(), barred, 100)
-    real = barred.split("train").read(SIDE, np.arange(100)) / np.float32(127.5) - 1
-    codes = Encoding().embed({}, SimpleNamespace(images=(torch.from_numpy(real).permute(0, 3, 1, 2),)))
-    for direction in found.values():
-        along = (codes @ direction.normal).numpy()
-        assert direction.images == 100 and direction.deviation == pytest.approx(float(along.std()), rel=1e-4)
+    split, rows = barred.split("train"), np.arange(100)
+    real = split.read(SIDE, rows) / np.float32(127.5) - 1
+    codes = Encoding().embed({}, SimpleNamespace(images=(torch.from_numpy(real).permute(0, 3, 1, 2),))).numpy()
+    has = {name: np.unique(split.attribute(name, rows), return_inverse=True)[1].astype(float) for name in found}
+    # Frisch and Waugh: the codes by what the other attribute leaves of this one.
+    for name, other in (("down", "bright"), ("bright", "down")):
+        left = has[name] - np.polyval(np.polyfit(has[other], has[name], 1), has[other])
+        np.testing.assert_allclose(found[name].change, left @ codes / (left @ left), atol=1e-5)
+
+
+def test_a_change_holds_the_attributes_that_come_along_though_the_planes_do_not() -> None:
+    generator = np.random.default_rng(0)
+    first = generator.random(4000) < 0.5
+    second = np.where(generator.random(4000) < 0.9, first, ~first)
+    codes = np.stack([2.0 * first, 3.0 * second, np.zeros(4000)], 1) + 0.1 * generator.normal(size=(4000, 3))
+    labels = np.stack([first, second], 1).astype(np.int64)
+    np.testing.assert_allclose(_changes(codes.astype(np.float32), labels), [[2, 0, 0], [0, 3, 0]], atol=0.02)
+    labels[:1000, 0] = -1
+    codes[:1000] += 100 * second[:1000, None]
+    np.testing.assert_allclose(_changes(codes.astype(np.float32), labels), [[2, 0, 0], [0, 3, 0]], atol=0.02)
 
 
 def test_without_an_encoder_they_are_those_of_samples_labelled_by_the_classifier(barred: Dataset) -> None:
@@ -127,7 +142,7 @@ def test_pages_of_another_form_are_refused() -> None:
             figures.edited_page(images, moved, originals)
 
 
-def test_a_page_shows_held_out_images_moved_by_deviations(barred: Dataset) -> None:
+def test_a_page_shows_held_out_images_moved_by_changes(barred: Dataset) -> None:
     found, _ = find(encoding(), barred)
     page = draw(encoding(), barred, found)["bright"]
     columns = 2 + len(pages.STEPS)
@@ -196,9 +211,12 @@ def test_the_command_keeps_directions_description_and_pages_with_the_run(
     about = json.loads((run / "directions" / "000000004000.json").read_text())
     stored = (run / about["weights"]).read_bytes()
     assert hashlib.sha256(stored).hexdigest() == about["sha256"]
-    normals = safetensors.torch.load(stored)
-    assert normals.keys() == about["attributes"].keys() == {"down", "bright"}
-    assert all(float(normal.norm()) == pytest.approx(1.0) for normal in normals.values())
+    kept = safetensors.torch.load(stored)
+    assert about["attributes"].keys() == {"down", "bright"}
+    assert kept.keys() == {f"{part}/{name}" for part in ("normal", "change") for name in about["attributes"]}
+    for name, known in about["attributes"].items():
+        assert float(kept[f"normal/{name}"].norm()) == pytest.approx(1.0)
+        assert float(kept[f"change/{name}"].norm()) == pytest.approx(known["length"])
     assert (about["nimg"], about["checkpoint"], about["space"]) == (4000, str(folder), "w")
     assert about["source"] == "codes of 200 train images with their own attributes"
     for name, known in about["attributes"].items():

@@ -119,14 +119,6 @@ def test_rows_of_the_truncation_page_are_the_same_samples_ever_closer_to_the_mea
     assert seen == [byte(0, 0.1, 0.2, 0.3), byte(0, 0.05, 0.1, 0.15), byte(0, 0, 0, 0)]
 
 
-def test_a_traversal_moves_one_image_along_each_direction() -> None:
-    directions = torch.tensor([[0.09], [-0.19]])
-    page = pages.traversed(subject(), flat(0.2), directions, steps=(-1.0, 0.0, 2.0))
-    step = 1024 // (3 * SIDE) * SIDE + THIN_PX
-    seen = [[int(page[row * step, column * step, 0]) for column in range(3)] for row in range(2)]
-    assert seen == [byte(0.11, 0.2, 0.38), byte(0.39, 0.2, -0.18)]
-
-
 def test_pages_are_drawn_as_far_as_the_networks_allow() -> None:
     real = flat(*np.linspace(-1, 1, 16).tolist())
     assert set(pages.drawn_from_codes(subject(), real, 4)) == {"truncation", "interpolation", "mixing_by_depth"}
@@ -148,8 +140,6 @@ def test_pages_of_another_form_are_refused() -> None:
         pages.mixed_by_depth(subject(resolution=4), flat(0, 0, 0), flat(0))
     with pytest.raises(ValueError, match="3 corners of a page of side=7; give 4 images"):
         pages.interpolated(subject(), flat(0, 0, 0))
-    with pytest.raises(ValueError, match=r"directions have shape \[1, 2\], expected \[k, 1\]"):
-        pages.traversed(subject(), flat(0), torch.zeros(1, 2))
 
 
 TICK = Tick(1000, {"loss": 1.5, "other": None}, 0.0)

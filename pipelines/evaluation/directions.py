@@ -1,7 +1,9 @@
-"""Directions in W along which an image gains an attribute: the normals of planes between codes with and without it.
+"""What the codes in W say of attributes: for each a plane that tells it, and the change of a code that gives it.
 
 Where the algorithm encodes they are codes of real images with the dataset's own attributes, which no classifier blurs; else
-those of generated images, labelled by the dataset's classifier as for linear separability (StyleGAN, section 4.2).
+those of generated images, labelled by the dataset's classifier as for linear separability (StyleGAN, section 4.2). A plane
+takes every dimension that tells, however little the image depends on it, so a step along its normal may hardly be seen, and
+it does not hold other attributes. Editing goes by the change instead: codes as a linear function of all attributes.
 """
 
 import hashlib
@@ -42,12 +44,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Direction:
-    """What a plane in W found of one attribute."""
+    """One attribute in W."""
 
     normal: Tensor
-    """float32 [D] of length 1, towards the attribute's second value."""
-    deviation: float
-    """Of the codes along it: the unit of a page's steps."""
+    """float32 [D] of length 1: the plane's, towards the attribute's second value."""
+    change: Tensor
+    """float32 [D]: how far codes with the second value lie from those with the first, the other attributes being equal.
+
+    The unit of a page's steps.
+    """
     accuracy: float
     """Share of codes that were not fitted whose value the plane tells."""
     share: float
@@ -80,7 +85,9 @@ def find_and_keep(place: str, *, images: int = IMAGES, overrides: Sequence[str] 
     paths = {name: f"figures/{slug}_{nimg:012d}.png" for name, slug in slugs(directions).items()}
     for name, page in draw(subject, dataset, directions).items():
         storage.write_bytes_verified(f"{run}/{paths[name]}", figures.png_bytes(page))
-    weights = safetensors.torch.save({name: found.normal for name, found in directions.items()})
+    weights = safetensors.torch.save(
+        {f"{part}/{name}": getattr(found, part) for name, found in directions.items() for part in ("normal", "change")}
+    )
     storage.write_bytes_verified(f"{run}/{stem}.safetensors", weights)
     about = {
         "nimg": nimg,
@@ -94,7 +101,7 @@ def find_and_keep(place: str, *, images: int = IMAGES, overrides: Sequence[str] 
         "steps": list(pages.STEPS),
         "attributes": {
             name: {
-                "deviation": found.deviation,
+                "length": float(found.change.norm()),
                 "accuracy": found.accuracy,
                 "share": found.share,
                 "images": found.images,
@@ -116,11 +123,13 @@ def find(subject: Subject, dataset: Dataset, images: int = IMAGES) -> tuple[dict
     if images < 2 * HELD_OUT:
         raise ValueError(f"{images} images are too few to find directions in; take {2 * HELD_OUT} or more")
     attributes.check(dataset)
-    codes, labels, source = _real(subject, dataset, images) if subject.encodes else _made(subject, dataset, images)
+    coded = _real(subject, dataset, images) if subject.encodes else _made(subject, dataset, images)
+    codes, labels, source = coded.codes, coded.sure, coded.source
     found = {}
+    changes = dict(zip(labels, _changes(codes, coded.labels), strict=True))
     for name, column in labels.items():
         known = column >= 0
-        direction = _direction(codes[known], column[known] == 1)
+        direction = _direction(codes[known], column[known] == 1, changes[name])
         if direction is None:
             log.warning(
                 "attribute %s has no direction: too few of the %d images have one of its values", name, len(codes)
@@ -141,10 +150,7 @@ def draw(subject: Subject, dataset: Dataset, directions: Mapping[str, Direction]
     else:
         real, batch = None, subject.batch(0, SHOWN)
         codes = subject.mapped(batch.noise("z", subject.latent))
-    return {
-        name: pages.edited(subject, codes, found.normal * found.deviation, real=real)
-        for name, found in directions.items()
-    }
+    return {name: pages.edited(subject, codes, found.change, real=real) for name, found in directions.items()}
 
 
 def slugs(names: Mapping[str, object]) -> dict[str, str]:
@@ -156,7 +162,14 @@ def slugs(names: Mapping[str, object]) -> dict[str, str]:
     return taken
 
 
-def _direction(codes: NDArray[np.float32], labels: NDArray[np.bool_]) -> Direction | None:
+def _changes(codes: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Least squares of codes [n, D] by attributes [n, K] -> [K, D]; codes that lack one (-1) are left out."""
+    whole = (labels >= 0).all(1)
+    design = np.column_stack([np.ones(whole.sum()), labels[whole]])
+    return np.linalg.lstsq(design, codes[whole], rcond=None)[0][1:].astype(np.float32)
+
+
+def _direction(codes: NDArray[np.float32], labels: NDArray[np.bool_], change: NDArray[np.float32]) -> Direction | None:
     scores = np.arange(len(codes)) % HELD_OUT == 0
     if min(np.bincount(labels[~scores], minlength=2)) < 2 or not scores.any():
         return None
@@ -164,15 +177,24 @@ def _direction(codes: NDArray[np.float32], labels: NDArray[np.bool_]) -> Directi
     normal = (plane.coef_[0] / np.linalg.norm(plane.coef_[0])).astype(np.float32)
     return Direction(
         normal=torch.from_numpy(normal),
-        deviation=float((codes @ normal).std()),
+        change=torch.from_numpy(change),
         accuracy=float(plane.score(codes[scores], labels[scores])),
         share=float(labels.mean()),
         images=len(codes),
     )
 
 
-Coded = tuple[NDArray[np.float32], dict[str, NDArray[np.int64]], str]
-"""Codes [n, D], for each attribute its values (0, 1, or -1 for neither) [n], and what they are of."""
+@dataclass(frozen=True)
+class Coded:
+    """Codes, and the attributes of their images: 0, 1, or -1 where it is not known."""
+
+    codes: NDArray[np.float32]
+    """[n, D]."""
+    labels: NDArray[np.int64]
+    """[n, K]."""
+    sure: dict[str, NDArray[np.int64]]
+    """The same by name, less what a classifier was not sure of."""
+    source: str
 
 
 def _real(subject: Subject, dataset: Dataset, images: int) -> Coded:
@@ -187,7 +209,7 @@ def _real(subject: Subject, dataset: Dataset, images: int) -> Coded:
     labels = attributes.binary_labels(dataset, "train", values, rows) if values else np.empty((len(rows), 0), np.int64)
     labels[np.isin(rows, list(split.replaced))] = -1  # damaged: what stands in its place is another image
     source = f"codes of {len(rows):,} train images with their own attributes"
-    return torch.cat(parts).numpy(), dict(zip(values, labels.T, strict=True)), source
+    return Coded(torch.cat(parts).numpy(), labels, dict(zip(values, labels.T, strict=True)), source)
 
 
 def _made(subject: Subject, dataset: Dataset, images: int) -> Coded:
@@ -199,16 +221,15 @@ def _made(subject: Subject, dataset: Dataset, images: int) -> Coded:
         codes.append(drawn.second[:, 1])
         probabilities.append(drawn.classes(found.extractor, "nearest"))
         start += size
-    labels = {}
-    for name, column in zip(found.names, torch.cat(probabilities).numpy().T, strict=True):
-        labels[name] = np.full(images, -1)
-        rows = most_confident(column, images // 2)
-        labels[name][rows] = column[rows] > 0.5
-    return (
-        torch.cat(codes).numpy(),
-        labels,
-        f"the surer half of {images:,} samples, labelled by the dataset's classifier",
-    )
+    told = torch.cat(probabilities).numpy()
+    labels = (told > 0.5).astype(np.int64)
+    sure = {}
+    for place, name in enumerate(found.names):
+        sure[name] = np.full(images, -1)
+        rows = most_confident(told[:, place], images // 2)
+        sure[name][rows] = labels[rows, place]
+    source = f"the surer half of {images:,} samples, labelled by the dataset's classifier"
+    return Coded(torch.cat(codes).numpy(), labels, sure, source)
 
 
 def table(found: Found) -> str:

@@ -1,4 +1,4 @@
-"""Pages drawn from codes: styles mixed by depth, interpolation between real images, truncation, traversal of directions.
+"""Pages drawn from codes: styles mixed by depth, interpolation between real images, truncation, editing along directions.
 
 All images of a page but the samples share one draw of noise, so that what differs is what the codes say.
 """
@@ -20,8 +20,8 @@ from pipelines.sources.decoding import Pixels
 
 PSIS = (1.0, 0.9, 0.7, 0.5, 0.3, 0.0)
 """Truncations of the page's rows."""
-STEPS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-"""How far a traversal goes along a direction."""
+STEPS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
+"""How far a page of editing goes along a direction."""
 SIDE = 7
 """Images along a side of the interpolation."""
 MIXED = 6
@@ -99,16 +99,6 @@ def truncated(subject: Subject, columns: int, psis: Sequence[float] = PSIS) -> P
     return figures.sample_page(_bytes(torch.cat(rows)), columns)
 
 
-def traversed(subject: Subject, real: Tensor, directions: Tensor, steps: Sequence[float] = STEPS) -> Pixels:
-    """One real image [1, C, R, R] moved along each of the directions [k, D] in W: a row each, `steps` from left to right."""
-    w = _embedded(subject, real)
-    if directions.ndim != 2 or directions.shape[1] != w.shape[1] or not len(directions):
-        raise ValueError(
-            f"directions have shape {list(directions.shape)}, expected [k, {w.shape[1]}] with k at least 1"
-        )
-    return figures.sample_page(_decoded(subject, _moved(w, directions, steps)), len(steps))
-
-
 def edited(
     subject: Subject, codes: Tensor, direction: Tensor, *, real: Tensor | None = None, steps: Sequence[float] = STEPS
 ) -> Pixels:
@@ -116,13 +106,9 @@ def edited(
 
     Before the image of the code stands the real one [n, C, R, R], where it is given.
     """
-    shown = _decoded(subject, codes), _decoded(subject, _moved(codes, direction.unsqueeze(0), steps))
+    moved = codes.unsqueeze(1) + direction * direction.new_tensor(steps).unsqueeze(1)
+    shown = _decoded(subject, codes), _decoded(subject, moved.flatten(0, 1))
     return figures.edited_page(*shown, None if real is None else _bytes(real))
-
-
-def _moved(codes: Tensor, directions: Tensor, steps: Sequence[float]) -> Tensor:
-    """Codes [n * steps, D] of one code or several, each moved along its direction, or all along one, by all steps."""
-    return (codes.unsqueeze(1) + directions.unsqueeze(1) * directions.new_tensor(steps).view(1, -1, 1)).flatten(0, 1)
 
 
 def _embedded(subject: Subject, real: Tensor) -> Tensor:
