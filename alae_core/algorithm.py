@@ -11,6 +11,8 @@ from alae_core import random
 from alae_core.schedule import Level
 
 Networks = Mapping[str, nn.Module]
+Terms = Mapping[str, Tensor]
+"""Scalars by "update/term"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,8 @@ class Batch:
     seed: int
     rows: slice
     update: str = ""
+    handed_on: dict[tuple[str, int], Tensor] = field(default_factory=dict, repr=False, compare=False)
+    """What the iteration's updates leave to the later ones; see `hand_on`. It ends with the iteration."""
 
     @property
     def device(self) -> torch.device:
@@ -47,6 +51,14 @@ class Batch:
     def whole(self) -> "Batch":
         """The same names over the whole global batch, without images: for statistics every rank must agree on."""
         return replace(self, images=(self.images[0][:0],), rows=slice(0, self.level.batch_size))
+
+    def hand_on(self, name: str, tensor: Tensor) -> None:
+        """Leave a detached tensor of these rows to the later updates of the same iteration."""
+        self.handed_on[name, self.rows.start] = tensor.detach()
+
+    def handed(self, name: str) -> Tensor | None:
+        """What an earlier update of the iteration handed on for the same rows; None if there was none."""
+        return self.handed_on.get((name, self.rows.start))
 
     def _draw(self, draw: Callable[..., Tensor], name: str, shape: tuple[int, ...], shared: bool) -> Tensor:
         names = (self.device, self.seed, self.nimg, self.update, name)
@@ -88,19 +100,25 @@ class SamplingError(ValueError):
 class Update:
     """One optimiser step of an iteration.
 
-    `loss` gives raw named terms, each [n] or scalar; the step descends their sum weighted by `weights` (1 where absent).
-    Only the networks in `trains` move; gradients may pass through the others. With `every` = k the update runs at every
-    k-th iteration, its loss times k (lazy regularisation). `amp` False keeps it in float32. Updates share each network's
-    Adam moments unless `moments` names a set of their own.
+    `loss` gives raw named terms, each [n] or scalar; the step descends their sum weighted by `weights` (1 where absent),
+    and by `level_weights` where they follow the level. Only the networks in `trains` move; gradients may pass through the
+    others. With `every` = k the update runs at every k-th iteration, its loss times k (lazy regularisation). `amp` False
+    keeps it in float32. Updates share each network's Adam moments unless `moments` names a set of their own.
     """
 
     name: str
     trains: tuple[str, ...]
     loss: Callable[[Batch], dict[str, Tensor]]
     weights: Mapping[str, float] = field(default_factory=dict)
+    level_weights: Callable[[Level], Mapping[str, float]] | None = None
+    """Weights at a level, also of its warm-up (`Level.seen`); pure. They replace those of `weights`."""
     every: int = 1
     amp: bool = True
     moments: str = ""
+
+    def weights_at(self, level: Level) -> dict[str, float]:
+        """The weights of the terms at a level; 1 where absent."""
+        return {**self.weights, **(self.level_weights(level) if self.level_weights else {})}
 
 
 class Algorithm(Protocol):
@@ -115,12 +133,18 @@ class Algorithm(Protocol):
     together: int
     """Images in a row of the batch whose statistics are taken together; 1 where images do not see each other."""
 
+    observed: tuple[str, ...]
+    """The terms, "update/term", whose means over the global batch `observe` is given."""
+
     def updates(self, nimg: int) -> tuple[Update, ...]:
         """The updates of the iteration at `nimg`, in order; pure."""
         ...
 
-    def observe(self, batch: Batch) -> None:
-        """Follow the training in buffers (such as the mean style), once per iteration, over the whole batch."""
+    def observe(self, batch: Batch, terms: Terms) -> None:
+        """Follow the training in buffers (such as the mean style), once per iteration, over the whole batch.
+
+        `terms` are the `observed` ones of the updates that were due, the same on every rank.
+        """
         ...
 
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:

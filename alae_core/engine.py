@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from alae_core import fused, images, sync
+from alae_core import fused, images, nonfinite, sync
 from alae_core.algorithm import Batch, Update
 from alae_core.ema import update_averages
 from alae_core.optim import clear_moments, lazy_correction, optimizer_name, set_lr
@@ -62,7 +62,8 @@ class Engine:
             if state.iteration % update.every == 0:
                 metrics |= self._run(state, update, replace(batch, update=update.name))
         with torch.no_grad():
-            state.algorithm.observe(replace(batch, update="observe").whole())
+            due = {name: metrics[name] for name in state.algorithm.observed if name in metrics}
+            state.algorithm.observe(replace(batch, update="observe").whole(), sync.average(due))
         update_averages(state.ema, state.algorithm.networks, level.batch_size, self.ema_half_life_kimg)
         state.nimg += level.batch_size
         state.iteration += 1
@@ -110,7 +111,7 @@ class Engine:
         parameters = [p for name in update.trains for p in state.algorithm.networks[name].parameters()]
         _spoil_if_not_finite(parameters, terms)
         sync.average_gradients(parameters)
-        self._refuse_non_finite(state, update, batch.level, terms, parameters)
+        self._refuse_non_finite(state, update, batch, terms, parameters)
         for optimizer in optimizers:
             optimizer.step()
         return {f"{update.name}/{term}": value for term, value in terms.items()}
@@ -118,16 +119,17 @@ class Engine:
     def _accumulate(self, state: TrainState, update: Update, batch: Batch) -> Metrics:
         """Backward over the micro-batches; the mean of each term over the rank's images."""
         size = self._microbatch_size(state, batch)
+        weights = update.weights_at(batch.level)
         totals: Metrics = {}
         for start in range(0, batch.size, size):
             part = _slice(batch, start, min(start + size, batch.size))
             share = part.size / batch.size
             with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.precision == "bf16" and update.amp):
                 terms = {name: _at_least_float32(term).mean() for name, term in update.loss(part).items()}
-            unknown = sorted(update.weights.keys() - terms.keys())
+            unknown = sorted(weights.keys() - terms.keys())
             if unknown:
                 raise ValueError(f"{update.name} weighs unknown terms {unknown}; its terms are {sorted(terms)}")
-            loss = sum(update.weights.get(name, 1.0) * term for name, term in terms.items())
+            loss = sum(weights.get(name, 1.0) * term for name, term in terms.items())
             (loss * (share * update.every)).backward()  # type: ignore[union-attr]
             for name, term in terms.items():
                 totals[name] = totals.get(name, 0.0) + term.detach() * share
@@ -143,9 +145,8 @@ class Engine:
             )
         return size
 
-    @staticmethod
     def _refuse_non_finite(
-        state: TrainState, update: Update, level: Level, terms: Metrics, parameters: list[torch.nn.Parameter]
+        self, state: TrainState, update: Update, batch: Batch, terms: Metrics, parameters: list[torch.nn.Parameter]
     ) -> None:
         norms = torch._foreach_norm([p.grad for p in parameters if p.grad is not None])
         checks = {**terms, "gradient": torch.stack(norms).sum()}
@@ -153,9 +154,10 @@ class Engine:
         finite = torch.isfinite(torch.stack(list(checks.values()))).tolist()
         for name, good in zip(checks, finite, strict=True):
             if not good:
+                place = nonfinite.place(state.algorithm.networks, lambda: self._accumulate(state, update, batch))
                 raise NonFiniteError(
-                    f"{update.name}/{name} is not finite at {state.nimg / 1000:,.3f} kimg "
-                    f"(level {level.index}, {level.resolution}px) on rank {sync.rank()}"
+                    f"{update.name}/{name} is not finite at {state.nimg / 1000:,.3f} kimg (level {batch.level.index}, "
+                    f"{batch.level.resolution}px) on rank {sync.rank()}: {place}"
                 )
 
 

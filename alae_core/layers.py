@@ -19,6 +19,10 @@ from alae_core.fused import fused
 LEAK = 0.2
 
 
+LOG_VARIANCE_BOUNDS = (-30.0, 20.0)
+"""Of a posterior: beyond them its variance, or the variance's inverse, would soon overflow."""
+
+
 def leaky_relu(x: Tensor) -> Tensor:
     """Leaky ReLU with slope 0.2, as everywhere in this family."""
     return F.leaky_relu(x, LEAK)

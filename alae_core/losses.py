@@ -26,6 +26,35 @@ def latent_l2(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction - target).square().mean(1)
 
 
+def squared_error(images: Tensor, target: Tensor) -> Tensor:
+    """|images - target|^2 summed over C, H, W, in units of the pixel range: a quarter of that of values in [-1, 1]."""
+    difference = images - target
+    # In half precision a sum of many squares would lose its digits.
+    return difference.to(torch.promote_types(difference.dtype, torch.float32)).square().flatten(1).sum(1) / 4
+
+
+def normal_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL of N(mean, exp(log_variance)) to N(0, 1), summed over the dimensions of two [N, D], in nats."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(1)
+
+
+def group_means(values: Tensor, group: int) -> Tensor:
+    """[N] -> [N / group], the mean of each `group` images in a row; raises ValueError where they do not come out even."""
+    if len(values) % group:
+        raise ValueError(f"{len(values)} images do not divide into groups of {group}; give a multiple of {group}")
+    return values.unflatten(0, (-1, group)).mean(1)
+
+
+def hinge_below(values: Tensor, margin: Tensor) -> Tensor:
+    """max(0, margin - values): small where values are above the margin (IntroVAE, eq. 11)."""
+    return torch.relu(margin - values)
+
+
+def exponential_elbo(error: Tensor, kl: Tensor, scale: float, error_weight: float, kl_weight: float) -> Tensor:
+    """exp(-2 scale (error_weight error + kl_weight kl)), in (0, 1]: 1 where a fake passes for real (Soft-IntroVAE, eq. 7)."""
+    return torch.exp(-2.0 * scale * (error_weight * error + kl_weight * kl))
+
+
 def critic_real(values: Tensor) -> Tensor:
     """-values: small where a critic rates reals high (WGAN; also the generator's loss on fakes)."""
     return -values

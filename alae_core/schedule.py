@@ -17,6 +17,8 @@ class Level:
     blend: float
     batch_size: int
     lr: float
+    seen: int = 0
+    """Images that the level has trained on before this batch."""
 
     @property
     def depth(self) -> int:
@@ -96,6 +98,7 @@ class ProgressiveSchedule:
             blend=self._blend(segment, nimg),
             batch_size=segment.batch_size,
             lr=at_level(self.lr, segment.level),
+            seen=nimg - segment.start,
         )
 
     def level_before(self, nimg: int) -> Level:

@@ -47,6 +47,16 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 @torch.no_grad()
+def average(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The mean of each scalar over the ranks, in one reduction; all ranks name the same ones."""
+    if world_size() == 1 or not values:
+        return dict(values)
+    flat = torch.stack(list(values.values()))
+    dist.all_reduce(flat)
+    return dict(zip(values, (flat / world_size()).unbind(), strict=True))
+
+
+@torch.no_grad()
 def check_replicas(networks: Mapping[str, nn.Module]) -> None:
     """Raise RuntimeError with the first tensor whose bits differ between ranks."""
     if world_size() == 1:

@@ -19,7 +19,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from alae_core import images
-from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, Update
+from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, Terms, Update
 from alae_core.algorithms import alae
 from alae_core.engine import Engine
 from alae_core.fit import fit
@@ -60,6 +60,7 @@ class Autoencoder:
 
     domains = 1
     together = 1
+    observed: tuple[str, ...] = ()
     averaged: tuple[str, ...] = ("encoder", "generator")
 
     def __init__(self, networks: dict[str, nn.Module], config: AutoencoderConfig) -> None:
@@ -69,7 +70,7 @@ class Autoencoder:
     def updates(self, nimg: int) -> tuple[Update, ...]:
         return (Update(name="autoencoder", trains=("encoder", "generator"), loss=self._loss),)
 
-    def observe(self, batch: Batch) -> None:
+    def observe(self, batch: Batch, terms: Terms) -> None:
         pass
 
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:

@@ -172,7 +172,11 @@ def _train(arguments: argparse.Namespace) -> None:
     from pipelines.trainer import train
 
     experiment = _experiment(arguments)
-    outcome = train(experiment, on_tick=lambda tick: print(progress.line(experiment, tick), flush=True))
+    outcome = train(
+        experiment,
+        on_tick=lambda tick: print(progress.line(experiment, tick), flush=True),
+        on_alarm=lambda alarm: print(f"alarm {alarm.name} {alarm}", flush=True),
+    )
     print(report.summary(outcome))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from alae_core.alarms import Raised
 from alae_core.metrics.estimate import Estimate, differ
 from pipelines import checkpoint, storage
 from pipelines.evaluation import requirements
@@ -11,6 +12,7 @@ from pipelines.evaluation.readings import Reading, best, readings, series
 from pipelines.experiment import Experiment
 from pipelines.history import EvaluationError, read_evaluations
 from pipelines.run import EXPERIMENT, FAILURE, Run
+from pipelines.watching import read_alarms
 
 Z = 2.0
 """Standard errors of a difference that count as noise."""
@@ -31,6 +33,7 @@ class RunState:
     best: Reading | None = None
     best_place: str | None = None
     """Where the best checkpoint lies; None where there is none any more."""
+    alarms: tuple[Raised, ...] = ()
 
 
 def runs(place: str, metric: str | None = None) -> list[RunState]:
@@ -46,7 +49,7 @@ def runs(place: str, metric: str | None = None) -> list[RunState]:
 
 
 def runs_table(found: Sequence[RunState]) -> str:
-    """A line for each run."""
+    """A line for each run, and below them one for each of their alarms."""
     rows = [("run", "algorithm", "kimg", "state", "metric", "newest", "best", "best checkpoint")]
     rows += [
         (
@@ -61,7 +64,8 @@ def runs_table(found: Sequence[RunState]) -> str:
         )
         for run in found
     ]
-    return _aligned(rows)
+    alarms = [f"{run.name}: {alarm.name} {alarm}" for run in found for alarm in run.alarms]
+    return "\n".join([_aligned(rows), *([""] if alarms else []), *alarms])
 
 
 def compare(first: str, second: str) -> str:
@@ -112,6 +116,7 @@ def _run_state(run: Run, name: str, metric: str | None) -> RunState:
         newest=found[-1] if found else None,
         best=leader,
         best_place=place_of(run.url, leader.checkpoint) if leader else None,
+        alarms=read_alarms(run.url),
     )
 
 

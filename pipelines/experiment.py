@@ -238,12 +238,19 @@ _TINY_SIZES = {
     "max_channels": 8,
     "hidden": 16,
     "mapping_layers": 2,
+    "first_resolution": 4,
+    "group": 4,
 }
+_TINY_WARMUP_KIMG = 0.008
 
 
 def _shrunk(algorithm: Any) -> Any:
-    given = dataclasses.asdict(algorithm)
-    return replace(algorithm, **{key: min(given[key], cap) for key, cap in _TINY_SIZES.items() if key in given})
+    given = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
+    small = {key: min(given[key], cap) for key, cap in _TINY_SIZES.items() if given.get(key) is not None}
+    if hasattr(given.get("loss"), "warmup_kimg"):
+        loss = given["loss"]
+        small["loss"] = replace(loss, warmup_kimg=tuple(min(kimg, _TINY_WARMUP_KIMG) for kimg in loss.warmup_kimg))
+    return replace(algorithm, **small)
 
 
 def _leaves(value: Any, path: str) -> "list[tuple[str, Scalar]]":

@@ -154,7 +154,7 @@ def read_evaluation(run_url: str, path: str) -> Evaluation:
         record = json.loads(data)
         metrics = {name: _plain(name, math.nan if v is None else v) for name, v in record["metrics"].items()}
         figures = dict(record.get("figures") or {})
-        stamp = float(record.get("time") or _modified(url))
+        stamp = float(record.get("time") or modified(url))
         return Evaluation(
             nimg=int(record["nimg"]),
             metrics=metrics,
@@ -170,7 +170,8 @@ def read_evaluation(run_url: str, path: str) -> Evaluation:
         raise EvaluationError(f"{path} is not an evaluation: {error!r}") from error
 
 
-def _modified(url: str) -> float:
+def modified(url: str) -> float:
+    """Unix seconds at which the file at `url` was last written."""
     filesystem, path = storage.open_filesystem(url)
     return filesystem.modified(path).timestamp()
 

@@ -68,22 +68,32 @@ class RemoteRun:
         self.figures = set(_logged_figures(client, self.run_id))
         inputs = run.inputs.dataset_inputs if run.inputs else []
         self.datasets = {(each.dataset.name, each.dataset.digest) for each in inputs}
+        self.tags = dict(run.data.tags)
 
     def _steps(self, marker: str) -> set[int]:
         return {point.step for point in self.client.get_metric_history(self.run_id, marker)}
 
     def describe(self, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
         """Adds what is new; a param keeps its first value for ever, so a changed one is warned about."""
-        from mlflow.entities import Param, RunTag
+        from mlflow.entities import Param
 
-        logged, labels = self.run.data.params, self.run.data.tags
+        logged = self.run.data.params
         params = {_name(name): value[:PARAM_LENGTH] for name, value in params.items()}
         changed = sorted(name for name, value in params.items() if logged.get(name, value) != value)
         if changed:
             log.warning("MLflow keeps the first value of params that have changed: %s", ", ".join(changed))
         new_params = [Param(name, value) for name, value in params.items() if name not in logged]
-        new_tags = [RunTag(name, value) for name, value in tags.items() if labels.get(name) != value]
-        self.client.log_batch(self.run_id, params=new_params, tags=new_tags)
+        self.client.log_batch(self.run_id, params=new_params)
+        self.label(tags)
+
+    def label(self, tags: Mapping[str, str]) -> None:
+        """Sets the tags that are not so yet."""
+        from mlflow.entities import RunTag
+
+        new = {_name(name): value for name, value in tags.items() if self.tags.get(_name(name)) != value}
+        if new:
+            self.client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in new.items()])
+            self.tags |= new
 
     def has_figure(self, key: str, nimg: int) -> bool:
         return (_name(key), nimg) in self.figures
@@ -131,10 +141,9 @@ class RemoteRun:
             self.datasets.add((name, digest))
         return name, digest
 
-    def push_figure(self, key: str, evaluation: Evaluation, png: bytes) -> None:
-        """Adds one step of the figure's slider; raises FigureError if the bytes are not an image."""
-        image = _decode(png)
-        stamp, nimg = round(evaluation.time * 1000), evaluation.nimg
+    def push_figure(self, key: str, nimg: int, seconds: float, png: bytes) -> None:
+        """Adds one step of the figure's slider, of `seconds` Unix time; raises FigureError if the bytes are no image."""
+        image, stamp = _decode(png), round(seconds * 1000)
         self.client.log_image(self.run_id, image, key=_name(key), step=nimg, timestamp=stamp, synchronous=True)
         self.figures.add((_name(key), nimg))
 

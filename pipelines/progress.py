@@ -1,13 +1,15 @@
-"""Follows a run from the driver: each new tick of its history and each new evaluation, as they are written."""
+"""Follows a run from the driver: each new tick of its history, each new evaluation, each alarm, as they come."""
 
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from alae_core.alarms import Raised
 from pipelines.experiment import Experiment
 from pipelines.history import Evaluation, EvaluationError, Tick, list_evaluations, read_evaluation, read_history
 from pipelines.run import Run
+from pipelines.watching import Watch
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +22,14 @@ def follow(
     run: Run,
     on_tick: Callable[[Tick], None] | None,
     on_evaluation: Callable[[Evaluation], None] | None,
+    watch: Watch | None = None,
+    on_alarm: Callable[[Raised], None] | None = None,
 ) -> Iterator[None]:
-    """Call back, from a thread of its own, for every tick and evaluation that is written inside the block."""
-    follower = _Follower(run, on_tick, on_evaluation)
+    """Call back, from a thread of its own, for every tick and evaluation that is written inside the block.
+
+    And for every alarm that `watch` finds in the ticks and that earlier ones had not raised.
+    """
+    follower = _Follower(run, on_tick, on_evaluation, watch, on_alarm)
     follower.start()
     try:
         yield
@@ -36,8 +43,12 @@ class _Follower(threading.Thread):
         run: Run,
         on_tick: Callable[[Tick], None] | None,
         on_evaluation: Callable[[Evaluation], None] | None,
+        watch: Watch | None,
+        on_alarm: Callable[[Raised], None] | None,
     ) -> None:
         super().__init__(name="follow", daemon=True)
+        self._watch, self._on_alarm = watch, on_alarm
+        self._known = {alarm.name for alarm in watch.alarms()} if watch else set()
         self._followed, self._on_tick, self._on_evaluation = run, on_tick, on_evaluation
         _, self._offset = read_history(run.history)
         self._seen = set(list_evaluations(run.url, own=True)) if on_evaluation else set()
@@ -54,6 +65,11 @@ class _Follower(threading.Thread):
                 ticks, self._offset = read_history(self._followed.history, self._offset)
                 for tick in ticks:
                     self._on_tick(tick)
+            if self._watch and self._on_alarm:
+                for alarm in self._watch.alarms():
+                    if alarm.name not in self._known:
+                        self._known.add(alarm.name)
+                        self._on_alarm(alarm)
             if self._on_evaluation:
                 for path in sorted(set(list_evaluations(self._followed.url, own=True)) - self._seen):
                     self._seen.add(path)

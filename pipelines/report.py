@@ -11,6 +11,7 @@ from alae_core.metrics.estimate import Estimate
 from pipelines.data.pyramid import DUPLICATES, REJECTED
 from pipelines.history import Evaluation, read_history
 from pipelines.mlflow_run import redact
+from pipelines.watching import read_alarms
 
 if TYPE_CHECKING:
     from pipelines.data.packing import PackReport
@@ -108,6 +109,7 @@ def summary(outcome: "Outcome") -> str:
         lines += ["", *_comparison(evaluations), ""]
         figures = {key: f"{run.url}/{path}" for key, path in evaluations[-1].figures.items()}
         lines += [f"{key:<24} {path}" for key, path in figures.items()]
+    lines += [f"alarm {alarm.name} {alarm}" for alarm in read_alarms(run.url)]
     lines += _rates(outcome)
     if experiment.tracking.uri:
         if not outcome.tracked:

@@ -93,6 +93,13 @@ def _resolutions(experiment: "Experiment") -> Iterator[str]:
             f"algorithm.resolution={experiment.algorithm.resolution} is not the last of "
             f"schedule.resolutions={listed}; make both the same"
         )
+    elif hasattr(experiment.algorithm, "first_resolution"):
+        first = experiment.algorithm.first_resolution or resolutions[-1]
+        if coarsest < first:
+            yield (
+                f"schedule.resolutions={listed} starts below the networks' coarsest, {first}; set "
+                f"algorithm.first_resolution={coarsest}"
+            )
 
 
 def _batches(experiment: "Experiment") -> Iterator[str]:

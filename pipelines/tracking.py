@@ -24,11 +24,13 @@ from pipelines.history import (
     Evaluation,
     EvaluationError,
     list_evaluations,
+    modified,
     read_evaluation,
     read_history,
 )
 from pipelines.mlflow_models import Best, Models
 from pipelines.mlflow_run import RUN_TAG, FigureError, RemoteRun, absolute_uri, redact
+from pipelines.watching import list_charts, read_alarms
 
 __all__ = ["BackgroundSync", "MLflowReplica", "SyncResult", "absolute_uri", "redact", "replay"]
 
@@ -186,7 +188,15 @@ class MLflowReplica:
             if evaluation.own:
                 self._own[evaluation.nimg] = evaluation
         self._mark_best(remote)
-        return result
+        remote.label({f"alarm/{alarm.name}": str(alarm) for alarm in read_alarms(self.run_url)})
+        return replace(result, figures=result.figures + self._push_charts(remote))
+
+    def _push_charts(self, remote: RemoteRun) -> int:
+        missing = {place: path for place, path in list_charts(self.run_url).items() if not remote.has_figure(*place)}
+        return sum(
+            self._push_figure(remote, key, nimg, modified(storage.join(self.run_url, path)), path)
+            for (key, nimg), path in missing.items()
+        )
 
     def _mark_best(self, remote: RemoteRun) -> None:
         """The best of the checkpoints that the run has evaluated itself."""
@@ -205,17 +215,19 @@ class MLflowReplica:
     def _push_figures(self, remote: RemoteRun, evaluation: Evaluation, path: str) -> int:
         """Pushes what is missing, and lets the evaluation rest once all its figures are there."""
         missing = [key for key in evaluation.figures if not remote.has_figure(key, evaluation.nimg)]
-        pushed = 0
-        for key in missing:
-            figure = evaluation.figures[key]
-            try:
-                remote.push_figure(key, evaluation, storage.read_bytes(storage.join(self.run_url, figure)))
-                pushed += 1
-            except (FileNotFoundError, FigureError):
-                self._complain(figure, f"{path} names {figure}, which is missing or not an image")
+        figures, nimg = evaluation.figures, evaluation.nimg
+        pushed = sum(self._push_figure(remote, key, nimg, evaluation.time, figures[key]) for key in missing)
         if pushed == len(missing):
             self._evaluated.add(path)
         return pushed
+
+    def _push_figure(self, remote: RemoteRun, key: str, nimg: int, seconds: float, path: str) -> bool:
+        try:
+            remote.push_figure(key, nimg, seconds, storage.read_bytes(storage.join(self.run_url, path)))
+            return True
+        except (FileNotFoundError, FigureError):
+            self._complain(path, f"{path} is missing or not an image")
+            return False
 
     def _complain(self, path: str, sentence: str) -> None:
         if path not in self._complained:

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from ray.train.v2.api.validation_config import ValidationConfig
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
+from alae_core.alarms import Raised
 from pipelines import checkpoint, preflight, storage
 from pipelines.connection import connect
 from pipelines.data.stream import SPLIT, execution_options, training_dataset
@@ -30,6 +32,7 @@ from pipelines.progress import follow
 from pipelines.recorder import Recorder, replica
 from pipelines.run import Run, with_absolute_paths
 from pipelines.tracking import BackgroundSync
+from pipelines.watching import Watch
 from pipelines.worker import Due, train_worker
 
 LAST_SYNC_S = 120.0
@@ -57,11 +60,12 @@ def train(
     *,
     on_tick: Callable[[Tick], None] | None = None,
     on_evaluation: Callable[[Evaluation], None] | None = None,
+    on_alarm: Callable[[Raised], None] | None = None,
 ) -> Outcome:
     """Train `experiment` to its end, from where it stopped last; on the Ray cluster in use, or on a local one.
 
-    `on_tick` and `on_evaluation` are called in this process, from a thread of their own, with each new record. Raises
-    ValueError for what the user can mend, before resources are taken, and RuntimeError if the training itself fails.
+    `on_tick`, `on_evaluation` and `on_alarm` are called in this process, from a thread of their own, with each new record.
+    Raises ValueError for what the user can mend, before resources are taken, and RuntimeError if the training fails.
     """
     experiment = with_absolute_paths(experiment)
     dataset = preflight.check(experiment)
@@ -77,19 +81,14 @@ def train(
         run.begin()
         if experiment.training.init_from and checkpoint.latest(run.url) is None:
             log.warning("%s starts from the networks of %s", experiment.name, experiment.training.init_from)
-        _fit(experiment, run, on_tick, on_evaluation)
+        _fit(experiment, run, partial(follow, run, on_tick, on_evaluation, Watch(experiment, run.history), on_alarm))
     return Outcome(run, experiment, finished, _track(experiment, run, "FINISHED"))
 
 
-def _fit(
-    experiment: Experiment,
-    run: Run,
-    on_tick: Callable[[Tick], None] | None,
-    on_evaluation: Callable[[Evaluation], None] | None,
-) -> None:
+def _fit(experiment: Experiment, run: Run, following: Callable[[], AbstractContextManager[None]]) -> None:
     try:
         keep_best(run.url, experiment)
-        with follow(run, on_tick, on_evaluation):
+        with following():
             _trainer(experiment, run).fit()
             run.raise_failure()
             for sentence in run.damage():
@@ -144,7 +143,7 @@ def _trainer(experiment: Experiment, run: Run) -> TorchTrainer:
                 max_failures=scaling.max_failures, controller_failure_limit=scaling.max_failures
             ),
             checkpoint_config=CheckpointConfig(num_to_keep=experiment.training.keep_checkpoints),
-            callbacks=[Recorder(run, replica(experiment, run))],
+            callbacks=[Recorder(run, replica(experiment, run), experiment)],
         ),
         datasets={SPLIT: partial(_remaining_data, experiment.to_json(), run.url)},
         dataset_config=DataConfig(execution_options=execution_options(experiment)),

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from alae_core import sync
-from alae_core.algorithm import Batch, Update
+from alae_core.algorithm import Batch, Terms, Update
 from alae_core.images import to_float
 from alae_core.random import named_seed
 from pipelines.experiment import Experiment
@@ -41,7 +41,7 @@ class Alone:
     def updates(self, nimg: int) -> tuple[Update, ...]:
         return (self._update,)
 
-    def observe(self, batch: Batch) -> None:
+    def observe(self, batch: Batch, terms: Terms) -> None:
         pass
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from alae_core import images
-from alae_core.algorithm import Batch, Update
-from alae_core.engine import Engine, Metrics, NonFiniteError
+from alae_core.algorithm import Batch, Terms, Update
+from alae_core.engine import Engine, Metrics
 from alae_core.optim import AdamConfig
 from alae_core.random import named_seed
-from alae_core.schedule import ProgressiveSchedule
+from alae_core.schedule import Level, ProgressiveSchedule
 from alae_core.state import TrainState
 
 SCHEDULE = ProgressiveSchedule(
@@ -40,14 +40,15 @@ class Toy:
     def __init__(self, updates: tuple[Update, ...], domains: int = 1) -> None:
         self.networks: dict[str, Any] = {"first": Scalar(2.0), "second": Scalar(3.0)}
         self.domains = domains
-        self.observed: list[Batch] = []
+        self.observed: tuple[str, ...] = ()
+        self.seen: list[tuple[Batch, dict[str, Tensor]]] = []
         self._updates = updates
 
     def updates(self, nimg: int) -> tuple[Update, ...]:
         return self._updates
 
-    def observe(self, batch: Batch) -> None:
-        self.observed.append(batch)
+    def observe(self, batch: Batch, terms: Terms) -> None:
+        self.seen.append((batch, dict(terms)))
         assert not torch.is_grad_enabled()
         self.networks["first"].seen += 1.0
 
@@ -191,41 +192,6 @@ def test_micro_batches_see_every_row_once_and_give_the_same_gradient_and_terms(
 # Refusals.
 
 
-def _nan_term(state: TrainState) -> dict[str, Tensor]:
-    return {"good": value(state).sum(), "bad": value(state).sum() * float("nan")}
-
-
-def _infinite_term_of_finite_gradient(state: TrainState) -> dict[str, Tensor]:
-    return {"good": value(state).sum(), "bad": (value(state) * 1e20).square() * 1e-20 * 1e20}
-
-
-def _finite_term_of_infinite_gradient(state: TrainState) -> dict[str, Tensor]:
-    return {"good": (value(state) - value(state).detach()).sum().sqrt()}
-
-
-@pytest.mark.parametrize(
-    ("broken", "name"),
-    [
-        (_nan_term, "bad"),
-        (_infinite_term_of_finite_gradient, "bad"),
-        (_finite_term_of_infinite_gradient, "gradient"),
-    ],
-)
-def test_what_is_not_finite_is_refused_by_name_and_place_before_anything_moved(
-    broken: Callable[[TrainState], dict[str, Tensor]], name: str
-) -> None:
-    box: list[TrainState] = []
-    state = state_of(update(lambda batch: broken(box[0]), name="second_step"))
-    box.append(state)
-    state.nimg, state.iteration = 24, 3
-    message = rf"^second_step/{name} is not finite at 0\.024 kimg \(level 1, 8px\) on rank 0$"
-    with pytest.raises(NonFiniteError, match=message):
-        step(state, pixels(8))
-    assert value(state).item() == 2.0 and not state.optimizers["first"].state
-    assert average(state).value.item() == 2.0
-    assert (state.nimg, state.iteration) == (24, 3)
-
-
 @pytest.mark.parametrize("shape", [(7, 4, 4, 3), (8, 8, 8, 3), (8, 4, 8, 3)])
 def test_a_batch_of_another_shape_is_refused_with_what_belongs_there(shape: tuple[int, ...]) -> None:
     state = state_of(update(lambda batch: {"none": 0 * value(state)}))
@@ -315,8 +281,59 @@ def test_the_averages_follow_after_the_last_update_and_the_whole_batch_is_observ
     step(state, ema_half_life_kimg=0.008)
     assert average(state).value.item() == pytest.approx((2.0 + 1.9) / 2)
     assert average(state).seen.item() == 1.0
-    (seen,) = state.algorithm.observed  # type: ignore[attr-defined]
+    ((seen, terms),) = state.algorithm.seen  # type: ignore[attr-defined]
+    assert terms == {}
     assert (seen.rows, seen.nimg, seen.update) == (slice(0, 8), 0, "observe")
+
+
+def test_the_observed_terms_of_the_updates_that_were_due_are_handed_over() -> None:
+    state = state_of(
+        update(lambda batch: {"a": value(state), "b": value(state)}, name="eager"),
+        update(lambda batch: {"c": value(state, "second")}, name="lazy", trains=("second",), every=2),
+    )
+    state.algorithm.observed = ("eager/b", "lazy/c")
+    step(state)
+    step(state)
+    seen = [terms for _, terms in state.algorithm.seen]  # type: ignore[attr-defined]
+    assert [{name: float(term) for name, term in terms.items()} for terms in seen] == [
+        {"eager/b": 2.0, "lazy/c": 3.0},
+        {"eager/b": pytest.approx(1.9)},
+    ]
+
+
+def test_an_update_hands_on_to_the_later_ones_of_its_iteration_by_rows_and_not_beyond() -> None:
+    found: list[Tensor | None] = []
+
+    def early(batch: Batch) -> dict[str, Tensor]:
+        found.append(batch.handed("double"))
+        batch.hand_on("double", 2 * value(state) * batch.rows.start)
+        return {"none": 0 * value(state)}
+
+    def late(batch: Batch) -> dict[str, Tensor]:
+        found.append(batch.handed("double"))
+        return {"none": 0 * value(state)}
+
+    state = state_of(update(early, name="early"), update(late, name="late"))
+    for _ in range(2):
+        step(state, microbatch=(4,))
+        state.nimg = 0
+    handed = [None if tensor is None else float(tensor) for tensor in found]
+    assert handed == [None, None, 0.0, 16.0] * 2
+    assert all(tensor is None or not tensor.requires_grad for tensor in found)
+
+
+def test_weights_of_a_level_replace_those_that_hold_at_every_level() -> None:
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        return {"a": value(state).sum(), "b": value(state).sum()}
+
+    def weights(level: Level) -> dict[str, float]:
+        return {"b": 10.0 * level.index + level.seen}
+
+    for nimg, expected in ((8, 3 + 8.0), (24, 3 + 10 + 8.0)):
+        state = state_of(update(loss, weights={"a": 3.0, "b": 100.0}, level_weights=weights))
+        state.nimg = nimg
+        step(state, pixels(SCHEDULE.level_at(nimg).resolution))
+        assert value(state).grad.item() == expected
 
 
 def test_moments_are_cleared_where_the_level_changes_and_only_there() -> None:

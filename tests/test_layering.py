@@ -22,6 +22,7 @@ MUST_NOT_IMPORT = {"pipelines": {"tuning", "cluster"}, "tuning": {"alae_core", "
 # Within alae_core: a module or folder, and the parts of alae_core that it may import beside its own.
 CORE_MAY_IMPORT = {
     "algorithms": {
+        "alarms",
         "networks",
         "losses",
         "convolution",
@@ -39,6 +40,7 @@ CORE_MAY_IMPORT = {
     "losses": set(),
     "latents": set(),
     "schedule": set(),
+    "alarms": {"schedule"},
     "random": {"seeds"},
     "seeds": set(),
     "halving": set(),
@@ -49,10 +51,11 @@ CORE_MAY_IMPORT = {
     "order": {"schedule", "seeds"},
     "algorithm": {"random", "schedule"},
     "state": {"algorithm", "ema", "optim", "random"},
-    "engine": {"algorithm", "fused", "state", "schedule", "sync", "ema", "images", "optim"},
+    "nonfinite": set(),
+    "engine": {"algorithm", "fused", "nonfinite", "state", "schedule", "sync", "ema", "images", "optim"},
     "fit": {"engine", "state", "schedule", "sync", "images", "order"},
     "metrics": {"images", "random", "layers", "latents", "algorithm"},
-    "benchmark": {"algorithms", "networks", "engine", "fused", "state", "schedule", "random", "optim", "ema"},
+    "benchmark": {"algorithms", "networks", "layers", "engine", "fused", "state", "schedule", "random", "optim", "ema"},
 }
 COMMAND_LINE = "alae_core/benchmark/__main__.py"
 """The one module of alae_core that parses, prints, writes a file and starts processes."""

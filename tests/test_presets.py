@@ -61,6 +61,8 @@ def test_other_algorithms_have_no_compat_form() -> None:
         ("bedroom256_style_alae", 112, 758_260),
         ("celeba128_style_alae", 80, 182_637),
         ("mnist32_style_alae_paper", 60, 60_000),
+        ("celebahq256_style_soft_intro_vae", 300, 29_000),
+        ("ffhq256_style_soft_intro_vae", 300, 60_000),
     ],
 )
 def test_the_official_lengths_are_epochs_of_the_dataset_rounded_up_to_batches(
@@ -90,6 +92,21 @@ def test_the_batch_advised_for_small_gpus_at_1024_is_valid_as_the_preset_writes_
     changes = ["schedule.batch_size=512,256,128,64,32,32,32,32,24", "training.microbatch=64,32,16,8,4,4,4,4,3"]
     assert " ".join(changes) in said
     override(presets.load("ffhq1024_style_alae"), changes).validate()
+
+
+@pytest.mark.parametrize("name", [name for name in presets.names() if "intro_vae" in name or name.endswith("_vae")])
+def test_the_family_of_intro_vae_has_adams_own_moments_and_its_style_form_those_of_style_gan(name: str) -> None:
+    experiment = presets.load(name)
+    adam = experiment.training.optimizer
+    expected = (0.0, 0.99) if experiment.algorithm.kind.startswith("style") else (0.9, 0.999)
+    assert (adam.beta1, adam.beta2) == expected
+
+
+@pytest.mark.parametrize("data", ["mnist32", "cartoon32"])
+def test_the_plain_vae_differs_from_intro_vae_in_its_fakes_alone(data: str) -> None:
+    game, plain = presets.load(f"{data}_intro_vae"), presets.load(f"{data}_vae")
+    fakes = {"algorithm.loss.negative_weight", "algorithm.loss.generator_weight"}
+    assert set(differences(game, plain)) - {"name", "algorithm.loss.warmup_kimg"} == fakes
 
 
 def test_an_unknown_preset_is_answered_with_the_nearest_and_all_others() -> None:

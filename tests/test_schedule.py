@@ -54,6 +54,13 @@ def test_every_batch_of_a_run_lies_within_one_level() -> None:
         assert (level.resolution, level.batch_size) == ((4, 8, 16)[level.index], segment.batch_size)
 
 
+def test_a_level_counts_the_images_it_has_trained_on_before_each_batch() -> None:
+    plan = schedule()
+    for segment in plan.segments:
+        starts = range(segment.start, segment.stop, segment.batch_size)
+        assert [plan.level_at(nimg).seen for nimg in starts] == [nimg - segment.start for nimg in starts]
+
+
 def test_a_short_list_repeats_its_last_entry() -> None:
     plan = schedule()
     assert [plan.level_at(s.start).lr for s in plan.segments] == [0.001, 0.002, 0.002]

@@ -138,8 +138,9 @@ def refused(kind: str) -> tuple[str, float]:
 @pytest.mark.parametrize("kind", ["nan", "overflow with a finite gradient"])
 def test_what_is_not_finite_on_one_rank_stops_every_rank_before_the_step(pair: Pair, kind: str) -> None:
     (first, kept_first), (second, kept_second) = pair(refused, kind)
-    assert first == "step/gradient is not finite at 0.000 kimg (level 0, 4px) on rank 0"
-    assert second == "step/term is not finite at 0.000 kimg (level 0, 4px) on rank 1"
+    assert first == "step/gradient is not finite at 0.000 kimg (level 0, 4px) on rank 0: in another rank's images"
+    place = "first in the term term itself, of finite outputs"
+    assert second == f"step/term is not finite at 0.000 kimg (level 0, 4px) on rank 1: {place}"
     assert kept_first == kept_second == 2.0
 
 

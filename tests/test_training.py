@@ -118,6 +118,6 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_name_and_place_and_is_n
     overflowing = small(str(tmp_path), str(tiny_dataset), "schedule.lr=0.002,1e30")
     with prompt_ray(), pytest.raises(RuntimeError) as caught:
         train(overflowing)
-    place = r"\w+/\w+ is not finite at 0\.1\d\d kimg \(level 1, 8px\) on rank 0; last checkpoint 0\.128 kimg in "
+    place = r"\w+/\w+ is not finite at 0\.1\d\d kimg \(level 1, 8px\) on rank 0: first in .*; last checkpoint 0\.128 kimg in "
     assert pytest.RaisesExc(RuntimeError, match=place).matches(caught.value), caught.value
     assert starts.read_text() == "x"

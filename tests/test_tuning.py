@@ -1,6 +1,9 @@
 """Searches: what may be written as a space, how trials are ranked, and one real search."""
 
+import json
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,13 +11,16 @@ from typing import Any
 import pytest
 import ray
 
-from pipelines import checkpoint, mlflow_run, presets
-from pipelines.history import list_evaluations
+from pipelines import checkpoint, cli, mlflow_run, presets
+from pipelines.history import Evaluation, list_evaluations
 from pipelines.override import override
+from pipelines.watching import Raised
+from tests.measured import save
 from tests.runs import local_ray
 from tuning import search, space, summary
 from tuning.search import SearchConfig
 from tuning.summary import TrialResult
+from tuning.trial import Reports, alarmed
 
 BASE = presets.load("debug_mnist32_alae")
 WEIGHT = "algorithm.loss.latent_reconstruction_weight"
@@ -104,6 +110,105 @@ def test_the_table_shows_values_settings_failures_and_the_best_checkpoint() -> N
     assert lines[2].split() == ["b", "0.00", "-", f"{WEIGHT}=2"]
     assert lines[3:] == ["b failed: it broke", "best checkpoint: /runs/a/checkpoint"]
     assert summary.table([]) == "no trials"
+
+
+MARGIN, RATIO = "algorithm.loss.margin", "algorithm.loss.margin_ratio"
+REAL_WEIGHT = "algorithm.loss.reconstruction_weight"
+FOLLOWING = "debug_mnist32_intro_vae"
+"""Its margin follows the real KL."""
+FIXED = "debug_celebahq256_intro_vae"
+
+
+@pytest.mark.parametrize(
+    ("preset", "spaces", "sentence"),
+    [
+        (FOLLOWING, [f"{MARGIN}=uniform(90, 200)", f"{REAL_WEIGHT}=uniform(0.1, 1)"], f"search {RATIO} in place of"),
+        (FOLLOWING, [f"{MARGIN}=choice(90, 200)", f"{RATIO}=uniform(1.1, 2)"], "search one of the two"),
+        (FIXED, [f"{REAL_WEIGHT}=loguniform(0.1, 1)"], f"set {MARGIN}=null"),
+        (FIXED, [f"{RATIO}=loguniform(1.1, 2)"], f"set {MARGIN}=null"),
+        (FOLLOWING, [f"{RATIO}=uniform(1.02, 2)"], f"{RATIO}=1.02 leaves no room above the real KL; use 1.05 or more"),
+    ],
+)
+def test_a_margin_that_would_not_follow_the_reconstruction_weight_is_not_searched(
+    preset: str, spaces: list[str], sentence: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        space.parse(presets.load(preset), spaces)
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_margin_ratio_and_weight_are_searched_together_and_a_margin_alone() -> None:
+    both = [f"{REAL_WEIGHT}=loguniform(0.1, 1)", f"{RATIO}=uniform(1.1, 2)"]
+    assert set(space.parse(presets.load(FOLLOWING), both)) == {REAL_WEIGHT, RATIO}
+    assert set(space.parse(presets.load(FIXED), [f"{MARGIN}=uniform(90, 200)"])) == {MARGIN}
+
+
+def test_a_margin_below_the_known_real_kl_is_refused(tmp_path: Path) -> None:
+    begun = presets.load(FIXED)
+    folder = save(tmp_path, 1000, begun)
+    manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
+    manifest["ticks"] = [{"nimg": 1000, "metrics": {"encoder/kl_real": 100.0}, "time": 1.0}]
+    (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+    warm = override(begun, [f"training.init_from={folder}"])
+    assert space.plateau(warm) == 100.0
+    with pytest.raises(ValueError, match=r"margin=104 is below 1\.05 times the real KL of 100 .* use 105 or more$"):
+        space.parse(warm, [f"{MARGIN}=choice(120, 104)"])
+    space.parse(warm, [f"{MARGIN}=choice(120, 105)"])
+    # At another weight the real KL is not known.
+    other = override(warm, [f"{REAL_WEIGHT}=0.5"])
+    assert space.plateau(other) is None
+    space.parse(other, [f"{MARGIN}=choice(120, 104)"])
+
+
+def test_what_is_searched_without_asking_is_the_algorithms_own() -> None:
+    assert space.default(presets.load(FOLLOWING)) == ("algorithm.loss.reconstruction_weight=loguniform(0.05, 2.0)",)
+    assert space.default(BASE) == ("algorithm.loss.latent_reconstruction_weight=loguniform(0.1, 10)",)
+    for name in presets.names():
+        experiment = presets.load(name)
+        if hasattr(experiment.algorithm, "search_space") and getattr(experiment.algorithm.loss, "margin", None) is None:  # type: ignore[attr-defined]
+            assert space.parse(experiment, space.default(experiment))
+
+
+RAISED = Raised("posterior_collapse", 6000, "it collapsed", True)
+
+
+def test_a_trial_reports_an_alarm_that_ends_it_with_its_last_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr("tuning.trial.tune.report", lambda measured: told.append(dict(measured)))
+    reports = Reports("fd")
+    reports.alarm(replace(RAISED, stops=False))
+    assert told == []
+    reports.alarm(RAISED)
+    assert math.isnan(told[0]["fd"]) and told[0]["nimg"] == 6000 and alarmed("a", told[0])
+    assert told[0]["alarm"] == "posterior_collapse at 6.0 kimg: it collapsed"
+    reports.evaluation(Evaluation(8000, {"fd": 3.0, "odd": None}, {}, "/runs/a", 0.0))
+    assert not alarmed("a", told[1])
+    reports.alarm(RAISED)
+    assert (told[2]["fd"], told[2]["nimg"], told[2]["checkpoint"]) == (3.0, 8000, "/runs/a")
+
+
+def test_trials_that_an_alarm_ended_stand_behind_the_others_and_are_told_with_it() -> None:
+    ended = measured("c", 0.5)
+    ended["metrics"]["alarm"] = "posterior_collapse at 6.0 kimg: it collapsed"
+    unmeasured = measured("d", math.nan)
+    found = summary.ranked(grid(unmeasured, ended, measured("b", 3.0)), "fd")
+    assert [(trial.name, trial.value) for trial in found] == [("b", 3.0), ("c", 0.5), ("d", None)]
+    assert "c was ended by posterior_collapse at 6.0 kimg: it collapsed" in summary.table(found).splitlines()
+
+
+@pytest.mark.parametrize(("option", "stops"), [([], True), (["--no-stop-on-alarm"], False)])
+def test_alarms_end_trials_unless_told_not_to(
+    option: list[str], stops: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[tuple[str, ...], SearchConfig]] = []
+
+    def searched(experiment: Any, spaces: Any, config: SearchConfig) -> list[TrialResult]:
+        asked.append((tuple(spaces), config))
+        return []
+
+    monkeypatch.setattr(search, "search", searched)
+    assert cli.main(["tune", BASE.name, *option]) == 1
+    assert [(spaces, config.stop_on_alarm) for spaces, config in asked] == [((), stops)]
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import argparse
 from pipelines import presets
 from pipelines.override import override
 
-DEFAULT_SPACE = "algorithm.loss.latent_reconstruction_weight=loguniform(0.1, 10)"
-
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register `alae tune`."""
@@ -14,11 +12,17 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("preset")
     parser.add_argument("overrides", nargs="*", metavar="a.b=c")
     parser.add_argument(
-        "--over", action="append", metavar="PATH=SPACE", help=f"what to search; default {DEFAULT_SPACE}"
+        "--over", action="append", metavar="PATH=SPACE", help="what to search; default: see docs/runs.md"
     )
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--concurrent", type=int, default=1, help="trials at a time")
     parser.add_argument("--metric", help="evaluation metric to minimise; default the Fréchet distance")
+    parser.add_argument(
+        "--stop-on-alarm",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="end a trial whose alarm says that it cannot become good; default: %(default)s",
+    )
     parser.set_defaults(func=_run)
 
 
@@ -29,8 +33,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from tuning.search import SearchConfig, search
 
     experiment = override(presets.load(arguments.preset), arguments.overrides)
-    config = SearchConfig(trials=arguments.trials, concurrent=arguments.concurrent, metric=arguments.metric)
-    results = search(experiment, arguments.over or (DEFAULT_SPACE,), config)
+    config = SearchConfig(
+        trials=arguments.trials,
+        concurrent=arguments.concurrent,
+        metric=arguments.metric,
+        stop_on_alarm=arguments.stop_on_alarm,
+    )
+    results = search(experiment, arguments.over or (), config)
     print(summary.table(results))
     ray.shutdown()
     return 0 if any(result.value is not None for result in results) else 1

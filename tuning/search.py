@@ -18,9 +18,9 @@ from pipelines.mlflow_run import experiment_id, redact
 from pipelines.recorder import replica
 from pipelines.run import Run, with_absolute_paths
 from pipelines.trainer import connect
+from pipelines.watching import Watch
 from tuning import space, summary
-from tuning.command import DEFAULT_SPACE
-from tuning.trial import PROGRESS, run_name, trial
+from tuning.trial import PROGRESS, alarmed, run_name, trial
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +37,21 @@ class SearchConfig:
     metric: str | None = None
     """None takes the Fréchet distance that the experiment evaluates."""
     reduction_factor: int = 2
+    stop_on_alarm: bool = True
+    """End a trial whose alarm says that it cannot become good."""
 
 
 def search(
-    experiment: Experiment, spaces: Iterable[str] = (DEFAULT_SPACE,), config: SearchConfig | None = None
+    experiment: Experiment, spaces: Iterable[str] = (), config: SearchConfig | None = None
 ) -> list[summary.TrialResult]:
-    """Run the search and return its trials, best first. Raises ValueError for what the user can mend."""
+    """Run the search and return its trials, best first; without `spaces`, over what the algorithm declares.
+
+    Raises ValueError for what the user can mend.
+    """
     config = config or SearchConfig()
     # Tune runs every trial in a folder of its own.
     experiment = with_absolute_paths(experiment)
-    sampled = space.parse(experiment, spaces)
+    sampled = space.parse(experiment, tuple(spaces) or space.default(experiment))
     dataset = preflight.check(experiment)
     if not experiment.evaluation.enabled:
         raise ValueError("evaluation.enabled=false gives a search nothing to compare; use evaluation.enabled=true")
@@ -65,7 +70,10 @@ def search(
 def _tuner(experiment: Experiment, sampled: dict[str, object], config: SearchConfig, metric: str) -> tune.Tuner:
     run = Run.of(experiment)
     folder, _, name = run.url.rpartition("/")
-    trainable = tune.with_resources(partial(trial, base=experiment.to_json()), {"CPU": TRIAL_CPUS})
+    trainable = tune.with_resources(
+        partial(trial, base=experiment.to_json(), metric=metric, stop_on_alarm=config.stop_on_alarm),
+        {"CPU": TRIAL_CPUS},
+    )
     checkpoint_kimg = experiment.training.tick_kimg * experiment.training.checkpoint_ticks
     rung = round(1000 * checkpoint_kimg * experiment.evaluation.every_checkpoints)
     total = experiment.schedule.total_nimg
@@ -87,7 +95,7 @@ def _tuner(experiment: Experiment, sampled: dict[str, object], config: SearchCon
             # Its own limit: TuneConfig's is ignored beside a generator, and more trials at once would starve Ray Data.
             search_alg=BasicVariantGenerator(random_state=experiment.seed, max_concurrent=config.concurrent),
         ),
-        run_config=tune.RunConfig(name=f"{name}-search", storage_path=folder, verbose=0),
+        run_config=tune.RunConfig(name=f"{name}-search", storage_path=folder, verbose=0, stop=alarmed),
     )
 
 
@@ -95,6 +103,7 @@ def _complete_tracking(run: Run) -> None:
     """Push to MLflow what it lacks of a trial: one that is stopped early is killed, and its own tracking with it."""
     try:
         experiment = run.experiment()
+        Watch(experiment, run.history).note(run.url)
         mlflow = replica(experiment, run)
         if mlflow is not None:
             mlflow.sync(final=True, status="FINISHED" if run.finished_at(experiment) else "KILLED")

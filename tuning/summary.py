@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.tune import ResultGrid
 
-from tuning.trial import PROGRESS
+from tuning.trial import ALARM, PROGRESS
 
 
 @dataclass(frozen=True)
@@ -20,24 +20,28 @@ class TrialResult:
     value: float | None
     checkpoint: str
     error: str | None = None
+    alarm: str | None = None
+    """Name and sentence of the alarm that ended it."""
 
 
 def ranked(results: ResultGrid, metric: str) -> list[TrialResult]:
-    """Best first by the last value of `metric`; trials that never reported it come last."""
+    """Best first by the last value of `metric`; behind them those that an alarm ended, and those that never reported it."""
     trials = [_trial(results[index], metric) for index in range(len(results))]
-    return sorted(trials, key=lambda trial: math.inf if trial.value is None else trial.value)
+    return sorted(trials, key=lambda trial: (trial.value is None, trial.alarm is not None, trial.value or 0.0))
 
 
 def _trial(result: Any, metric: str) -> TrialResult:
     measured = result.metrics or {}
+    value = measured.get(metric)
     return TrialResult(
         name=str(measured.get("trial_id", "?")),
         config=dict(result.config or {}),
         kimg=float(measured.get(PROGRESS, 0)) / 1000,
         metric=metric,
-        value=measured.get(metric),
+        value=None if value is None or math.isnan(value) else value,
         checkpoint=str(measured.get("checkpoint", "")),
         error=_last_line(result.error),
+        alarm=measured.get(ALARM),
     )
 
 
@@ -50,6 +54,7 @@ def table(trials: list[TrialResult]) -> str:
         value = "-" if trial.value is None else f"{trial.value:.3f}"
         settings = "  ".join(f"{path}={_short(setting)}" for path, setting in trial.config.items())
         lines.append(f"{trial.name:<16} {trial.kimg:8.2f} {value:>22}  {settings}")
+    lines += [f"{trial.name} was ended by {trial.alarm}" for trial in trials if trial.alarm]
     lines += [f"{trial.name} failed: {trial.error}" for trial in trials if trial.error]
     return "\n".join([*lines, f"best checkpoint: {trials[0].checkpoint or '-'}"])
 

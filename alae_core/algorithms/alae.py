@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from alae_core import losses
-from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Update
+from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Terms, Update
 from alae_core.algorithms.logistic_game import LogisticGame, check_r1_every
 from alae_core.networks.mapping import LinearDiscriminator, Mapping
 from alae_core.networks.mlp import MLPEncoder, MLPGenerator
@@ -68,6 +68,7 @@ class ALAE(LogisticGame):
     loss: LossConfig
     domains = 1
     together = 1
+    observed: tuple[str, ...] = ()
     averaged: tuple[str, ...] = ("mapping", "generator", "encoder")
     critics: tuple[str, ...] = ("encoder", "discriminator")
     """The networks that play against F and G."""
@@ -89,7 +90,7 @@ class ALAE(LogisticGame):
         )
         return *self._critic_updates(self.critics), generator, reciprocity
 
-    def observe(self, batch: Batch) -> None:
+    def observe(self, batch: Batch, terms: Terms) -> None:
         mapping: Mapping = self.networks["mapping"]  # type: ignore[assignment]
         mapping.follow_mean(batch.noise("w_mean", self.latent), self.loss.w_mean_decay)
 

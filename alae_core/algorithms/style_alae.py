@@ -7,7 +7,6 @@ branches are `encoder`, `discriminator` and `reciprocity`. All options and what 
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from alae_core import latents
@@ -120,15 +119,8 @@ class StyleALAE(ALAE):
 
     def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
         """Destinations with the coarse half of the layers from each source, source by source."""
-        layers = layers_of(destinations)
-        if layers < 4:
-            return None
-        coarse = self.embed(networks, sources).repeat_interleave(destinations.size, 0)
-        fine = self.embed(networks, destinations).repeat(sources.size, 1)
-        cut = coarse.new_full((len(coarse),), layers // 2)
-        styles = latents.mix_styles(coarse, fine, cut, layers)
-        parts = styles.split(destinations.size)
-        return torch.cat([self.synthesis.decode(networks, part, destinations) for part in parts])
+        coarse, fine = self.embed(networks, sources), self.embed(networks, destinations)
+        return self.synthesis.crossed(networks, coarse, fine, destinations)
 
     def _score(self, images: Tensor, batch: Batch) -> Tensor:
         if self.config.discriminator == "code":

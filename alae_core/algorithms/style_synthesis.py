@@ -48,6 +48,19 @@ class StyleSynthesis:
         image: Tensor = networks["generator"](styles, noise, batch.level.depth, batch.level.blend)
         return image
 
+    def crossed(self, networks: Networks, sources: Tensor, codes: Tensor, batch: Batch) -> Tensor | None:
+        """Each of the batch's codes [n, D] with the coarse half of the layers from each source [s, D], source by source.
+
+        Images [s * n, C, R, R]; None where there are too few layers to halve.
+        """
+        layers = layers_of(batch)
+        if layers < 4:
+            return None
+        coarse, fine = sources.repeat_interleave(batch.size, 0), codes.repeat(len(sources), 1)
+        cut = coarse.new_full((len(coarse),), layers // 2)
+        styles = latents.mix_styles(coarse, fine, cut, layers)
+        return torch.cat([self.decode(networks, part, batch) for part in styles.split(batch.size)])
+
     def _mixed(self, networks: Networks, batch: Batch, probability: float) -> Tensor:
         layers, mapping = layers_of(batch), _mapping(networks) if "mapping" in networks else pixel_norm
         coarse = mapping(batch.noise("z", self.latent))

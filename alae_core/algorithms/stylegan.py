@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from alae_core import losses
-from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Update
+from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Terms, Update
 from alae_core.algorithms.logistic_game import LogisticGame, check_r1_every
 from alae_core.algorithms.style_synthesis import StyleSynthesis
 from alae_core.convolution import penalised
@@ -96,6 +96,7 @@ class StyleGAN(LogisticGame):
 
     loss: LossConfig
     domains = 1
+    observed: tuple[str, ...] = ()
 
     def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
         self.networks = networks
@@ -114,7 +115,7 @@ class StyleGAN(LogisticGame):
         critic = Update(name="discriminator", trains=critics, loss=self._critic, weights=weights, amp=False)
         return critic, generator
 
-    def observe(self, batch: Batch) -> None:
+    def observe(self, batch: Batch, terms: Terms) -> None:
         if "mapping" in self.networks:
             mapping: Mapping = self.networks["mapping"]  # type: ignore[assignment]
             mapping.follow_mean(batch.noise("w_mean", self.synthesis.latent), self.loss.w_mean_decay)

@@ -11,7 +11,7 @@ import torch
 
 from alae_core import fused
 from alae_core.benchmark import machine, memory, modes, profile, report, timing
-from alae_core.benchmark.cases import Case, phases
+from alae_core.benchmark.cases import Case, applicable, phases
 
 BATCH_BELOW_64_PX = 32
 BATCH_FROM_64_PX = 16
@@ -122,7 +122,8 @@ def _compilable(chosen: tuple[modes.Mode, ...], device: str) -> tuple[modes.Mode
 
 def _profile(cases: Sequence[Case], chosen: Sequence[modes.Mode]) -> None:
     for case in cases:
-        shares = {mode.name: profile.shares_by_group(phases(case, mode), case.device) for mode in chosen}
+        modes_of_case = applicable(case, chosen)
+        shares = {mode.name: profile.shares_by_group(phases(case, mode), case.device) for mode in modes_of_case}
         print(
             f"{case.algorithm}, {case.resolution} px, batch {case.batch}\n\n{report.profile_table(shares)}\n",
             flush=True,

@@ -1,16 +1,17 @@
 """What is timed: one level of one algorithm, and the iterations of a mode over it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from alae_core.algorithms import CONFIGS, style_alae
-from alae_core.benchmark.modes import Mode
+from alae_core.algorithms import CONFIGS, intro_vae, style_alae
+from alae_core.benchmark import reference_vae, reference_vae_networks, reference_weights
+from alae_core.benchmark.modes import REFERENCE, Mode
 from alae_core.benchmark.reference import Losses, Reference
-from alae_core.benchmark.reference_weights import reference_of
 from alae_core.ema import averaged_copies
 from alae_core.engine import Engine
 from alae_core.optim import AdamConfig
@@ -20,6 +21,10 @@ from alae_core.state import TrainState
 
 SEED = 0
 LAZY_R1_EVERY = 16
+VAE_LR = 2e-4
+"""The introspective VAEs' own: at a rate that is too high their divergences overflow within the timed iterations."""
+GROUP = 8
+"""Images in a row whose mean meets IntroVAE's margin; a divisor of it where the batch is no multiple."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +62,21 @@ class Case:
             "max_channels": self.max_channels,
             "latent": self.latent,
             "channels": self.channels,
+            "group": math.gcd(GROUP, self.batch),
+            "first_resolution": None if self.final_resolution == self.resolution else 4,
         }
         config_class: Any = CONFIGS[self.algorithm]
         known = {field.name for field in fields(config_class)}
         config = config_class(**{name: size for name, size in sizes.items() if name in known})
+        if isinstance(config, intro_vae.Config):
+            # No warm-up, in which there are no fakes; the margin is the official one at 256 px.
+            return replace(config, loss=intro_vae.LossConfig(margin=(120.0,), warmup_kimg=(0.0,)))
         return _with_r1_every(config, LAZY_R1_EVERY if lazy_r1 else 1)
+
+    @property
+    def adam(self) -> AdamConfig:
+        """As the algorithm's code has it."""
+        return AdamConfig(beta1=0.9, beta2=0.999) if self.algorithm in reference_vae.METHODS else AdamConfig()
 
     def schedule(self) -> ProgressiveSchedule:
         """Levels from 4x4 up to this one; at `nimg` the last of them stands at `blend`."""
@@ -74,6 +89,7 @@ class Case:
             stable_kimg=(*short, 8 * self.batch / 1000),
             fade_kimg=(*(0.0 for _ in short), fade_kimg),
             batch_size=(self.batch,),
+            lr=(VAE_LR,) if self.algorithm in reference_vae.METHODS else (0.0015,),
             fade="linear",
         )
 
@@ -120,46 +136,57 @@ def phases(case: Case, mode: Mode) -> tuple[Phase, ...]:
     return Phase(share=1 / every, run=at(0)), Phase(share=1 - 1 / every, run=at(1))
 
 
+def applicable(case: Case, modes: Iterable[Mode]) -> tuple[Mode, ...]:
+    """Those of the modes that the case has: without R1 none is lazy, and not every algorithm has a plain form."""
+    lazy = _has_r1(case.config())
+    return tuple(mode for mode in modes if (lazy or not mode.lazy_r1) and (mode != REFERENCE or has_reference(case)))
+
+
 def has_reference(case: Case) -> bool:
-    """Whether there is a plain form of the algorithm to compare with."""
+    """Whether there is a plain form of the case to compare with; of the VAEs at the resolution of the networks alone."""
+    if case.algorithm in reference_vae.METHODS:
+        return case.resolution == case.final_resolution and case.blend == 1.0
     return CONFIGS[case.algorithm] is style_alae.Config
 
 
 def fresh_state(case: Case, mode: Mode) -> TrainState:
     """Our networks, averages and optimizers, in the mode's memory format."""
-    state = TrainState.build(case.config(mode.lazy_r1), SEED, AdamConfig(), case.device)
+    state = TrainState.build(case.config(mode.lazy_r1), SEED, case.adam, case.device)
     if not mode.channels_last:
         for network in (*state.algorithm.networks.values(), *state.ema.values()):
             network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return state
 
 
-def reference(case: Case) -> Reference:
+def reference(case: Case) -> Reference | reference_vae.VaeReference:
     """The plain form of the case, with the weights that ours start from."""
-    config = case.config()
-    state = TrainState.build(config, SEED, AdamConfig(), case.device)
-    networks = reference_of(config, state.algorithm.networks)
+    config, draws = case.config(), generator(case.device, SEED, "benchmark reference")
+    ours = TrainState.build(config, SEED, case.adam, case.device).algorithm.networks
     level = case.schedule().level_at(case.nimg)
+    if case.algorithm in reference_vae.METHODS:
+        networks = reference_vae_networks.reference_of(config, ours)
+        return reference_vae.METHODS[case.algorithm](
+            **networks,
+            averages=averaged_copies(networks, networks),
+            config=config,
+            lr=level.lr,
+            betas=(case.adam.beta1, case.adam.beta2),
+            draws=draws,
+        )
+    networks = reference_weights.reference_of(config, ours)
     return Reference(
-        losses=Losses(
-            networks=networks,
-            level=level.depth,
-            blend=level.blend,
-            r1_gamma=config.loss.r1_gamma,
-        ),
+        losses=Losses(networks=networks, level=level.depth, blend=level.blend, r1_gamma=config.loss.r1_gamma),
         averages=averaged_copies(networks, networks),
         lr=level.lr,
         mixing_probability=config.mixing_probability,
-        generator=generator(case.device, SEED, "benchmark reference"),
+        generator=draws,
     )
 
 
+def _has_r1(config: Any) -> bool:
+    return hasattr(config.loss, "r1_every")
+
+
 def _with_r1_every(config: Any, every: int) -> Any:
-    """The configuration with its field `r1_every`, of its own or in a part of it, at `every`."""
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.name == "r1_every":
-            return replace(config, r1_every=every)
-        if is_dataclass(value) and any(inner.name == "r1_every" for inner in fields(value)):
-            return replace(config, **{field.name: replace(value, r1_every=every)})  # type: ignore[type-var]
-    raise ValueError(f"--algorithms: {config.kind} has no r1_every, so its iteration cannot be compared; leave it out")
+    """The configuration with R1 at every so many iterations, if it has that penalty."""
+    return replace(config, loss=replace(config.loss, r1_every=every)) if _has_r1(config) else config

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alae_core.benchmark import flops
-from alae_core.benchmark.cases import Case, Phase, has_reference, phases
+from alae_core.benchmark.cases import Case, Phase, applicable, phases
 from alae_core.benchmark.machine import Machine, now
 from alae_core.benchmark.modes import REFERENCE, Mode
 
@@ -38,8 +38,8 @@ class Result:
 
 
 def measure(case: Case, modes: Sequence[Mode], machine: Machine, rounds: int) -> list[Result]:
-    """Time the modes at one level; the reference is left out where the algorithm has none."""
-    built = {mode: phases(case, mode) for mode in modes if mode != REFERENCE or has_reference(case)}
+    """Time the modes at one level, those that its algorithm has."""
+    built = {mode: phases(case, mode) for mode in applicable(case, modes)}
     model = {lazy: flops.count_iteration(phases(case, Mode(lazy_r1=lazy))) for lazy in {mode.lazy_r1 for mode in built}}
     own = flops.count_iteration(built[REFERENCE]) if REFERENCE in built else 0.0
     first = {mode: _warmed_up(parts, case.device) for mode, parts in built.items()}

@@ -1,13 +1,17 @@
-"""Curves of a run's metrics over the images seen, from its history and evaluations, each on its own axes."""
+"""Curves of a run's metrics over the images seen, from its history and evaluations: each on its own axes, or as a chart."""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from pipelines.history import Evaluation, Tick
 from pipelines.sources.decoding import Pixels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Curve = Mapping[float, tuple[float, float | None]]
 """kimg -> value and its standard error, None where there is none."""
@@ -54,6 +58,31 @@ def curve_page(curves: Mapping[str, Curve]) -> Pixels:
         axes.fill_between(kimg, values - errors, values + errors, alpha=0.3, linewidth=0)
         axes.set(title=name, xlabel="kimg")
         axes.grid(alpha=0.3)
+    return _pixels(figure)
+
+
+def chart_page(title: str, curves: Mapping[str, Curve]) -> Pixels:
+    """All curves on one pair of axes, with a legend -> page uint8 [H, W, 3]; raises ValueError without a curve."""
+    return _pixels(chart(title, curves))
+
+
+def chart(title: str, curves: Mapping[str, Curve]) -> "Figure":
+    """The figure that `chart_page` shows: a line for each curve, named without its update."""
+    from matplotlib.figure import Figure
+
+    if not curves:
+        raise ValueError("there are no values to draw; name metrics that the run has recorded")
+    figure = Figure((WIDTH_IN, HEIGHT_IN), DPI, layout="constrained")
+    axes = figure.subplots()
+    for name, curve in curves.items():
+        axes.plot(list(curve), [value for value, _ in curve.values()], label=name.rpartition("/")[2])
+    axes.set(title=title, xlabel="kimg")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def _pixels(figure: "Figure") -> Pixels:
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     with Image.open(stream) as page:

@@ -73,7 +73,10 @@ class Subject:
         return encodes_long(self.algorithm)
 
     def mapped(self, z: Tensor) -> Tensor:
-        """w [n, D] of z [n, D]; the normalised z without a mapping."""
+        """w [n, D] of z [n, D]: what the algorithm says it is; or else the normalised z without a mapping."""
+        algorithm: Any = self.algorithm
+        if hasattr(algorithm, "mapped"):
+            return algorithm.mapped(self.networks, z)
         return self.networks["mapping"](z) if "mapping" in self.networks else pixel_norm(z)
 
     def encoded(self, batch: Batch) -> Tensor:
@@ -88,6 +91,9 @@ class Subject:
 
     def decoded(self, codes: Tensor, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
         """Images [n, C, R, R] of codes [n, D], or of styles [n, layers, D]; their noise is the batch's, as `sampling` says."""
+        algorithm: Any = self.algorithm
+        if self._synthesis is None and hasattr(algorithm, "decode"):
+            return _finite("images", algorithm.decode(self.networks, codes, batch))
         if self._synthesis is None:
             return _finite("images", self.networks["generator"](codes))
         styles = latents.broadcast_styles(codes, layers_of(batch)) if codes.ndim == 2 else codes

@@ -1,0 +1,182 @@
+"""IntroVAE (Huang et al., NeurIPS 2018): the encoder pushes the divergence of fakes up to a margin, the generator pulls it
+down, and both reconstruct.
+
+Two clean steps that are numerically the official code's one graph, which current torch refuses. Losses are the code's:
+no 1/2 before the squared error, the hinge on a mean over images, 0.5 for the generator. docs/introvae.md has the symbols.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from alae_core import losses
+from alae_core.alarms import Alarm
+from alae_core.algorithm import Batch, Terms, Update
+from alae_core.algorithms import introspection_health as health
+from alae_core.algorithms.introspection import Introspection, ResidualConfig, check_weights
+from alae_core.networks.intro_vae import Margin
+from alae_core.schedule import Level, at_level
+
+_MEASURED = ("kl_reconstruction", "kl_sample", "margin", "active_reconstruction", "active_sample")
+"""Terms of the encoder's update that are logged and weigh nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the squared error per image (pixels in [0, 1]) and of divergences in nats; tuples are by level."""
+
+    reconstruction_weight: float = 0.05
+    kl_weight: float = 1.0
+    negative_weight: float = 0.5
+    """Of the encoder's hinges, times 0.5 kl_weight: the paper's alpha is 0.25."""
+    generator_weight: float = 0.5
+    """Of the generator's divergences, times kl_weight: the code's; the paper's alpha would be 0.25."""
+    margin: tuple[float, ...] | None = None
+    """m in nats; None: measured in the warm-up, `margin_ratio` times the plateau of the divergence of reals."""
+    margin_ratio: float = 1.4
+    warmup_kimg: tuple[float, ...] = (50.0,)
+    """For how long each level begins as a plain VAE."""
+    warmup_official_weights: bool = False
+    """The warm-up takes 1 for both weights of the VAE, as in the official code."""
+
+    def __post_init__(self) -> None:
+        check_weights(self, "warmup_kimg")
+        if self.margin is not None:
+            check_weights(self, "margin")
+        if self.margin_ratio <= 1:
+            raise ValueError(
+                f"algorithm.loss.margin_ratio={self.margin_ratio} puts the margin below the divergence of reals, which the "
+                "encoder could then not keep under it; give more than 1, such as 1.4"
+            )
+        if self.margin is None and self.introspects and self.warmup_kimg[0] == 0:
+            raise ValueError(
+                "algorithm.loss.margin is measured in the first level's warm-up, and algorithm.loss.warmup_kimg has none; "
+                "give a warm-up, such as 50, or a margin in nats, such as 120"
+            )
+
+    @property
+    def introspects(self) -> bool:
+        """Whether there are fakes at all; without their weights it is a plain VAE."""
+        return self.negative_weight > 0 or self.generator_weight > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ResidualConfig):
+    """IntroVAE on residual networks; `group` images in a row have a mean divergence that meets the margin."""
+
+    kind: Literal["intro_vae"] = "intro_vae"
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    charts = health.HINGE_CHARTS
+
+    def alarms(self) -> tuple[Alarm, ...]:
+        if not self.loss.introspects:
+            return health.vae_alarms(self.latent)
+        return health.hinge_alarms(self.latent, self.loss.warmup_kimg)
+
+    def search_space(self) -> tuple[str, ...]:
+        return health.hinge_space(self.resolution)
+
+    def build(self) -> "IntroVAE":
+        """Networks with fresh weights from torch's global generator; seed it around this call."""
+        networks = self.networks()
+        networks["encoder"].add_module("margin", Margin())
+        return IntroVAE(networks, self)
+
+
+class IntroVAE(Introspection):
+    """The two updates of one iteration."""
+
+    loss: LossConfig
+
+    def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
+        super().__init__(networks, config.latent, config.resolution)
+        self.loss = config.loss
+        self.together = config.group
+        self.observed = ("encoder/kl_real",) if config.loss.margin is None else ()
+
+    def updates(self, nimg: int) -> tuple[Update, ...]:
+        return (
+            Update(name="encoder", trains=("encoder",), loss=self._encoder, level_weights=self._encoder_weights),
+            Update(
+                name="generator", trains=("generator",), loss=self._generator, level_weights=self._generator_weights
+            ),
+        )
+
+    def observe(self, batch: Batch, terms: Terms) -> None:
+        """Follow the divergence of reals in warm-ups; the margin stays as it is where one ends."""
+        if not self._warming(batch.level) or "encoder/kl_real" not in terms:
+            return
+        # Short beside the warm-up: a mean over a longer past would lag behind a divergence that still rises.
+        half_life = 1000.0 / 16 * at_level(self.loss.warmup_kimg, batch.level.index)
+        decay = 0.5 ** (batch.level.batch_size / half_life)
+        self._margin.follow(terms["encoder/kl_real"], decay, self.loss.margin_ratio, anew=batch.level.seen == 0)
+
+    @property
+    def _margin(self) -> Margin:
+        return self.networks["encoder"].margin  # type: ignore[return-value]
+
+    def _encoder(self, batch: Batch) -> dict[str, Tensor]:
+        real = batch.images[0]
+        posterior, z = self._encoded(batch)
+        reconstruction = self.decode(self.networks, self.mapped(self.networks, z), batch)
+        terms = {"reconstruction": self._error(reconstruction, real, batch), "kl_real": posterior.kl()}
+        if not self.loss.introspects:
+            return terms
+        with torch.no_grad():
+            fakes = torch.cat([reconstruction, self.decode(self.networks, self._prior(batch), batch)])
+        with torch.set_grad_enabled(self._hinge_weight(batch.level) > 0):
+            divergences = self.encode(self.networks, fakes, batch).kl().chunk(2)
+        margin = self._margin_at(batch.level)
+        for fake, divergence in zip(("reconstruction", "sample"), divergences, strict=True):
+            # The mean of `group` images meets the margin, not each image: images below it may be made up for by others.
+            mean = losses.group_means(divergence, self.together)
+            terms[f"hinge_{fake}"] = losses.hinge_below(mean, margin)
+            terms[f"kl_{fake}"] = divergence
+            terms[f"active_{fake}"] = (mean < margin).to(mean.dtype)
+        return terms | {"margin": margin}
+
+    def _generator(self, batch: Batch) -> dict[str, Tensor]:
+        code = self.mapped(self.networks, self._handed_z(batch))
+        if not self._generator_plays(batch.level):
+            return {"reconstruction": self._error(self.decode(self.networks, code, batch), batch.images[0], batch)}
+        fakes = self.decode(self.networks, self._joined(batch, code, self._prior(batch)), batch)
+        reconstruction, sample = self.encode(self.networks, fakes, batch).kl().chunk(2)
+        return {
+            "reconstruction": self._error(fakes.chunk(2)[0], batch.images[0], batch),
+            "kl_reconstruction": reconstruction,
+            "kl_sample": sample,
+        }
+
+    def _margin_at(self, level: Level) -> Tensor:
+        margin = self._margin.value
+        return margin if self.loss.margin is None else torch.full_like(margin, at_level(self.loss.margin, level.index))
+
+    def _hinge_weight(self, level: Level) -> float:
+        return 0.0 if self._warming(level) else 0.5 * self.loss.negative_weight * self.loss.kl_weight
+
+    def _generator_plays(self, level: Level) -> bool:
+        return self.loss.generator_weight > 0 and not self._warming(level)
+
+    def _encoder_weights(self, level: Level) -> dict[str, float]:
+        loss = self.loss
+        if loss.warmup_official_weights and self._warming(level):
+            weights = {"reconstruction": 1.0, "kl_real": 1.0}
+        else:
+            weights = {"reconstruction": loss.reconstruction_weight, "kl_real": loss.kl_weight}
+        if loss.introspects:
+            hinge = self._hinge_weight(level)
+            weights |= {"hinge_reconstruction": hinge, "hinge_sample": hinge, **dict.fromkeys(_MEASURED, 0.0)}
+        return weights
+
+    def _generator_weights(self, level: Level) -> dict[str, float]:
+        loss = self.loss
+        if loss.warmup_official_weights and self._warming(level):
+            return {"reconstruction": 1.0}
+        weights = {"reconstruction": loss.reconstruction_weight}
+        if self._generator_plays(level):
+            divergence = loss.generator_weight * loss.kl_weight
+            weights |= {"kl_reconstruction": divergence, "kl_sample": divergence}
+        return weights

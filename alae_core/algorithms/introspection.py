@@ -1,0 +1,166 @@
+"""What the IntroVAE family shares: a VAE whose encoder also tells fakes from reals, by the divergence of their posteriors."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from alae_core import losses
+from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Terms
+from alae_core.networks.intro_vae import Form, ResidualDecoder, ResidualEncoder
+from alae_core.schedule import Level, at_level
+
+
+class Posterior(NamedTuple):
+    """N(mean, exp(log_variance)) of each image, [n, D] each."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """z [n, D] of standard normal noise."""
+        return torch.addcmul(self.mean, torch.exp(0.5 * self.log_variance), noise)
+
+    def kl(self) -> Tensor:
+        """The divergence from the prior [n], in nats."""
+        return losses.normal_kl(self.mean, self.log_variance)
+
+
+class Warmup(Protocol):
+    """What of a LossConfig all of the family have."""
+
+    @property
+    def warmup_kimg(self) -> tuple[float, ...]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualConfig:
+    """The residual networks, up to `resolution`, with `base_channels` there and at most `max_channels` at the coarse end."""
+
+    resolution: int = 128
+    channels: int = 3
+    latent: int = 256
+    base_channels: int = 64
+    max_channels: int = 512
+    first_resolution: int | None = None
+    """None: networks of one resolution; else they can be grown level by level from this one, a power of two from 4 up."""
+    norm: Literal["group", "batch", "none"] = "group"
+    """batch: statistics of `group` images in a row, also in evaluation, as the official code never leaves training mode."""
+    norm_after_addition: bool = True
+    """The second norm of a block follows the addition (IntroVAE), or precedes it (Soft-IntroVAE)."""
+    group: int = 8
+    """Images in a row whose statistics are taken together."""
+
+    def __post_init__(self) -> None:
+        first = self.first_resolution
+        if first is not None and (first < 4 or first & (first - 1) or first > self.resolution):
+            raise ValueError(
+                f"algorithm.first_resolution={first}; give a power of two from 4 to algorithm.resolution="
+                f"{self.resolution}, or leave it out for networks of one resolution"
+            )
+        if self.group < 1:
+            raise ValueError(f"algorithm.group={self.group}; give 1 (images do not see each other) or more, such as 8")
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Encoder and generator with fresh weights from torch's global generator."""
+        form = Form(norm=self.norm, norm_after_addition=self.norm_after_addition, group=self.group)
+        size = (self.resolution, self.channels, self.latent, self.base_channels, self.max_channels, form)
+        return {
+            "encoder": ResidualEncoder(*size, self.first_resolution),
+            "generator": ResidualDecoder(*size, self.first_resolution),
+        }
+
+
+class Introspection:
+    """Coding, decoding and sampling; an algorithm of the family adds its two updates.
+
+    A code is what the generator takes: z itself here, styles where a mapping stands between.
+    """
+
+    domains = 1
+    together = 1
+    averaged: tuple[str, ...] = ("encoder", "generator")
+    observed: tuple[str, ...] = ()
+    loss: Warmup
+
+    def __init__(self, networks: dict[str, nn.Module], latent: int, resolution: int) -> None:
+        self.networks = networks
+        self.latent = latent
+        self.resolution = resolution
+
+    def observe(self, batch: Batch, terms: Terms) -> None:
+        pass
+
+    def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
+        if sampling.mixing_probability or isinstance(sampling.truncation, tuple):
+            raise SamplingError("a VAE has one code per image: no mixing, and one number for truncation")
+        return self.decode(networks, batch.noise("z", self.latent) * sampling.truncation, batch)
+
+    def reconstruct(self, networks: Networks, batch: Batch) -> Tensor | None:
+        return self.decode(networks, self.embed(networks, batch), batch)
+
+    def embed(self, networks: Networks, batch: Batch) -> Tensor:
+        """Codes [n, D] of the means of the images' posteriors."""
+        return self.mapped(networks, self.encode(networks, batch.images[0], batch).mean)
+
+    def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
+        return None
+
+    def mapped(self, networks: Networks, z: Tensor) -> Tensor:
+        """The code of z [n, D]."""
+        return z
+
+    def encode(self, networks: Networks, images: Tensor, batch: Batch) -> Posterior:
+        """Posteriors of [m, C, R, R] at the batch's level."""
+        encoder: Any = networks["encoder"]
+        return Posterior(*encoder(images, batch.level.depth, batch.level.blend))
+
+    def decode(self, networks: Networks, codes: Tensor, batch: Batch) -> Tensor:
+        """Images [m, C, R, R] of codes; m is a multiple of the batch's n."""
+        image: Tensor = networks["generator"](codes, batch.level.depth, batch.level.blend)
+        return image
+
+    # Of training.
+
+    def _prior(self, batch: Batch) -> Tensor:
+        """Codes of the samples, the same in each update of an iteration."""
+        return of_iteration(batch).noise("prior", self.latent)
+
+    def _encoded(self, batch: Batch) -> tuple[Posterior, Tensor]:
+        """The posterior of the reals and a z of it, which is handed on to the generator's update."""
+        posterior = self.encode(self.networks, batch.images[0], batch)
+        z = posterior.sample(of_iteration(batch).noise("posterior", self.latent))
+        batch.hand_on("z", z)
+        return posterior, z
+
+    @torch.no_grad()
+    def _handed_z(self, batch: Batch) -> Tensor:
+        """z of the encoder before it stepped; where that update was not run, of the encoder as it is."""
+        handed = batch.handed("z")
+        return self._encoded(batch)[1] if handed is None else handed
+
+    def _joined(self, batch: Batch, *codes: Tensor) -> Tensor:
+        """Codes one after the other, to be decoded together."""
+        return torch.cat(codes)
+
+    def _error(self, images: Tensor, target: Tensor, batch: Batch) -> Tensor:
+        """Squared error [n] in units of the pixel range, times the pixels that a coarser level has too few."""
+        return losses.squared_error(images, target) * (self.resolution / batch.level.resolution) ** 2
+
+    def _warming(self, level: Level) -> bool:
+        """Whether the level still trains as a plain VAE."""
+        return level.seen < 1000 * at_level(self.loss.warmup_kimg, level.index)
+
+
+def of_iteration(batch: Batch) -> Batch:
+    """Its noise is the same for all updates of the iteration."""
+    return replace(batch, update="codes")
+
+
+def check_weights(loss: Any, *names: str) -> None:
+    """Raise ValueError where one of these tuples is empty or has a negative number."""
+    for name in names:
+        values = getattr(loss, name)
+        if not values or min(values) < 0:
+            raise ValueError(f"algorithm.loss.{name}={values}; give one number of at least 0 for each level, or one")

@@ -1,0 +1,144 @@
+"""Soft-IntroVAE (Daniel and Tamar, CVPR 2021): IntroVAE with an exponential of the fakes' ELBO in the place of the hinge.
+
+Deviations from the official code: fakes are no targets with a gradient (there the encoder's reconstructions of
+reconstructions are, by accident); the warm-up keeps the scale, so that Adam's moments fit what follows. All symbols and
+options: docs/introvae.md.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from alae_core import losses
+from alae_core.alarms import Alarm
+from alae_core.algorithm import Batch, Update
+from alae_core.algorithms import introspection_health as health
+from alae_core.algorithms.introspection import Introspection, Posterior, ResidualConfig, check_weights
+from alae_core.schedule import Level, at_level
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the squared error per image (pixels in [0, 1]) and of divergences in nats; tuples are by level."""
+
+    reconstruction_weight: float = 0.5
+    kl_weight: float = 1.0
+    """Of the divergence of reals for the encoder, and of fakes for the generator."""
+    negative_weight: tuple[float, ...] = (256.0,)
+    """Of the divergence of fakes in the exponent: the larger, the shorter its reach, 1 / (2 scale negative_weight) nats."""
+    fake_reconstruction_weight: float = 0.0
+    """gamma: of the fakes' own reconstruction, for the generator. The official 1e-8 is below what float32 adds up."""
+    scale: float | None = None
+    """s, over all; None: 1 / (channels resolution^2), of the full resolution at every level."""
+    warmup_kimg: tuple[float, ...] = (0.0,)
+    """For how long each level begins as a plain VAE."""
+
+    def __post_init__(self) -> None:
+        check_weights(self, "negative_weight", "warmup_kimg")
+        if self.scale is not None and self.scale <= 0:
+            raise ValueError(f"algorithm.loss.scale={self.scale}; give more than 0, or leave it out for 1 / (C R^2)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ResidualConfig):
+    """Soft-IntroVAE on residual networks."""
+
+    kind: Literal["soft_intro_vae"] = "soft_intro_vae"
+    norm_after_addition: bool = False
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    charts = health.SOFT_CHARTS
+
+    def alarms(self) -> tuple[Alarm, ...]:
+        return health.soft_alarms(self.latent, self.loss.warmup_kimg)
+
+    def search_space(self) -> tuple[str, ...]:
+        return health.SOFT_SPACE
+
+    def build(self) -> "SoftIntroVAE":
+        """Networks with fresh weights from torch's global generator; seed it around this call."""
+        algorithm = SoftIntroVAE(self.networks(), self.latent, self.resolution, self.channels, self.loss)
+        algorithm.together = self.group if self.norm == "batch" else 1
+        return algorithm
+
+
+class SoftIntroVAE(Introspection):
+    """The two updates of one iteration."""
+
+    loss: LossConfig
+    encoders: tuple[str, ...] = ("encoder",)
+    """The networks that give a posterior; the others decode."""
+
+    def __init__(
+        self, networks: dict[str, nn.Module], latent: int, resolution: int, channels: int, loss: LossConfig
+    ) -> None:
+        super().__init__(networks, latent, resolution)
+        self.loss = loss
+        self.scale = 1.0 / (channels * resolution**2) if loss.scale is None else loss.scale
+
+    def updates(self, nimg: int) -> tuple[Update, ...]:
+        generators = tuple(role for role in self.networks if role not in self.encoders)
+        return (
+            Update(name="encoder", trains=self.encoders, loss=self._encoder, level_weights=self._encoder_weights),
+            Update(name="generator", trains=generators, loss=self._generator, level_weights=self._generator_weights),
+        )
+
+    def _encoder(self, batch: Batch) -> dict[str, Tensor]:
+        real, networks = batch.images[0], self.networks
+        posterior, z = self._encoded(batch)
+        reconstruction = self.decode(networks, self.mapped(networks, z), batch)
+        terms = {"reconstruction": self._error(reconstruction, real, batch), "kl_real": posterior.kl()}
+        with torch.no_grad():
+            fakes = torch.cat([reconstruction, self.decode(networks, self._prior(batch), batch)])
+        with torch.set_grad_enabled(not self._warming(batch.level)):
+            of_fakes = self.encode(networks, fakes, batch)
+            again = self.decode(networks, self.mapped(networks, self._redrawn(of_fakes, batch)), batch)
+            divergences, errors = of_fakes.kl(), self._error(again, fakes, batch)
+            weights = (self.loss.reconstruction_weight, at_level(self.loss.negative_weight, batch.level.index))
+            passed = losses.exponential_elbo(errors, divergences, self.scale, *weights)
+        terms["exp_reconstruction"], terms["exp_sample"] = passed.chunk(2)
+        terms["kl_reconstruction"], terms["kl_sample"] = divergences.chunk(2)
+        return terms
+
+    def _generator(self, batch: Batch) -> dict[str, Tensor]:
+        networks = self.networks
+        code = self.mapped(networks, self._handed_z(batch))
+        if self._warming(batch.level):
+            return {"reconstruction": self._error(self.decode(networks, code, batch), batch.images[0], batch)}
+        fakes = self.decode(networks, self._joined(batch, code, self._prior(batch)), batch)
+        of_fakes = self.encode(networks, fakes, batch)
+        terms = {"reconstruction": self._error(fakes.chunk(2)[0], batch.images[0], batch)}
+        terms["kl_reconstruction"], terms["kl_sample"] = of_fakes.kl().chunk(2)
+        if self.loss.fake_reconstruction_weight > 0:
+            z = self._redrawn(of_fakes, batch).detach()
+            again = self.decode(networks, self.mapped(networks, z), batch)
+            terms["fake_reconstruction"] = torch.stack(self._error(again, fakes.detach(), batch).chunk(2)).mean(0)
+        return terms
+
+    def _redrawn(self, of_fakes: Posterior, batch: Batch) -> Tensor:
+        """A z of each reconstruction and each sample [2n, D]."""
+        names = ("posterior of reconstruction", "posterior of sample")
+        return of_fakes.sample(torch.cat([batch.noise(name, self.latent) for name in names]))
+
+    def _encoder_weights(self, level: Level) -> dict[str, float]:
+        fake = 0.0 if self._warming(level) else 0.25
+        return {
+            "reconstruction": self.scale * self.loss.reconstruction_weight,
+            "kl_real": self.scale * self.loss.kl_weight,
+            "exp_reconstruction": fake,
+            "exp_sample": fake,
+            "kl_reconstruction": 0.0,
+            "kl_sample": 0.0,
+        }
+
+    def _generator_weights(self, level: Level) -> dict[str, float]:
+        error = self.scale * self.loss.reconstruction_weight
+        weights = {"reconstruction": error}
+        if not self._warming(level):
+            divergence = 0.5 * self.scale * self.loss.kl_weight
+            weights |= {"kl_reconstruction": divergence, "kl_sample": divergence}
+            if self.loss.fake_reconstruction_weight > 0:
+                weights["fake_reconstruction"] = error * self.loss.fake_reconstruction_weight
+        return weights

@@ -1,0 +1,43 @@
+"""Soft-IntroVAE on drawn faces at 32x32, at reduced width, on two CPUs.
+
+Command:   alae train cartoon32_soft_intro_vae
+           after: alae pack FOLDER data/cartoon32 --resolution 32 --validation 0.1
+Expected:  not yet measured
+Cost:      200 thousand images
+Status:    not yet run
+
+Weights as the official code's for 32x32 [C: CIFAR-10], a reach of 6 nats.
+"""
+
+from alae_core.algorithms import soft_intro_vae
+from alae_core.optim import AdamConfig
+from alae_core.schedule import ProgressiveSchedule
+from pipelines.experiment import DataConfig, EvaluationConfig, Experiment, ScalingConfig, TrainingConfig
+
+
+def experiment() -> Experiment:
+    """One level of 32; sizes, weights and lengths chosen for minutes of CPU."""
+    return Experiment(
+        name="cartoon32_soft_intro_vae",
+        algorithm=soft_intro_vae.Config(
+            resolution=32,
+            channels=3,
+            latent=64,
+            base_channels=16,
+            max_channels=64,
+            loss=soft_intro_vae.LossConfig(
+                kl_weight=1.0, reconstruction_weight=1.0, negative_weight=(256.0,), warmup_kimg=(5.0,)
+            ),
+        ),
+        schedule=ProgressiveSchedule(resolutions=(32,), stable_kimg=(200.0,), batch_size=(32,), lr=(0.0005,)),
+        data=DataConfig(path="data/cartoon32"),
+        training=TrainingConfig(
+            optimizer=AdamConfig(beta1=0.9, beta2=0.999),
+            ema_half_life_kimg=2.0,
+            tick_kimg=1.0,
+            checkpoint_ticks=20,
+            keep_checkpoints=3,
+        ),
+        evaluation=EvaluationConfig(samples=5000, extractor="pixels"),
+        scaling=ScalingConfig(workers=2, cpus_per_worker=0.5, cpus_per_data_task=0.5, cpus_per_evaluation=0.25),
+    )

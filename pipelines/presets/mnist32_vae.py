@@ -1,0 +1,41 @@
+"""A plain VAE on MNIST at 32x32: IntroVAE without its game.
+
+Command:   alae train mnist32_vae
+           after: alae pack mnist5k data/mnist32 --resolution 32 --square pad --validation 0.1
+Expected:  not yet measured
+Cost:      240 thousand images
+Status:    not yet run
+
+The baseline of the introspective ones: same networks, images and weights, but no fakes.
+"""
+
+from alae_core.algorithms import intro_vae
+from alae_core.optim import AdamConfig
+from alae_core.schedule import ProgressiveSchedule
+from pipelines.experiment import DataConfig, EvaluationConfig, Experiment, ScalingConfig, TrainingConfig
+
+
+def experiment() -> Experiment:
+    """As mnist32_intro_vae, without fakes."""
+    return Experiment(
+        name="mnist32_vae",
+        algorithm=intro_vae.Config(
+            resolution=32,
+            channels=1,
+            latent=32,
+            base_channels=16,
+            max_channels=64,
+            loss=intro_vae.LossConfig(reconstruction_weight=0.5, negative_weight=0.0, generator_weight=0.0),
+        ),
+        schedule=ProgressiveSchedule(resolutions=(32,), stable_kimg=(240.0,), batch_size=(32,), lr=(0.0005,)),
+        data=DataConfig(path="data/mnist32"),
+        training=TrainingConfig(
+            optimizer=AdamConfig(beta1=0.9, beta2=0.999),
+            ema_half_life_kimg=2.0,
+            tick_kimg=1.0,
+            checkpoint_ticks=20,
+            keep_checkpoints=3,
+        ),
+        evaluation=EvaluationConfig(samples=5000, reconstructions=500),
+        scaling=ScalingConfig(workers=2, cpus_per_worker=0.5, cpus_per_data_task=0.5, cpus_per_evaluation=0.25),
+    )
