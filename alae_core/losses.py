@@ -52,7 +52,9 @@ def hinge_below(values: Tensor, margin: Tensor) -> Tensor:
 
 def exponential_elbo(error: Tensor, kl: Tensor, scale: float, error_weight: float, kl_weight: float) -> Tensor:
     """exp(-2 scale (error_weight error + kl_weight kl)), in (0, 1]: 1 where a fake passes for real (Soft-IntroVAE, eq. 7)."""
-    return torch.exp(-2.0 * scale * (error_weight * error + kl_weight * kl))
+    exponent = -2.0 * scale * (error_weight * error + kl_weight * kl)
+    # Below exp(-40) it is lost beside the reals' terms, and gradients become denormal: ten times slower on CPUs.
+    return torch.exp(exponent.clamp(min=-40.0))
 
 
 def critic_real(values: Tensor) -> Tensor:

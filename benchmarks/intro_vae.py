@@ -36,7 +36,6 @@ SAMPLES = 2000
 PAIRS = SAMPLES // 2
 ACTIVE_VARIANCE = 0.01
 """A unit of the code is active where its posterior mean varies by more over the images (Burda et al. 2016, section 5)."""
-KL_TERMS = ("encoder/kl_real", "encoder/kl_reconstruction", "encoder/kl_sample", "encoder/margin")
 ROWS, STEPS = 8, 8
 """Of the page of interpolations."""
 SMALLEST_PX = 8
@@ -96,9 +95,12 @@ class Evaluation:
         self._write("interpolations", figures.edited_page(left, rows.reshape(-1, *originals.shape[1:])))
 
     def chart(self, lines: list[dict[str, Any]]) -> None:
-        """The page of the training's KL terms over the lines of the curve."""
-        found = {name: {line["kimg"]: (line[name], None) for line in lines if name in line} for name in KL_TERMS}
-        self._write("kl", curves.chart_page("KL", {name: curve for name, curve in found.items() if curve}))
+        """The pages of the charts that the algorithm declares, over the lines of the curve."""
+        algorithm: Any = self.experiment.algorithm
+        for title, names in algorithm.charts.items():
+            found = {name: {line["kimg"]: (line[name], None) for line in lines if name in line} for name in names}
+            page = curves.chart_page(title, {name: curve for name, curve in found.items() if curve})
+            self._write(title.lower(), page)
 
     def _write(self, title: str, page: Pixels) -> None:
         (self.out / f"{self.experiment.name}_{title}.png").write_bytes(figures.png_bytes(page))

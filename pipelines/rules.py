@@ -26,7 +26,7 @@ _SECRET = re.compile(
 
 def problems(experiment: "Experiment") -> list[str]:
     """One sentence per broken rule: dotted field, value, rule, way out."""
-    rules = (_name, _secrets, _numbers, _resolutions, _batches, _microbatch, _window, _tick, _mixing)
+    rules = (_name, _secrets, _numbers, _resolutions, _batches, _microbatch, _groups, _window, _tick, _mixing)
     return [sentence for rule in rules for sentence in rule(experiment)]
 
 
@@ -130,6 +130,24 @@ def _microbatch(experiment: "Experiment") -> Iterator[str]:
                 f"{broken[0]} images per rank; use {_alternatives(_divisors(math.gcd(*shares)))}"
             )
             return
+
+
+def _groups(experiment: "Experiment") -> Iterator[str]:
+    """Images whose statistics are taken together stay in one rank and micro-batch; the batches are sound already."""
+    group, ranks = getattr(experiment.algorithm, "together", 1), experiment.scaling.workers
+    for index, batch in enumerate(experiment.schedule.batch_size):
+        share = batch // ranks
+        if batch % ranks == 0 and share % group:
+            yield (
+                f"schedule.batch_size[{index}]={batch} over scaling.workers={ranks} is {share} images per rank, which are "
+                f"not whole groups of algorithm.group={group}; use a multiple of {group * ranks}, or another group"
+            )
+    for index, size in enumerate(experiment.training.microbatch or ()):
+        if size % group:
+            yield (
+                f"training.microbatch[{index}]={size} are not whole groups of algorithm.group={group}; use a multiple of "
+                f"{group}, or another group"
+            )
 
 
 def _window(experiment: "Experiment") -> Iterator[str]:

@@ -87,6 +87,7 @@ class MLflowReplica:
             self.tags["mlflow.parentRunId"] = parent_run_id
         self._name = uuid.uuid4().hex
         self._remote: RemoteRun | None = None
+        self._reopened = False
         self._offset = 0
         self._evaluated: set[str] = set()
         self._own: dict[int, Evaluation] = {}
@@ -102,6 +103,7 @@ class MLflowReplica:
             **self.__dict__,
             "_name": uuid.uuid4().hex,
             "_remote": None,
+            "_reopened": False,
             "_offset": 0,
             "_evaluated": set(),
             "_own": {},
@@ -141,8 +143,10 @@ class MLflowReplica:
         client = mlflow_run.connect(self._uri)
         run = self._find_or_create(client)
         self._remember(run.info.run_id)
-        if reopen and run.info.status != "RUNNING":
+        # Once: a late sync must not reopen what another writer has ended.
+        if reopen and not self._reopened and run.info.status != "RUNNING":
             client.update_run(run.info.run_id, status="RUNNING")
+        self._reopened = True
         self._offset, self._evaluated, self._own = 0, set(), {}
         registry = self.run_name if mlflow_run.has_registry(self._uri) else None
         self._remote = RemoteRun(client, run, Models(client, run, registry))

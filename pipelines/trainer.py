@@ -94,11 +94,20 @@ def _fit(experiment: Experiment, run: Run, following: Callable[[], AbstractConte
             for sentence in run.damage():
                 log.warning("%s; other images were trained on in the places of its images", sentence)
             _evaluate_missed(experiment, run)
+            _draw_to_the_end(experiment, run)
     except Exception as error:
         _track(experiment, run, "FAILED")
         if isinstance(error, TrainingFailedError | RayError):
             raise RuntimeError(_sentence(error, run)) from error
         raise
+
+
+def _draw_to_the_end(experiment: Experiment, run: Run) -> None:
+    """The controller draws with each checkpoint, before that one is evaluated."""
+    try:
+        Watch(experiment, run.history).draw(run.url, experiment.schedule.total_nimg)
+    except (ValueError, OSError) as error:
+        log.warning("the last charts could not be written: %s", error)
 
 
 def _sentence(error: TrainingFailedError | RayError, run: Run) -> str:

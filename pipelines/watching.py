@@ -4,19 +4,22 @@ import dataclasses
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from alae_core.alarms import Raised, alarms_of, raised
 from pipelines import storage
 from pipelines.evaluation import figures
-from pipelines.evaluation.curves import chart_page, curves
+from pipelines.evaluation.curves import chart_page, curve_page, curves, measured_names
 from pipelines.experiment import Experiment
-from pipelines.history import Tick, read_history
+from pipelines.history import Evaluation, EvaluationError, Tick, list_evaluations, read_evaluation, read_history
 
 __all__ = ["Raised", "Watch", "list_charts", "read_alarms"]
 
 ALARMS = "alarms.json"
 CHARTS = "charts"
+METRICS = "metrics"
+"""Title of the chart that every evaluated run has."""
 _CHART = re.compile(r"(.+)_(\d{12})\.png")
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,7 @@ class Watch:
         self._tick_nimg = max(1, round(1000 * experiment.training.tick_kimg))
         self._history, self._offset = history, 0
         self._ticks: list[Tick] = []
+        self._evaluations: dict[str, Evaluation] = {}
         self._judged = 0
         self._raised: tuple[Raised, ...] = ()
         self._noted: tuple[Raised, ...] = ()
@@ -52,12 +56,28 @@ class Watch:
             self._noted = self._raised
 
     def draw(self, run_url: str, nimg: int) -> None:
-        """Write each chart of the ticks so far to the run's folder, named by the images seen."""
+        """Write each chart of the ticks, and the evaluations' metrics, so far to the run's folder, named by the images seen."""
         self._read()
-        for title, names in self._charts.items():
-            if drawn := curves(names, self._ticks):
-                page = figures.png_bytes(chart_page(title, drawn))
-                storage.write_bytes_verified(f"{run_url}/{CHARTS}/{_slug(title)}_{nimg:012d}.png", page)
+        pages = {
+            title: chart_page(title, drawn)
+            for title, names in self._charts.items()
+            if (drawn := curves(names, self._ticks))
+        }
+        evaluations = self._evaluated(run_url)
+        if measured := curves(measured_names(evaluations), evaluations=evaluations):
+            pages[METRICS] = curve_page(measured)
+        for title, page in pages.items():
+            name = f"{_slug(title)}_{nimg:012d}.png"
+            storage.write_bytes_verified(f"{run_url}/{CHARTS}/{name}", figures.png_bytes(page))
+
+    def _evaluated(self, run_url: str) -> list[Evaluation]:
+        """The run's own evaluations, each read once."""
+        for path in list_evaluations(run_url, own=True):
+            if path not in self._evaluations:
+                # Else it is not yet whole, and read with the next checkpoint.
+                with suppress(EvaluationError):
+                    self._evaluations[path] = read_evaluation(run_url, path)
+        return list(self._evaluations.values())
 
     def _read(self) -> None:
         if self._alarms or self._charts:

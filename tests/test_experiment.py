@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alae_core.algorithms import alae, style_alae
+from alae_core.algorithms import alae, intro_vae, style_alae
 from alae_core.schedule import ProgressiveSchedule
 from pipelines.experiment import (
     DataConfig,
@@ -78,12 +78,12 @@ class TestJson:
             ({"training": {"tick_kimg": float("nan")}}, "training.tick_kimg=NaN must be a number above 0"),
             ({"scaling": 3}, "scaling=3 must be a group of fields: workers, "),
             ({"data": {}}, "data.path is missing; it must be text"),
-            ({"algorithm": {}}, "algorithm.kind is missing; it must be one of alae, style_alae"),
+            ({"algorithm": {}}, "algorithm.kind is missing; it must be one of alae, intro_vae, "),
             (
                 {"algorithm": {"kind": "style_ale"}},
                 'algorithm.kind="style_ale" is not known; did you mean style_alae?',
             ),
-            ({"algorithm": 7}, "algorithm=7 must be a group of fields: kind (alae, style_alae, stylegan)"),
+            ({"algorithm": 7}, "algorithm=7 must be a group of fields: kind (alae, intro_vae, "),
         ],
     )
     def test_a_wrong_value_is_named_with_its_path_and_what_is_expected(
@@ -175,6 +175,27 @@ class TestValidate:
     def test_the_algorithm_ends_where_the_schedule_ends(self, experiment: Experiment) -> None:
         broken = override(experiment, ["algorithm.resolution=32"])
         assert "algorithm.resolution=32 is not the last of schedule.resolutions=4,8,16" in invalid(broken)
+
+    def test_growth_starts_no_lower_than_the_networks_do(self, experiment: Experiment) -> None:
+        grown = replace(experiment, algorithm=intro_vae.Config(resolution=16, latent=8, first_resolution=4))
+        grown.validate()
+        for first, coarsest in ((None, 16), (8, 8)):
+            broken = replace(grown, algorithm=replace(grown.algorithm, first_resolution=first))
+            assert (
+                f"4,8,16 starts below the networks' coarsest, {coarsest}; set algorithm.first_resolution=4"
+                in invalid(broken)
+            )
+
+    def test_ranks_and_micro_batches_keep_groups_of_images_whole(self, experiment: Experiment) -> None:
+        grouped = replace(experiment, algorithm=intro_vae.Config(resolution=16, latent=8, first_resolution=4, group=8))
+        override(grouped, ["scaling.workers=4", "training.microbatch=8"]).validate()
+        assert invalid(override(grouped, ["scaling.workers=8"])) == (
+            "schedule.batch_size[1]=32 over scaling.workers=8 is 4 images per rank, which are not whole groups of "
+            "algorithm.group=8; use a multiple of 64, or another group"
+        )
+        assert invalid(override(grouped, ["training.microbatch=16,4"])) == (
+            "training.microbatch[1]=4 are not whole groups of algorithm.group=8; use a multiple of 8, or another group"
+        )
 
     @pytest.mark.parametrize("resolutions", ["7,14,28", "2,4,8"])
     def test_resolutions_are_powers_of_two_from_four_up(self, experiment: Experiment, resolutions: str) -> None:

@@ -40,3 +40,10 @@ def test_the_latent_loss_is_the_mean_over_dimensions_per_image() -> None:
     prediction = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0]])
     target = torch.tensor([[1.0, 0.0, 0.0, 4.0], [0.0, 2.0, 0.0, 0.0]])
     assert losses.latent_l2(prediction, target).tolist() == [13 / 4, 1.0]
+
+
+def test_a_fake_far_out_of_reach_has_no_gradient_rather_than_a_denormal_one() -> None:
+    divergences = torch.tensor([10.0, 500.0], requires_grad=True)
+    losses.exponential_elbo(torch.zeros(2), divergences, 1 / 3072, 1.0, 256.0).sum().backward()
+    near, far = divergences.grad.tolist()  # type: ignore[union-attr]
+    assert near < 0 and far == 0

@@ -191,3 +191,9 @@ def test_a_file_that_is_not_there_is_named_by_its_setting(tmp_path: Path) -> Non
         ValueError, match=rf"evaluation\.lpips_heads={tmp_path}/none does not exist; give the path or URL of"
     ):
         weights.read(LPIPS_HEADS, f"{tmp_path}/none")
+
+
+def test_an_image_s_features_do_not_depend_on_its_neighbours_as_they_would_in_training_mode() -> None:
+    extractor = pretrained.lite0()
+    images = torch.cat([pixels(3, side=32), torch.zeros(3, 32, 32, 3, dtype=torch.uint8)])
+    torch.testing.assert_close(extractor(images)[:1], extractor(images[:1]), rtol=1e-4, atol=1e-4)

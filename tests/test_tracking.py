@@ -254,6 +254,18 @@ def test_the_final_status_is_kept_until_the_run_goes_on(toy: Toy, client: Mlflow
     assert client.get_run(run_id).info.status == "FINISHED"
 
 
+def test_a_writer_that_comes_late_adds_what_is_missing_and_does_not_reopen_the_run(
+    toy: Toy, client: MlflowClient
+) -> None:
+    toy.tick(1000)
+    controller, driver = toy.replica(), toy.replica()
+    controller.sync()
+    run_id = driver.sync(final=True).run_id
+    toy.tick(2000)
+    assert controller.sync().ticks == 1
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
 def test_a_run_without_mlflow_is_replayed_after_its_end(toy: Toy, client: MlflowClient) -> None:
     toy.tick(1000, 2000)
     toy.evaluate(2000)

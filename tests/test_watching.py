@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
@@ -42,6 +43,7 @@ EXPERIMENT: Any = SimpleNamespace(
     schedule=ProgressiveSchedule(resolutions=(32,), stable_kimg=(30.0,)),
     training=SimpleNamespace(tick_kimg=1.0),
 )
+PAGE = np.zeros((2, 2, 3), np.uint8)
 BELOW = Raised("below", 6000, "it fell; lift it (a/kl -2)", True)
 
 
@@ -114,6 +116,22 @@ def test_a_chart_is_drawn_with_every_checkpoint_and_named_by_its_images(tmp_path
     }
     pages = {(tmp_path / path).read_bytes() for path in list_charts(str(tmp_path)).values()}
     assert len(pages) == 3 and all(page.startswith(b"\x89PNG") for page in pages)
+
+
+def test_a_run_that_is_evaluated_has_a_page_of_its_metrics_with_each_checkpoint(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr("pipelines.watching.curve_page", lambda drawn: seen.append(drawn) or PAGE)
+    watch, url = Watch(presets.load("debug_mnist32_alae"), toy.spool / "history.jsonl"), str(toy.run)
+    watch.draw(url, 1000)
+    assert list_charts(url) == {} and not seen
+    toy.evaluate(1000)
+    toy.evaluate(2000)
+    watch.draw(url, 3000)
+    assert list_charts(url) == {("charts/metrics", 3000): "charts/metrics_000000003000.png"}
+    ((name, curve), *_) = seen[0].items()
+    assert name.startswith("eval/") and list(curve) == [1.0, 2.0]
 
 
 def test_a_chart_has_its_curves_on_one_pair_of_axes_over_kimg_with_their_values_and_names() -> None:

@@ -79,6 +79,10 @@ class Config(ResidualConfig):
     def search_space(self) -> tuple[str, ...]:
         return health.hinge_space(self.resolution)
 
+    @property
+    def together(self) -> int:
+        return self.group
+
     def build(self) -> "IntroVAE":
         """Networks with fresh weights from torch's global generator; seed it around this call."""
         networks = self.networks()
@@ -94,7 +98,7 @@ class IntroVAE(Introspection):
     def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
         super().__init__(networks, config.latent, config.resolution)
         self.loss = config.loss
-        self.together = config.group
+        self.together = config.together
         self.observed = ("encoder/kl_real",) if config.loss.margin is None else ()
 
     def updates(self, nimg: int) -> tuple[Update, ...]:

@@ -62,6 +62,11 @@ class ResidualConfig:
         if self.group < 1:
             raise ValueError(f"algorithm.group={self.group}; give 1 (images do not see each other) or more, such as 8")
 
+    @property
+    def together(self) -> int:
+        """Images in a row that training keeps together; 1 where they do not see each other."""
+        return self.group if self.norm == "batch" else 1
+
     def networks(self) -> dict[str, nn.Module]:
         """Encoder and generator with fresh weights from torch's global generator."""
         form = Form(norm=self.norm, norm_after_addition=self.norm_after_addition, group=self.group)

@@ -60,7 +60,7 @@ class Config(ResidualConfig):
     def build(self) -> "SoftIntroVAE":
         """Networks with fresh weights from torch's global generator; seed it around this call."""
         algorithm = SoftIntroVAE(self.networks(), self.latent, self.resolution, self.channels, self.loss)
-        algorithm.together = self.group if self.norm == "batch" else 1
+        algorithm.together = self.together
         return algorithm
 
 
