@@ -24,6 +24,10 @@ STABLE = 3 * BATCH
 """Images of level 0, of the fade of each later level, and of what follows the fade."""
 
 
+NO_CHOICE = ("0.channels.",)
+"""Settings that select no other computation, whatever their value."""
+
+
 def experiments() -> dict[str, Experiment]:
     """The shrunk presets and a `_compat` form by name, less those that choose nothing that others of their algorithm do not.
 
@@ -34,7 +38,9 @@ def experiments() -> dict[str, Experiment]:
     for name in (*presets.names(), "celeba128_style_alae_compat"):
         small = brief(presets.load(name))
         parts = [asdict(part) for part in (cast(Any, small.algorithm), small.schedule, small.training)]
-        own = {(small.algorithm.kind, path, _choice(value)) for path, value in flat(parts).items()}
+        own = {
+            (small.algorithm.kind, path, _choice(value)) for path, value in flat(parts).items() if path not in NO_CHOICE
+        }
         if not own <= tested:
             kept[name] = small
             tested |= own
