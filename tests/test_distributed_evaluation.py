@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from ray.exceptions import RayTaskError
 from pipelines import checkpoint, presets
 from pipelines.data.shards import Dataset
 from pipelines.evaluation.command import evaluate_again
-from pipelines.evaluation.distributed import gather_share, load_subject, measure_checkpoint
+from pipelines.evaluation.distributed import Share, gather_share, load_subject, measure_checkpoint
 from pipelines.evaluation.plan import Planner
 from pipelines.evaluation.runner import Measured, Shard, finish
 from pipelines.evaluation.supervised import apart
@@ -67,7 +68,22 @@ def test_any_number_of_shares_rebuilt_from_the_url_gives_what_one_process_measur
     parts = [pickle.loads(pickle.dumps(gather_share(*pickle.loads(pickle.dumps(job))))) for job in jobs]
     _, subject, _ = load_subject(url)
     tasks = Planner(subject, Dataset.open(experiment.data.path), experiment.evaluation).plan(NAMES)
-    require_equal(finish(tasks, parts[::-1]), alone)
+    require_equal(finish(tasks, [share.parts for share in parts[::-1]]), alone)
+
+
+def test_damaged_images_of_all_shares_are_counted_once(
+    url: str, experiment: Experiment, alone: list[Measured], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gathered(*_: object) -> list[Share]:
+        shares = [gather_share(url, experiment.to_json(), NAMES, Shard(index, 2)) for index in range(2)]
+        return [replace(share, replaced={"train": {3, 4 + place}}) for place, share in enumerate(shares)]
+
+    monkeypatch.setattr("pipelines.evaluation.distributed.on_cluster", lambda: True)
+    monkeypatch.setattr("pipelines.evaluation.distributed._gather_on_cluster", gathered)
+    _, subject, _ = load_subject(url)
+    dataset, shared = Dataset.open(experiment.data.path), override(experiment, ["evaluation.workers=2"])
+    require_equal(measure_checkpoint(url, shared, subject, dataset, NAMES), alone)
+    assert dataset.split("train").replaced == {3, 4, 5}
 
 
 def test_without_a_cluster_one_process_measures_and_says_so(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pipelines import checkpoint
 from pipelines.connection import connect, on_cluster
@@ -44,19 +45,34 @@ def measure_checkpoint(
         return measure(names, subject, dataset, experiment.evaluation)
     # What the tasks share beside the dataset, such as a classifier, is made here if it is not there.
     tasks = Planner(subject, dataset, experiment.evaluation).plan(names)
-    return finish(tasks, _gather_on_cluster(url, experiment, names, workers))
+    shares = _gather_on_cluster(url, experiment, names, workers)
+    for share in shares:
+        for split, rows in share.replaced.items():
+            dataset.split(split).replaced.update(rows)
+    return finish(tasks, [share.parts for share in shares])
 
 
-def gather_share(url: str, experiment_json: str, names: Sequence[str], shard: Shard) -> list[Part]:
+@dataclass(frozen=True)
+class Share:
+    """What one task found."""
+
+    parts: list[Part]
+    """What each metric keeps."""
+    replaced: dict[str, set[int]]
+    """By split, the rows of damaged images that others stood in for."""
+
+
+def gather_share(url: str, experiment_json: str, names: Sequence[str], shard: Shard) -> Share:
     """What the metrics keep of one shard, by any process that reaches the checkpoint and the dataset."""
     experiment = Experiment.from_json(experiment_json)
     _, subject, _ = load_subject(url)
     dataset = Dataset.open(experiment.data.path, experiment.data.damaged)
     tasks = Planner(subject, dataset, experiment.evaluation).plan(names)
-    return gather(tasks, subject, dataset, shard)
+    parts = gather(tasks, subject, dataset, shard)
+    return Share(parts, {name: dataset.split(name).replaced for name in dataset.manifest.splits})
 
 
-def _gather_on_cluster(url: str, experiment: Experiment, names: Sequence[str], workers: int) -> list[list[Part]]:
+def _gather_on_cluster(url: str, experiment: Experiment, names: Sequence[str], workers: int) -> list[Share]:
     import ray
     from ray.exceptions import RayError
 

@@ -36,9 +36,12 @@ HIGHER_IS_BETTER: dict[str, bool | None] = {
 """Of the metrics whose lower values are not the better ones; None where neither side is."""
 NOT_OF = {
     "ls": ("extractor", "split", "truncation", "mixing"),
+    "ppl": ("mixing",),
+    "reciprocity": ("truncation", "mixing"),
     **dict.fromkeys(PROBES, ("extractor", "truncation", "mixing", "rounding")),
 }
 """Fields of a protocol that would change nothing of these metrics."""
+NOT_OF_RECONSTRUCTIONS = ("truncation", "mixing")
 DEFAULTS = {field.name: field.default for field in fields(Protocol)}
 PACKAGES = {"lite0": "efficientnet_lite_pytorch", "inception": "torch_fidelity"}
 
@@ -131,11 +134,12 @@ def _measured(asked: _Asked) -> None:
         raise ValueError(f"{name} cannot be measured: the clean filter is for inception's features; leave _clean out")
     if protocol.metric == "ppl" and protocol.truncation != 1:
         raise ValueError(f"{name} cannot be measured: paths are not truncated; leave psi out")
-    set_in_vain = [field for field in NOT_OF.get(protocol.metric, ()) if getattr(protocol, field) != DEFAULTS[field]]
+    reconstructed = protocol.of == "reconstructions"
+    unused = dict.fromkeys((*NOT_OF.get(protocol.metric, ()), *(NOT_OF_RECONSTRUCTIONS if reconstructed else ())))
+    set_in_vain = [field for field in unused if getattr(protocol, field) != DEFAULTS[field]]
     if set_in_vain:
-        raise ValueError(
-            f"{name} cannot be measured: {protocol.metric} has no {' and no '.join(set_in_vain)}; leave it out"
-        )
+        what = f"{protocol.metric} of reconstructions" if reconstructed else protocol.metric
+        raise ValueError(f"{name} cannot be measured: {what} has no {' and no '.join(set_in_vain)}; leave it out")
 
 
 def _encoder(asked: _Asked) -> None:
