@@ -19,8 +19,8 @@ from alae_core.algorithms.introspection import Introspection, ResidualConfig, ch
 from alae_core.networks.intro_vae import Margin
 from alae_core.schedule import Level, at_level
 
-_MEASURED = ("kl_reconstruction", "kl_sample", "margin", "active_reconstruction", "active_sample")
-"""Terms of the encoder's update that are logged and weigh nothing."""
+_MEASURED = ("kl_reconstruction", "kl_sample", "active_reconstruction", "active_sample")
+"""Terms of fakes that are logged and weigh nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +129,12 @@ class IntroVAE(Introspection):
         terms = {"reconstruction": self._error(reconstruction, real, batch), "kl_real": posterior.kl()}
         if not self.loss.introspects:
             return terms
+        margin = self._margin_at(batch.level)
+        if self._warming(batch.level):
+            return terms | {"margin": margin}
         with torch.no_grad():
             fakes = torch.cat([reconstruction, self.decode(self.networks, self._prior(batch), batch)])
-        with torch.set_grad_enabled(self._hinge_weight(batch.level) > 0):
-            divergences = self.encode(self.networks, fakes, batch).kl().chunk(2)
-        margin = self._margin_at(batch.level)
+        divergences = self.encode(self.networks, fakes, batch).kl().chunk(2)
         for fake, divergence in zip(("reconstruction", "sample"), divergences, strict=True):
             # The mean of `group` images meets the margin, not each image: images below it may be made up for by others.
             mean = losses.group_means(divergence, self.together)
@@ -158,9 +159,6 @@ class IntroVAE(Introspection):
         margin = self._margin.value
         return margin if self.loss.margin is None else torch.full_like(margin, at_level(self.loss.margin, level.index))
 
-    def _hinge_weight(self, level: Level) -> float:
-        return 0.0 if self._warming(level) else 0.5 * self.loss.negative_weight * self.loss.kl_weight
-
     def _generator_plays(self, level: Level) -> bool:
         return self.loss.generator_weight > 0 and not self._warming(level)
 
@@ -171,7 +169,9 @@ class IntroVAE(Introspection):
         else:
             weights = {"reconstruction": loss.reconstruction_weight, "kl_real": loss.kl_weight}
         if loss.introspects:
-            hinge = self._hinge_weight(level)
+            weights["margin"] = 0.0
+        if loss.introspects and not self._warming(level):
+            hinge = 0.5 * loss.negative_weight * loss.kl_weight
             weights |= {"hinge_reconstruction": hinge, "hinge_sample": hinge, **dict.fromkeys(_MEASURED, 0.0)}
         return weights
 

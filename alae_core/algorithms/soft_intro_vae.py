@@ -90,14 +90,15 @@ class SoftIntroVAE(Introspection):
         posterior, z = self._encoded(batch)
         reconstruction = self.decode(networks, self.mapped(networks, z), batch)
         terms = {"reconstruction": self._error(reconstruction, real, batch), "kl_real": posterior.kl()}
+        if self._warming(batch.level):
+            return terms
         with torch.no_grad():
             fakes = torch.cat([reconstruction, self.decode(networks, self._prior(batch), batch)])
-        with torch.set_grad_enabled(not self._warming(batch.level)):
-            of_fakes = self.encode(networks, fakes, batch)
-            again = self.decode(networks, self.mapped(networks, self._redrawn(of_fakes, batch)), batch)
-            divergences, errors = of_fakes.kl(), self._error(again, fakes, batch)
-            weights = (self.loss.reconstruction_weight, at_level(self.loss.negative_weight, batch.level.index))
-            passed = losses.exponential_elbo(errors, divergences, self.scale, *weights)
+        of_fakes = self.encode(networks, fakes, batch)
+        again = self.decode(networks, self.mapped(networks, self._redrawn(of_fakes, batch)), batch)
+        divergences, errors = of_fakes.kl(), self._error(again, fakes, batch)
+        weights = (self.loss.reconstruction_weight, at_level(self.loss.negative_weight, batch.level.index))
+        passed = losses.exponential_elbo(errors, divergences, self.scale, *weights)
         terms["exp_reconstruction"], terms["exp_sample"] = passed.chunk(2)
         terms["kl_reconstruction"], terms["kl_sample"] = divergences.chunk(2)
         return terms
@@ -123,15 +124,13 @@ class SoftIntroVAE(Introspection):
         return of_fakes.sample(torch.cat([batch.noise(name, self.latent) for name in names]))
 
     def _encoder_weights(self, level: Level) -> dict[str, float]:
-        fake = 0.0 if self._warming(level) else 0.25
-        return {
+        weights = {
             "reconstruction": self.scale * self.loss.reconstruction_weight,
             "kl_real": self.scale * self.loss.kl_weight,
-            "exp_reconstruction": fake,
-            "exp_sample": fake,
-            "kl_reconstruction": 0.0,
-            "kl_sample": 0.0,
         }
+        if self._warming(level):
+            return weights
+        return weights | {"exp_reconstruction": 0.25, "exp_sample": 0.25, "kl_reconstruction": 0.0, "kl_sample": 0.0}
 
     def _generator_weights(self, level: Level) -> dict[str, float]:
         error = self.scale * self.loss.reconstruction_weight
