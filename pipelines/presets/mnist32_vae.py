@@ -2,9 +2,9 @@
 
 Command:   alae train mnist32_vae
            after: alae pack mnist5k data/mnist32 --resolution 32 --square pad --validation 0.1
-Expected:  not yet measured
-Cost:      240 thousand images
-Status:    not yet run
+Expected:  benchmarks/intro_vae_cpu2_2026-11-22.md
+Cost:      150 thousand images
+Status:    run in the plain loop, for CPU minutes; not yet run by the command
 
 The baseline of the introspective ones: same networks, images and weights, but no fakes.
 """
@@ -23,11 +23,11 @@ def experiment() -> Experiment:
             resolution=32,
             channels=1,
             latent=32,
-            base_channels=16,
-            max_channels=64,
-            loss=intro_vae.LossConfig(reconstruction_weight=0.5, negative_weight=0.0, generator_weight=0.0),
+            base_channels=8,
+            max_channels=32,
+            loss=intro_vae.LossConfig(reconstruction_weight=2.0, negative_weight=0.0, generator_weight=0.0),
         ),
-        schedule=ProgressiveSchedule(resolutions=(32,), stable_kimg=(240.0,), batch_size=(32,), lr=(0.0005,)),
+        schedule=ProgressiveSchedule(resolutions=(32,), stable_kimg=(150.0,), batch_size=(32,), lr=(0.001,)),
         data=DataConfig(path="data/mnist32"),
         training=TrainingConfig(
             optimizer=AdamConfig(beta1=0.9, beta2=0.999),
