@@ -81,3 +81,27 @@ def gradient_penalty(values: Tensor, images: Tensor, target: float) -> Tensor:
 def drift(values: Tensor) -> Tensor:
     """values^2: keeps a critic's values on reals near zero (ProGAN, appendix A.1)."""
     return values.square()
+
+
+def lsgan_real(values: Tensor) -> Tensor:
+    """Mean of (values - 1)^2 over a map [N, ...]: small where it says real (LSGAN without the 1/2; also the generator's loss)."""
+    return _per_image((_at_least_float32(values) - 1.0).square())
+
+
+def lsgan_fake(values: Tensor) -> Tensor:
+    """Mean of values^2 over a map [N, ...]: small where it says fake (LSGAN without the 1/2)."""
+    return _per_image(_at_least_float32(values).square())
+
+
+def mean_absolute(values: Tensor, target: Tensor) -> Tensor:
+    """Mean of |values - target| over all but the first dimension of two [N, ...]."""
+    return _per_image(_at_least_float32(values - target).abs())
+
+
+def _per_image(values: Tensor) -> Tensor:
+    return values.flatten(1).mean(1)
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    # In half precision a mean of many values would lose its digits.
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -18,12 +18,15 @@ class AdamConfig:
     beta1: float = 0.0
     beta2: float = 0.99
     eps: float = 1e-8
+    weight_decay: float = 0.0
+    """Added to the gradient, times the weight, as in Adam's first form (MUNIT and NICE-GAN: 1e-4)."""
 
     def build(self, network: nn.Module, correction: float = 1.0) -> Adam:
         """An Adam over `network`; its learning rate is set by the level at every iteration. See `lazy_correction`."""
         betas = (self.beta1**correction, self.beta2**correction)
         # The fused kernel is one pass over each tensor, on CPUs too.
-        return Adam(network.parameters(), lr=0.0, betas=betas, eps=self.eps, fused=True)
+        decay = self.weight_decay
+        return Adam(network.parameters(), lr=0.0, betas=betas, eps=self.eps, weight_decay=decay, fused=True)
 
 
 def optimizer_name(role: str, moments: str) -> str:

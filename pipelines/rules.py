@@ -26,7 +26,7 @@ _SECRET = re.compile(
 
 def problems(experiment: "Experiment") -> list[str]:
     """One sentence per broken rule: dotted field, value, rule, way out."""
-    rules = (_name, _secrets, _numbers, _resolutions, _batches, _microbatch, _groups, _window, _tick, _mixing)
+    rules = (_name, _secrets, _numbers, _resolutions, _batches, _microbatch, _groups, _window, _tick, _mixing, _domains)
     return [sentence for rule in rules for sentence in rule(experiment)]
 
 
@@ -65,6 +65,8 @@ def _numbers(experiment: "Experiment") -> Iterator[str]:
             yield f"training.optimizer.{name}={getattr(adam, name)} must be a number at least 0 and below 1"
     if adam.eps <= 0:
         yield f"training.optimizer.eps={adam.eps} must be a number above 0"
+    if adam.weight_decay < 0:
+        yield f"training.optimizer.weight_decay={adam.weight_decay} must be a number at least 0"
     for path, value in experiment.flatten().items():
         if path.startswith("algorithm.") and isinstance(value, (int, float)) and not isinstance(value, bool):
             yield from _algorithm_number(path, value)
@@ -187,6 +189,14 @@ def _mixing(experiment: "Experiment") -> Iterator[str]:
         yield (
             f"evaluation.mixing_probability={probability:g} needs styles to mix, and "
             f"algorithm.kind={experiment.algorithm.kind} has one code per image; use 0"
+        )
+
+
+def _domains(experiment: "Experiment") -> Iterator[str]:
+    if getattr(experiment.algorithm, "domains", 1) > 1:
+        yield (
+            f"algorithm.kind={experiment.algorithm.kind} trains on images of two domains, and data.path gives those of one; "
+            "train it from Python with alae_core, or take a preset of another algorithm"
         )
 
 

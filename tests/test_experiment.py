@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alae_core.algorithms import alae, intro_vae, style_alae
+from alae_core.algorithms import alae, intro_vae, munit, style_alae
 from alae_core.schedule import ProgressiveSchedule
 from pipelines.experiment import (
     DataConfig,
@@ -234,6 +234,7 @@ class TestValidate:
             ("algorithm.loss.r1_gamma", "-1"),
             ("training.optimizer.beta2", "1"),
             ("training.optimizer.eps", "0"),
+            ("training.optimizer.weight_decay", "-1"),
             ("algorithm.official.deviation_eps", "-1"),
             ("evaluation.mixing_probability", "1.5"),
         ],
@@ -249,6 +250,13 @@ class TestValidate:
         mixing.validate()
         assert invalid(replace(mixing, algorithm=alae.Config(resolution=16))) == (
             "evaluation.mixing_probability=0.9 needs styles to mix, and algorithm.kind=alae has one code per image; use 0"
+        )
+
+    def test_an_algorithm_of_two_domains_is_refused_as_long_as_data_has_one(self, experiment: Experiment) -> None:
+        translator = replace(experiment, algorithm=munit.Config(resolution=16))
+        assert invalid(translator) == (
+            "algorithm.kind=munit trains on images of two domains, and data.path gives those of one; train it from Python "
+            "with alae_core, or take a preset of another algorithm"
         )
 
     def test_values_of_the_wrong_type_given_in_python_are_refused(self, experiment: Experiment) -> None:

@@ -113,7 +113,7 @@ class TestOverride:
 
     def test_a_misspelt_field_is_offered_the_nearest_and_all_of_its_level(self, experiment: Experiment) -> None:
         sentence = refusal(experiment, "training.optimizer.beta_2=0.9")
-        assert "did you mean training.optimizer.beta2? Known: beta2, beta1, eps" in sentence
+        assert "did you mean training.optimizer.beta2? Known: beta2, beta1, weight_decay, eps" in sentence
 
     def test_a_misspelt_group_is_answered_with_the_whole_path(self, experiment: Experiment) -> None:
         assert "did you mean training.tick_kimg?" in refusal(experiment, "trainig.tick_kimg=1")

@@ -2,9 +2,9 @@
 
 Command:   alae train cartoon32_vae
            after: alae pack FOLDER data/cartoon32 --resolution 32 --validation 0.1
-Expected:  not yet measured
-Cost:      200 thousand images
-Status:    not yet run
+Expected:  benchmarks/intro_vae_cpu2_2026-11-22.md
+Cost:      120 thousand images
+Status:    run in the plain loop, for CPU minutes; not yet run by the command
 
 The baseline of the introspective ones: same networks, images and weights, but no fakes.
 """
@@ -25,9 +25,9 @@ def experiment() -> Experiment:
             latent=64,
             base_channels=16,
             max_channels=64,
-            loss=intro_vae.LossConfig(reconstruction_weight=0.5, negative_weight=0.0, generator_weight=0.0),
+            loss=intro_vae.LossConfig(reconstruction_weight=4.0, negative_weight=0.0, generator_weight=0.0),
         ),
-        schedule=ProgressiveSchedule(resolutions=(32,), stable_kimg=(200.0,), batch_size=(32,), lr=(0.0005,)),
+        schedule=ProgressiveSchedule(resolutions=(32,), stable_kimg=(120.0,), batch_size=(32,), lr=(0.001,)),
         data=DataConfig(path="data/cartoon32"),
         training=TrainingConfig(
             optimizer=AdamConfig(beta1=0.9, beta2=0.999),

@@ -1,0 +1,246 @@
+"""MUNIT (Huang et al., ECCV 2018): an image is a content, which two domains share, and a style of its own domain; a
+translation puts a style of the other domain to the content.
+
+Two updates that are the official code's, with its names and weights of losses. docs/munit.md has the deviations.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from alae_core import losses
+from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Terms, Update
+from alae_core.networks.munit import ContentEncoder, Generator, MultiScaleDiscriminator, StyleEncoder, scale_sides
+
+DOMAINS = ("a", "b")
+"""The endings of the names of networks and terms, in the order of `Batch.images`."""
+_CODERS = ("content_encoder", "style_encoder", "generator")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights, under the official names; every L1 term is a mean over all numbers of an image or code."""
+
+    gan_w: float = 1.0
+    """Of LSGAN, in both updates; the scales of a discriminator are summed."""
+    recon_x_w: float = 10.0
+    """Of an image that is coded and decoded within its domain."""
+    recon_s_w: float = 1.0
+    """Of the drawn style, coded from the translation that was given it."""
+    recon_c_w: float = 1.0
+    """Of the content, coded from the translation that was given it."""
+    recon_x_cyc_w: float = 0.0
+    """Of an image translated there and back with its own style; 10 where pixels must stay in their places."""
+    vgg_w: float = 0.0
+    """Of the domain-invariant perceptual loss: only 0 so far."""
+
+    def __post_init__(self) -> None:
+        if self.vgg_w:
+            raise ValueError(
+                f"algorithm.loss.vgg_w={self.vgg_w:g} needs the weights of a VGG-16, and there is no way to give them yet; "
+                "set algorithm.loss.vgg_w=0"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes and losses. Images are of one resolution in training, and of any that fits in `translate`."""
+
+    kind: Literal["munit"] = "munit"
+    resolution: int = 256
+    channels: int = 3
+    latent: int = 8
+    """Length of a style."""
+    base_channels: int = 64
+    """At the full resolution; they double with every halving."""
+    hidden: int = 256
+    """Width of the perceptron that turns a style into the moments of the AdaIN layers."""
+    downsamplings: int = 2
+    """Halvings between an image and its content."""
+    residual_blocks: int = 4
+    """Of the content encoder and of the generator; each of the latter has two AdaIN layers."""
+    scales: int = 3
+    """Of a discriminator: full resolution, half, a quarter."""
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    domains = 2
+
+    def __post_init__(self) -> None:
+        for name in ("downsamplings", "residual_blocks", "scales"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"algorithm.{name}={getattr(self, name)} must be a whole number at least 1")
+        step = 2**self.downsamplings
+        if self.resolution % step or self.resolution < 2 * step:
+            raise ValueError(
+                f"algorithm.resolution={self.resolution} with algorithm.downsamplings={self.downsamplings}; give a multiple "
+                f"of {step}, {2 * step} or more"
+            )
+        if scale_sides(self.resolution, self.scales)[-1] < 2:
+            raise ValueError(
+                f"algorithm.scales={self.scales} leaves one pixel of algorithm.resolution={self.resolution}; give fewer "
+                "scales"
+            )
+
+    def build(self) -> "MUNIT":
+        """Networks with fresh weights from torch's global generator; seed it around this call."""
+        image, content = (self.resolution, self.channels), (self.downsamplings, self.residual_blocks)
+        networks: dict[str, nn.Module] = {}
+        for domain in DOMAINS:
+            networks |= {
+                f"content_encoder_{domain}": ContentEncoder(self.channels, self.base_channels, *content),
+                f"style_encoder_{domain}": StyleEncoder(*image, self.latent, self.base_channels),
+                f"generator_{domain}": Generator(self.channels, self.latent, self.base_channels, self.hidden, *content),
+                f"discriminator_{domain}": MultiScaleDiscriminator(*image, self.base_channels, self.scales),
+            }
+        return MUNIT(networks, self)
+
+
+class MUNIT:
+    """The two updates of one iteration, translation, and coding within a domain; a domain is 0 or 1."""
+
+    domains = 2
+    together = 1
+    observed: tuple[str, ...] = ()
+    averaged: tuple[str, ...] = tuple(f"{role}_{domain}" for domain in DOMAINS for role in _CODERS)
+
+    def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
+        self.networks = networks
+        self.loss = config.loss
+        self.latent = config.latent
+        self.step = 2**config.downsamplings
+
+    def updates(self, nimg: int) -> tuple[Update, ...]:
+        loss = self.loss
+        coders = {"gan": loss.gan_w, "recon_x": loss.recon_x_w, "recon_s": loss.recon_s_w, "recon_c": loss.recon_c_w}
+        if loss.recon_x_cyc_w:
+            coders["recon_x_cyc"] = loss.recon_x_cyc_w
+        return (
+            Update(
+                name="discriminator",
+                trains=tuple(f"discriminator_{domain}" for domain in DOMAINS),
+                loss=self._discriminator,
+                weights=_of_both_domains({"fake": loss.gan_w, "real": loss.gan_w}),
+            ),
+            Update(name="generator", trains=self.averaged, loss=self._generator, weights=_of_both_domains(coders)),
+        )
+
+    def observe(self, batch: Batch, terms: Terms) -> None:
+        pass
+
+    def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
+        """Raises SamplingError: an image comes of another image."""
+        raise SamplingError("munit makes no image of noise alone; give images of the other domain to translate")
+
+    def reconstruct(self, networks: Networks, batch: Batch, domain: int = 0) -> Tensor:
+        """The batch's images of the domain, coded and decoded within it: [n, C, H, W]."""
+        images = batch.images[domain]
+        content, style = self.content_of(networks, images, domain), self.style_of(networks, images, domain)
+        return self.image_of(networks, content, style, domain)
+
+    def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
+        """None: there are no coarse styles to take."""
+        return None
+
+    def translate(
+        self,
+        networks: Networks,
+        batch: Batch,
+        to: int,
+        style: Tensor | None = None,
+        *,
+        count: int = 1,
+        shared: bool = False,
+    ) -> Tensor:
+        """The batch's images of the other domain in domain `to`: [n * count, C, H, W] in (-1, 1), image by image.
+
+        Each image gets `count` styles of the batch's noise, the same ones for all images if `shared`; or else `style`, one
+        code [n, D] per image or one [1, D] for all, such as `style_of` an example. The first styles are the same however
+        many are drawn. Raises ValueError for an unknown domain, for sizes the networks do not take, for a count below 1
+        and for one beside a style.
+        """
+        if to not in (0, 1):
+            raise ValueError(f"to={to} is no domain; give 0 or 1")
+        if style is not None and (count != 1 or shared):
+            raise ValueError("styles are drawn or given, not both; leave out count and shared, or the style")
+        if count < 1:
+            raise ValueError(f"count={count} translations are none; give 1 or more")
+        images = batch.images[1 - to]
+        if style is None:
+            drawn = [batch.noise(f"style_{number}", self.latent, shared=shared) for number in range(count)]
+            style = torch.stack(drawn, 1).flatten(0, 1)
+        content = self.content_of(networks, images, 1 - to).repeat_interleave(count, 0)
+        return self.image_of(networks, content, style.expand(len(content), -1), to)
+
+    def content_of(self, networks: Networks, images: Tensor, domain: int) -> Tensor:
+        """Contents [n, D', H', W'] of images [n, C, H, W] of the domain; ValueError for sizes that do not fit."""
+        height, width = images.shape[2:]
+        if height % self.step or width % self.step or min(height, width) < 2 * self.step:
+            raise ValueError(
+                f"images of {height}x{width} px cannot be coded; give sides that are multiples of {self.step}, "
+                f"{2 * self.step} or more"
+            )
+        content: Tensor = networks[f"content_encoder_{DOMAINS[domain]}"](images)
+        return content
+
+    def style_of(self, networks: Networks, images: Tensor, domain: int) -> Tensor:
+        """Styles [n, D] of images [n, C, H, W] of the domain; ValueError for images that are too small."""
+        encoder: Any = networks[f"style_encoder_{DOMAINS[domain]}"]
+        height, width = images.shape[2:]
+        if min(height, width) < 2**encoder.halvings:
+            raise ValueError(
+                f"images of {height}x{width} px have no style; give sides of {2**encoder.halvings} px or more"
+            )
+        style: Tensor = encoder(images)
+        return style
+
+    def image_of(self, networks: Networks, content: Tensor, style: Tensor, domain: int) -> Tensor:
+        """Images [n, C, H, W] of the domain, of n contents and n styles [n, D]."""
+        image: Tensor = networks[f"generator_{DOMAINS[domain]}"](content, style)
+        return image
+
+    # The two updates (sections 4 and 5.1). Each draws styles of its own, and the generator's codes and fakes are made anew.
+
+    def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = {}
+        for own, other in ((0, 1), (1, 0)):
+            with torch.no_grad():
+                content = self.content_of(self.networks, batch.images[own], own)
+                fake = self.image_of(self.networks, content, self._drawn(batch, other), other)
+            terms[f"fake_{DOMAINS[other]}"] = self._rated(fake, other, losses.lsgan_fake)
+            terms[f"real_{DOMAINS[other]}"] = self._rated(batch.images[other], other, losses.lsgan_real)
+        return terms
+
+    def _generator(self, batch: Batch) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = {}
+        for own, other in ((0, 1), (1, 0)):
+            a, b = DOMAINS[own], DOMAINS[other]
+            real, drawn = batch.images[own], self._drawn(batch, other)
+            content, style = self.content_of(self.networks, real, own), self.style_of(self.networks, real, own)
+            again = self.image_of(self.networks, content, style, own)
+            fake = self.image_of(self.networks, content, drawn, other)
+            fake_content = self.content_of(self.networks, fake, other)
+            terms[f"gan_{b}"] = self._rated(fake, other, losses.lsgan_real)
+            terms[f"recon_x_{a}"] = losses.mean_absolute(again, real)
+            terms[f"recon_s_{b}"] = losses.mean_absolute(self.style_of(self.networks, fake, other), drawn)
+            # Both contents get a gradient: that of the real, too, moves towards that of its translation.
+            terms[f"recon_c_{a}"] = losses.mean_absolute(fake_content, content)
+            if self.loss.recon_x_cyc_w:
+                back = self.image_of(self.networks, fake_content, style, own)
+                terms[f"recon_x_cyc_{a}"] = losses.mean_absolute(back, real)
+        return terms
+
+    def _drawn(self, batch: Batch, domain: int) -> Tensor:
+        """Styles [n, D] of the domain for the batch's images of the other one."""
+        return batch.noise(f"style_{DOMAINS[domain]}", self.latent)
+
+    def _rated(self, images: Tensor, domain: int, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        """The sum [n] of a loss of the maps over the scales of the domain's discriminator."""
+        maps: list[Tensor] = self.networks[f"discriminator_{DOMAINS[domain]}"](images)
+        return torch.stack([loss(values) for values in maps]).sum(0)
+
+
+def _of_both_domains(weights: dict[str, float]) -> dict[str, float]:
+    return {f"{name}_{domain}": weight for domain in DOMAINS for name, weight in weights.items()}

@@ -1,0 +1,243 @@
+"""MUNIT's content and style encoders, generator and discriminators (Huang et al., ECCV 2018, section B.2).
+
+As the official code's, layer by layer. Where it would fail, for images below 64 px, style encoder and discriminators have
+fewer layers. A style is a vector [N, D] here, and its last layer a dense one, which is the same map.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alae_core.layers import LEAK, style_statistics, upsample
+
+EPS = 1e-5
+"""Of all norms."""
+STYLE_HALVINGS = 4
+"""Of the style encoder; the width doubles at the first two."""
+CRITIC_HALVINGS = 4
+"""Of each scale's discriminator; the width doubles after the first."""
+
+
+def halvings_of(side: int) -> int:
+    """How often an image of `side` pixels can be halved by a strided convolution before one pixel is left."""
+    return side.bit_length() - 1
+
+
+class ContentEncoder(nn.Module):
+    """E_c: image [N, C, H, W] -> content [N, B 2^d, H / 2^d, W / 2^d] with d halvings and base channels B.
+
+    H and W are multiples of 2^d, and at least twice that. Instance norm without parameters takes the style out.
+    """
+
+    def __init__(self, channels: int, base_channels: int, downsamplings: int, residual_blocks: int) -> None:
+        super().__init__()
+        self.first = _conv(channels, base_channels, 7)
+        widths = [base_channels * 2**step for step in range(downsamplings + 1)]
+        self.down = nn.ModuleList(_down(a, b) for a, b in pairwise(widths))
+        self.blocks = nn.ModuleList(Residual(widths[-1]) for _ in range(residual_blocks))
+        _kaiming(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = torch.relu(_normed(self.first(images)))
+        for layer in self.down:
+            x = torch.relu(_normed(layer(x)))
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class StyleEncoder(nn.Module):
+    """E_s: image [N, C, H, W] -> style [N, D]. It has no norm, which would take away what it looks for.
+
+    It is built for images of `resolution` and takes any that are no smaller than 2^halvings.
+    """
+
+    def __init__(self, resolution: int, channels: int, latent: int, base_channels: int) -> None:
+        super().__init__()
+        self.halvings = min(STYLE_HALVINGS, halvings_of(resolution))
+        self.first = _conv(channels, base_channels, 7)
+        widths = [base_channels * 2 ** min(step, 2) for step in range(self.halvings + 1)]
+        self.down = nn.ModuleList(_down(a, b) for a, b in pairwise(widths))
+        self.style = nn.Linear(widths[-1], latent)
+        _kaiming(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = torch.relu(self.first(images))
+        for layer in self.down:
+            x = torch.relu(layer(x))
+        style: Tensor = self.style(x.mean((2, 3)))
+        return style
+
+
+class Generator(nn.Module):
+    """G: content and style [N, D] -> image [N, C, H, W] in (-1, 1). The style sets the AdaIN of the residual blocks alone."""
+
+    def __init__(
+        self, channels: int, latent: int, base_channels: int, hidden: int, downsamplings: int, residual_blocks: int
+    ) -> None:
+        super().__init__()
+        widths = [base_channels * 2**step for step in reversed(range(downsamplings + 1))]
+        self.norms = 2 * residual_blocks
+        self.mapping = nn.Sequential(
+            nn.Linear(latent, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, self.norms * 2 * widths[0]),
+        )
+        self.blocks = nn.ModuleList(Residual(widths[0]) for _ in range(residual_blocks))
+        self.up = nn.ModuleList(Up(a, b) for a, b in pairwise(widths))
+        self.image = _conv(widths[-1], channels, 7)
+        _kaiming(self)
+
+    def forward(self, content: Tensor, style: Tensor) -> Tensor:
+        norms = self.mapping(style).chunk(self.norms, 1)
+        x = content
+        for number, block in enumerate(self.blocks):
+            x = block(x, norms[2 * number], norms[2 * number + 1])
+        for layer in self.up:
+            x = layer(x)
+        return torch.tanh(self.image(x))
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """D: image [N, C, H, W] -> a map [N, 1, h, w] of each scale, the finest first; each scale has half the pixels a side.
+
+    A map's values rate overlapping patches of 46 px of its scale, where there are four halvings. It is built for images of
+    `resolution` and takes larger ones too.
+    """
+
+    def __init__(self, resolution: int, channels: int, base_channels: int, scales: int) -> None:
+        super().__init__()
+        sides = scale_sides(resolution, scales)
+        self.scales = nn.ModuleList(_patch_critic(channels, base_channels, halvings_of(side)) for side in sides)
+        _normal(self)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = []
+        for number, critic in enumerate(self.scales):
+            if number:
+                images = F.avg_pool2d(images, 3, stride=2, padding=1, count_include_pad=False)
+            maps.append(critic(images))
+        return maps
+
+
+def scale_sides(resolution: int, scales: int) -> list[int]:
+    """The side of the image that each scale's discriminator sees, in pixels: halved, and rounded up."""
+    return [-(-resolution // 2**number) for number in range(scales)]
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions with norms beside the identity; the norms' own moments are those of the styles, if given.
+
+    No activation follows the sum.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(width, width, 3)
+        self.conv2 = _conv(width, width, 3)
+
+    def forward(self, x: Tensor, first: Tensor | None = None, second: Tensor | None = None) -> Tensor:
+        features = torch.relu(_normed(self.conv1(x), first))
+        return x + _normed(self.conv2(features), second)
+
+
+class Up(nn.Module):
+    """Nearest-neighbour upsampling, a 5x5 convolution, layer norm and ReLU."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = _conv(inputs, outputs, 5)
+        self.norm = LayerNorm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.norm(self.conv(upsample(x))))
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / (deviation + EPS) over C, H, W of each image, then a scale and shift of each channel.
+
+    Unlike torch's: the deviation is the unbiased one, EPS is added to it, and the scales start uniform in [0, 1). Unlike
+    instance norm it keeps the proportions between channels, where the style is.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # In half precision the moments of so many values would lose their digits.
+        full = x.to(torch.promote_types(x.dtype, torch.float32))
+        centred = full - full.mean((1, 2, 3), keepdim=True)
+        # Of this norm torch knows a gradient at 0, of a square root none.
+        length = torch.linalg.vector_norm(centred, dim=(1, 2, 3), keepdim=True)
+        deviation = length / max(centred[0].numel() - 1, 1) ** 0.5
+        scaled = centred / (deviation + EPS)
+        return torch.addcmul(self.bias.view(1, -1, 1, 1), scaled, self.weight.view(1, -1, 1, 1)).to(x.dtype)
+
+
+def adaptive_instance_norm(x: Tensor, style: Tensor) -> Tensor:
+    """Each channel of [N, C, H, W] with the mean and deviation that the style [N, 2C] = [means, deviations] gives."""
+    mean, deviation = style[:, :, None, None].chunk(2, 1)
+    return torch.addcmul(mean, instance_norm(x), deviation)
+
+
+def instance_norm(x: Tensor) -> Tensor:
+    """Each channel of each image over H, W, without parameters; a channel of a variance below EPS hands no gradient on.
+
+    A constant channel makes a gradient 1 / sqrt(EPS) = 316 times as large. In an image of one colour all channels are
+    constant, layer after layer, and the gradient would overflow.
+    """
+    style, normed = style_statistics(x, EPS)
+    if normed.requires_grad:
+        deviation = style.detach().chunk(2, 1)[1]
+        varies = (deviation.square() > 2.0 * EPS).to(x.dtype)[:, :, None, None]
+        normed.register_hook(lambda gradient: gradient * varies)
+    return normed
+
+
+def _normed(x: Tensor, style: Tensor | None = None) -> Tensor:
+    return instance_norm(x) if style is None else adaptive_instance_norm(x, style)
+
+
+def _patch_critic(channels: int, base_channels: int, most_halvings: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    width = channels
+    for step in range(min(CRITIC_HALVINGS, most_halvings)):
+        layers += [_down(width, base_channels * 2**step), nn.LeakyReLU(LEAK)]
+        width = base_channels * 2**step
+    return nn.Sequential(*layers, nn.Conv2d(width, 1, 1))
+
+
+def _conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
+    """Of the same size; the border is filled by reflection."""
+    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode="reflect")
+
+
+def _down(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, padding_mode="reflect")
+
+
+def _kaiming(network: nn.Module) -> None:
+    """He's normal weights by the inputs of a unit, and no biases."""
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight)
+            _no_bias(layer)
+
+
+def _normal(network: nn.Module) -> None:
+    """Normal weights of deviation 0.02, and no biases."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+            _no_bias(layer)
+
+
+def _no_bias(layer: nn.Conv2d | nn.Linear) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
