@@ -1,0 +1,234 @@
+"""NICE-GAN (Chen et al., CVPR 2020): translation between two domains without encoders of its own, the first layers of the
+source's discriminator being the encoder.
+
+Training is decoupled (section 3.3): the max step moves the discriminators, encoders included, and the min step the generators
+alone, with gradients that pass through the encoders. docs/nice_gan.md has the symbols and the deviations.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from alae_core import losses
+from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Terms, Update
+from alae_core.networks.nice_gan import (
+    SCALE,
+    SMALLEST_SIDE,
+    Classifiers,
+    Generator,
+    SharedEncoder,
+    follow_spectral_norms,
+    smallest_resolution,
+)
+
+DOMAINS = ("a", "b")
+"""The endings of the names of networks and terms, in the order of `Batch.images`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the min step; every L1 term is a mean over all numbers of an image. The max step's terms weigh 1."""
+
+    adv_weight: float = 1.0
+    """Of LSGAN; the three classifiers are summed."""
+    cycle_weight: float = 10.0
+    """Of an image that is translated there and back."""
+    recon_weight: float = 10.0
+    """Of an image that its own domain's generator makes of its code: both generators take one space of codes."""
+    identity_weight: float = 0.0
+    """Of an image that the other domain's encoder codes and its own generator decodes; 5 to 10 where colours drift."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes and losses. Images are of one resolution in training; in `translate` the light form takes any that fits."""
+
+    kind: Literal["nice_gan"] = "nice_gan"
+    resolution: int = 256
+    channels: int = 3
+    base_channels: int = 64
+    """At half the resolution in an encoder, and at the full one in a generator."""
+    residual_blocks: int = 6
+    """Of a generator; 4 in the smaller published form."""
+    form: Literal["light", "full"] = "light"
+    """What a generator's norms go by: the means of its first features, as all published results; or the features, which takes
+    268 million parameters more at 256 px, and images of `resolution` alone."""
+    discriminator_layers: int = 7
+    """7: local patches of 70 pixels, global ones of 286, images of 96 px or more; 6: 34, 142 and 48."""
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    domains = 2
+
+    def __post_init__(self) -> None:
+        if self.discriminator_layers < 6:
+            raise ValueError(
+                f"algorithm.discriminator_layers={self.discriminator_layers} leaves the classifiers too few; give 6 or more"
+            )
+        smallest = smallest_resolution(self.discriminator_layers)
+        if self.resolution % SCALE or self.resolution < smallest:
+            raise ValueError(
+                f"algorithm.resolution={self.resolution} with algorithm.discriminator_layers={self.discriminator_layers}; "
+                f"give a multiple of {SCALE}, {smallest} or more"
+            )
+
+    def build(self) -> "NiceGAN":
+        """Networks with fresh weights from torch's global generator; seed it around this call."""
+        networks: dict[str, nn.Module] = {}
+        for domain in DOMAINS:
+            networks |= {
+                f"encoder_{domain}": SharedEncoder(self.channels, self.base_channels),
+                f"classifiers_{domain}": Classifiers(self.base_channels, self.discriminator_layers),
+                f"generator_{domain}": Generator(
+                    self.channels, self.base_channels, self.residual_blocks, self.form, self.resolution
+                ),
+            }
+        return NiceGAN(networks, self)
+
+
+class Judged(NamedTuple):
+    """What a discriminator makes of images."""
+
+    code: Tensor
+    """[n, 2 base, H/4, W/4], for its own classifiers and for both generators."""
+    logits: tuple[Tensor, ...]
+    """Of C0 [n, 1], C1 and C2 [n, 1, h, w]."""
+
+    def rated(self, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        """The sum [n] of a loss of each classifier's logits."""
+        return torch.stack([loss(logits) for logits in self.logits]).sum(0)
+
+
+class NiceGAN:
+    """The max and the min step of one iteration, translation, and heat maps; a domain is 0 or 1."""
+
+    domains = 2
+    together = 1
+    observed: tuple[str, ...] = ()
+    averaged: tuple[str, ...] = tuple(f"{role}_{domain}" for domain in DOMAINS for role in ("encoder", "generator"))
+
+    def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
+        self.networks = networks
+        self.loss = config.loss
+        self.side = config.resolution if config.form == "full" else None
+        """The one side of an image that the generators take; None: any."""
+
+    def updates(self, nimg: int) -> tuple[Update, ...]:
+        loss = self.loss
+        weights = {"adversarial": loss.adv_weight, "cycle": loss.cycle_weight, "reconstruction": loss.recon_weight}
+        if loss.identity_weight:
+            weights["identity"] = loss.identity_weight
+        return (
+            Update(name="discriminator", trains=self._discriminators, loss=self._discriminator),
+            Update(
+                name="generator",
+                trains=tuple(f"generator_{domain}" for domain in DOMAINS),
+                loss=self._generator,
+                weights={f"{term}_{domain}": weight for domain in DOMAINS for term, weight in weights.items()},
+            ),
+        )
+
+    def observe(self, batch: Batch, terms: Terms) -> None:
+        """Let the spectral norms follow the weights that this iteration left."""
+        for role in self._discriminators:
+            follow_spectral_norms(self.networks[role])
+
+    def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
+        """Raises SamplingError: an image comes of another image."""
+        raise SamplingError("nice_gan makes no image of noise; give images of the other domain to translate")
+
+    def reconstruct(self, networks: Networks, batch: Batch, domain: int = 0) -> Tensor:
+        """The batch's images of the domain, coded and decoded within it: [n, C, H, W]."""
+        return self.decode(networks, self.embed(networks, batch, domain), domain)
+
+    def embed(self, networks: Networks, batch: Batch, domain: int = 0) -> Tensor:
+        """Codes [n, 2 base, H/4, W/4] of the batch's images of the domain."""
+        return self._coded(networks, batch.images[domain], domain)[0]
+
+    def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
+        """None: there are no coarse styles to take."""
+        return None
+
+    def translate(self, networks: Networks, batch: Batch, to: int, style: Tensor | None = None) -> Tensor:
+        """The batch's images of the other domain in domain `to`: [n, C, H, W] in (-1, 1), one each, by no style.
+
+        Raises ValueError for an unknown domain, for a style, and for sizes that the networks do not take.
+        """
+        if to not in (0, 1):
+            raise ValueError(f"to={to} is no domain; give 0 or 1")
+        if style is not None:
+            raise ValueError("nice_gan translates an image in one way only; leave out the style")
+        return self.decode(networks, self.embed(networks, batch, 1 - to), to)
+
+    def attention(self, networks: Networks, images: Tensor, domain: int) -> Tensor:
+        """Heat maps [n, H/4, W/4], the sums of the codes' channels, of images [n, C, H, W]: where the encoder looks."""
+        code = self._coded(networks, images, domain)[0]
+        return code.to(torch.promote_types(code.dtype, torch.float32)).sum(1)
+
+    def decode(self, networks: Networks, codes: Tensor, domain: int) -> Tensor:
+        """Images [n, C, 4h, 4w] of the domain, of codes [n, 2 base, h, w] of either."""
+        image: Tensor = networks[f"generator_{DOMAINS[domain]}"](codes)
+        return image
+
+    def _coded(self, networks: Networks, images: Tensor, domain: int) -> tuple[Tensor, Tensor]:
+        """Codes and C0's logits; raises ValueError for sizes that do not fit."""
+        height, width = images.shape[2:]
+        if self.side and (height, width) != (self.side, self.side):
+            raise ValueError(
+                f"images of {height}x{width} px do not fit algorithm.form=full, which takes {self.side}x{self.side} alone; "
+                "resize them, or train with algorithm.form=light"
+            )
+        if height % SCALE or width % SCALE or min(height, width) < SMALLEST_SIDE:
+            raise ValueError(
+                f"images of {height}x{width} px cannot be coded; give sides that are multiples of {SCALE}, "
+                f"{SMALLEST_SIDE} or more"
+            )
+        encoder: Any = networks[f"encoder_{DOMAINS[domain]}"]
+        code, logit = encoder(images)
+        return code, logit
+
+    # Of training (section 3.3).
+
+    @property
+    def _discriminators(self) -> tuple[str, ...]:
+        return tuple(f"{role}_{domain}" for domain in DOMAINS for role in ("encoder", "classifiers"))
+
+    def _judged(self, images: Tensor, domain: int) -> Judged:
+        code, logit = self._coded(self.networks, images, domain)
+        return Judged(code, (logit, *self.networks[f"classifiers_{DOMAINS[domain]}"](code)))
+
+    def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
+        """The max step: an encoder learns by judging alone, not by what the generators make of its codes."""
+        real = [self._judged(images, domain) for domain, images in enumerate(batch.images)]
+        terms: dict[str, Tensor] = {}
+        for domain, name in enumerate(DOMAINS):
+            with torch.no_grad():
+                fake = self.decode(self.networks, real[1 - domain].code, domain)
+            terms[f"real_{name}"] = real[domain].rated(losses.lsgan_real)
+            terms[f"fake_{name}"] = self._judged(fake, domain).rated(losses.lsgan_fake)
+        return terms
+
+    def _generator(self, batch: Batch) -> dict[str, Tensor]:
+        """The min step: codes of reals are made anew by the encoders that have stepped, and nothing in them can move."""
+        with torch.no_grad():
+            codes = [self.embed(self.networks, batch, domain) for domain in (0, 1)]
+        terms: dict[str, Tensor] = {}
+        for domain, other in ((0, 1), (1, 0)):
+            # One pass for both: images do not see each other.
+            both = self.decode(self.networks, torch.cat([codes[other], codes[domain]]), domain)
+            fake, reconstruction = both.chunk(2)
+            judged = self._judged(fake, domain)
+            back = self.decode(self.networks, judged.code, other)
+            terms[f"adversarial_{DOMAINS[domain]}"] = judged.rated(losses.lsgan_real)
+            terms[f"cycle_{DOMAINS[other]}"] = losses.mean_absolute(back, batch.images[other])
+            terms[f"reconstruction_{DOMAINS[domain]}"] = losses.mean_absolute(reconstruction, batch.images[domain])
+            if self.loss.identity_weight:
+                terms[f"identity_{DOMAINS[domain]}"] = self._identity(batch.images[domain], domain)
+        return terms
+
+    def _identity(self, images: Tensor, domain: int) -> Tensor:
+        with torch.no_grad():
+            code, _ = self._coded(self.networks, images, 1 - domain)
+        return losses.mean_absolute(self.decode(self.networks, code, domain), images)
