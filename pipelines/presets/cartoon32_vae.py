@@ -9,33 +9,16 @@ Status:    run in the plain loop, for CPU minutes; not yet run by the command
 The baseline of the introspective ones: same networks, images and weights, but no fakes.
 """
 
-from alae_core.algorithms import intro_vae
-from alae_core.optim import AdamConfig
-from alae_core.schedule import ProgressiveSchedule
-from pipelines.experiment import DataConfig, EvaluationConfig, Experiment, ScalingConfig, TrainingConfig
+from dataclasses import replace
+from typing import Any
+
+from pipelines.experiment import Experiment
+from pipelines.presets import cartoon32_intro_vae
 
 
 def experiment() -> Experiment:
     """As cartoon32_intro_vae, without fakes."""
-    return Experiment(
-        name="cartoon32_vae",
-        algorithm=intro_vae.Config(
-            resolution=32,
-            channels=3,
-            latent=64,
-            base_channels=16,
-            max_channels=64,
-            loss=intro_vae.LossConfig(reconstruction_weight=4.0, negative_weight=0.0, generator_weight=0.0),
-        ),
-        schedule=ProgressiveSchedule(resolutions=(32,), stable_kimg=(120.0,), batch_size=(32,), lr=(0.001,)),
-        data=DataConfig(path="data/cartoon32"),
-        training=TrainingConfig(
-            optimizer=AdamConfig(beta1=0.9, beta2=0.999),
-            ema_half_life_kimg=2.0,
-            tick_kimg=1.0,
-            checkpoint_ticks=20,
-            keep_checkpoints=3,
-        ),
-        evaluation=EvaluationConfig(samples=5000, extractor="pixels"),
-        scaling=ScalingConfig(workers=2, cpus_per_worker=0.5, cpus_per_data_task=0.5, cpus_per_evaluation=0.25),
-    )
+    whole = cartoon32_intro_vae.experiment()
+    algorithm: Any = whole.algorithm
+    loss = replace(algorithm.loss, negative_weight=0.0, generator_weight=0.0)
+    return replace(whole, name="cartoon32_vae", algorithm=replace(algorithm, loss=loss))

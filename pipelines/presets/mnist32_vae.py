@@ -9,33 +9,16 @@ Status:    run in the plain loop, for CPU minutes; not yet run by the command
 The baseline of the introspective ones: same networks, images and weights, but no fakes.
 """
 
-from alae_core.algorithms import intro_vae
-from alae_core.optim import AdamConfig
-from alae_core.schedule import ProgressiveSchedule
-from pipelines.experiment import DataConfig, EvaluationConfig, Experiment, ScalingConfig, TrainingConfig
+from dataclasses import replace
+from typing import Any
+
+from pipelines.experiment import Experiment
+from pipelines.presets import mnist32_intro_vae
 
 
 def experiment() -> Experiment:
     """As mnist32_intro_vae, without fakes."""
-    return Experiment(
-        name="mnist32_vae",
-        algorithm=intro_vae.Config(
-            resolution=32,
-            channels=1,
-            latent=32,
-            base_channels=8,
-            max_channels=32,
-            loss=intro_vae.LossConfig(reconstruction_weight=2.0, negative_weight=0.0, generator_weight=0.0),
-        ),
-        schedule=ProgressiveSchedule(resolutions=(32,), stable_kimg=(150.0,), batch_size=(32,), lr=(0.001,)),
-        data=DataConfig(path="data/mnist32"),
-        training=TrainingConfig(
-            optimizer=AdamConfig(beta1=0.9, beta2=0.999),
-            ema_half_life_kimg=2.0,
-            tick_kimg=1.0,
-            checkpoint_ticks=20,
-            keep_checkpoints=3,
-        ),
-        evaluation=EvaluationConfig(samples=5000, reconstructions=500),
-        scaling=ScalingConfig(workers=2, cpus_per_worker=0.5, cpus_per_data_task=0.5, cpus_per_evaluation=0.25),
-    )
+    whole = mnist32_intro_vae.experiment()
+    algorithm: Any = whole.algorithm
+    loss = replace(algorithm.loss, negative_weight=0.0, generator_weight=0.0)
+    return replace(whole, name="mnist32_vae", algorithm=replace(algorithm, loss=loss))
