@@ -14,7 +14,7 @@ test: .venv/dev.installed compiler stores
 
 # Without Ray clusters, object stores and several processes.
 fast: .venv/dev.installed
-	$(BIN)/python -m pytest -q -m "not ray and not store and not distributed and not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not ray and not store and not distributed and not slow"
 
 check: .venv/dev.installed
 	$(BIN)/ruff format --check .

@@ -13,6 +13,8 @@ from benchmarks.clocked_run import CHECKED_EVERY, ClockedRun, lines
 from pipelines import presets
 from pipelines.override import override
 
+pytestmark = pytest.mark.slow
+
 SMALL = override(presets.load("debug_mnist32_alae"), ["schedule.stable_kimg=0.32"])
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
 Evaluate = Callable[[TrainState], dict[str, float]]

@@ -19,6 +19,8 @@ from pipelines.experiment import DataConfig, Experiment, TrainingConfig
 from tests import tiny
 from tests.ranks import Pair
 
+pytestmark = pytest.mark.slow
+
 COUNT, SIZE, LR = 4, 16, 1e-3
 # An epsilon of the gradients' size, so that Adam's first steps tell their lengths and not their signs alone.
 ADAM = AdamConfig(beta1=0.5, beta2=0.999, eps=1e-2, weight_decay=1e-2)

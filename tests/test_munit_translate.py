@@ -11,6 +11,8 @@ from alae_core.algorithm import Batch, SamplingError
 from alae_core.algorithms import munit
 from alae_core.schedule import Level
 
+pytestmark = pytest.mark.slow
+
 COUNT, SIZE = 3, 16
 CONFIG = munit.Config(resolution=SIZE, latent=3, base_channels=2, hidden=4, residual_blocks=1, scales=2)
 

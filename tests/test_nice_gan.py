@@ -22,6 +22,8 @@ from alae_core.state import TrainState
 from tests.ranks import Pair
 from tests.tiny import differing, distance, float64, networks_of
 
+pytestmark = pytest.mark.slow
+
 COUNT, SIZE, LR, EPS = 4, 48, 1e-3, 1e-4
 # An epsilon of the gradients' size, so that Adam's first steps tell their lengths and not their signs alone.
 ADAM = AdamConfig(beta1=0.5, beta2=0.999, eps=EPS, weight_decay=1e-4)
