@@ -3,6 +3,7 @@
 A rule reads means over windows of one level, never a single tick, and nothing but ticks: a resumed run raises the same.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -85,7 +86,7 @@ def raised(
     alarms: Iterable[Alarm], records: Iterable[Record], schedule: ProgressiveSchedule, tick_nimg: int
 ) -> tuple[Raised, ...]:
     """Each alarm that these ticks raise, at its first time, in order of nimg; `tick_nimg` images make a tick."""
-    ordered = sorted(records, key=lambda record: record.nimg)
+    ordered = sorted(records, key=_nimg)
     found = (_first(alarm, ordered, schedule, tick_nimg) for alarm in alarms)
     return tuple(sorted((each for each in found if each is not None), key=lambda each: each.nimg))
 
@@ -104,21 +105,28 @@ def _first(alarm: Alarm, records: Sequence[Record], schedule: ProgressiveSchedul
 def _windows(
     alarm: Alarm, records: Sequence[Record], schedule: ProgressiveSchedule, segment: Segment, tick_nimg: int
 ) -> Iterator[Window]:
-    """The whole windows of a level after the alarm's grace, of equal length, side by side."""
+    """The whole windows of a level after the alarm's grace, of equal length, side by side; `records` are in order."""
     fade_kimg = at_level(schedule.fade_kimg, segment.level) if segment.level else 0.0
     start = segment.start + round(1000 * max(fade_kimg, at_level(alarm.warmup_kimg, segment.level)))
     watched = segment.stop - start
     shared = min(watched, SHARED_NIMG)
     length = max(round(WINDOW_SHARE * shared), WINDOW_TICKS * tick_nimg)
     # A tick is a mean over the images before it, none of which may lie before the start.
-    inside = [record for record in records if start + tick_nimg <= record.nimg <= segment.stop]
+    first = start + tick_nimg
     newest = records[-1].nimg if records else 0
     for begin in range(start, min(newest, segment.stop) - length + 1, length):
         if begin - start >= alarm.grace * shared:
-            ticks = [record for record in inside if begin < record.nimg <= begin + length]
-            means = _means(alarm.reads, ticks)
+            # Asked at every tick of a long run: the ticks of a window are looked up, not searched for.
+            ticks = slice(
+                bisect_left(records, max(begin + 1, first), key=_nimg), bisect_right(records, begin + length, key=_nimg)
+            )
+            means = _means(alarm.reads, records[ticks])
             if means is not None:
                 yield Window((begin - start) / watched, begin + length, means)
+
+
+def _nimg(record: Record) -> int:
+    return record.nimg
 
 
 def _means(names: Sequence[str], records: Sequence[Record]) -> dict[str, float] | None:

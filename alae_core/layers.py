@@ -23,6 +23,17 @@ LOG_VARIANCE_BOUNDS = (-30.0, 20.0)
 """Of a posterior: beyond them its variance, or the variance's inverse, would soon overflow."""
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """x, in float32 if it is in half precision: what is summed over many numbers would lose its digits there."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def posterior(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and bounded log-variance, float32 [N, D] each, of [N, 2D]; in half precision divergences would lose their digits."""
+    mean, log_variance = at_least_float32(codes).chunk(2, 1)
+    return mean, log_variance.clamp(*LOG_VARIANCE_BOUNDS)
+
+
 def leaky_relu(x: Tensor) -> Tensor:
     """Leaky ReLU with slope 0.2, as everywhere in this family."""
     return F.leaky_relu(x, LEAK)
@@ -241,7 +252,7 @@ def minibatch_stddev(x: Tensor, group: int) -> Tensor:
             f"give a multiple of {group}"
         )
     # In half precision the variance of similar images would vanish.
-    groups = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(0, (-1, group))
+    groups = at_least_float32(x).unflatten(0, (-1, group))
     centred = groups - groups.mean(1, keepdim=True)
     deviation = torch.sqrt(centred.square().mean(1) + 1e-8).mean((1, 2, 3)).repeat_interleave(group)
     return torch.cat([x, deviation.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, height, width)], 1)

@@ -28,9 +28,7 @@ def latent_l2(prediction: Tensor, target: Tensor) -> Tensor:
 
 def squared_error(images: Tensor, target: Tensor) -> Tensor:
     """|images - target|^2 summed over C, H, W, in units of the pixel range: a quarter of that of values in [-1, 1]."""
-    difference = images - target
-    # In half precision a sum of many squares would lose its digits.
-    return difference.to(torch.promote_types(difference.dtype, torch.float32)).square().flatten(1).sum(1) / 4
+    return _at_least_float32(images - target).square().flatten(1).sum(1) / 4
 
 
 def normal_kl(mean: Tensor, log_variance: Tensor) -> Tensor:

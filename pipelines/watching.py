@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Watch:
-    """Follows a history as it is written; what it finds is a function of the ticks alone."""
+    """Follows a history as it is written; the alarms it finds are a function of the ticks alone."""
 
     def __init__(self, experiment: Experiment, history: Path) -> None:
         self._alarms = alarms_of(experiment.algorithm)

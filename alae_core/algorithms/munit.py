@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from alae_core import losses
 from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Terms, Update
+from alae_core.algorithms.two_domains import DOMAINS, Translator, check_domain, of_both_domains
 from alae_core.networks.munit import ContentEncoder, Generator, MultiScaleDiscriminator, StyleEncoder, scale_sides
 
-DOMAINS = ("a", "b")
-"""The endings of the names of networks and terms, in the order of `Batch.images`."""
 _CODERS = ("content_encoder", "style_encoder", "generator")
 
 
@@ -98,12 +97,9 @@ class Config:
         return MUNIT(networks, self)
 
 
-class MUNIT:
+class MUNIT(Translator):
     """The two updates of one iteration, translation, and coding within a domain; a domain is 0 or 1."""
 
-    domains = 2
-    together = 1
-    observed: tuple[str, ...] = ()
     averaged: tuple[str, ...] = tuple(f"{role}_{domain}" for domain in DOMAINS for role in _CODERS)
 
     def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
@@ -122,9 +118,9 @@ class MUNIT:
                 name="discriminator",
                 trains=tuple(f"discriminator_{domain}" for domain in DOMAINS),
                 loss=self._discriminator,
-                weights=_of_both_domains({"fake": loss.gan_w, "real": loss.gan_w}),
+                weights=of_both_domains({"fake": loss.gan_w, "real": loss.gan_w}),
             ),
-            Update(name="generator", trains=self.averaged, loss=self._generator, weights=_of_both_domains(coders)),
+            Update(name="generator", trains=self.averaged, loss=self._generator, weights=of_both_domains(coders)),
         )
 
     def observe(self, batch: Batch, terms: Terms) -> None:
@@ -139,10 +135,6 @@ class MUNIT:
         images = batch.images[domain]
         content, style = self.content_of(networks, images, domain), self.style_of(networks, images, domain)
         return self.image_of(networks, content, style, domain)
-
-    def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
-        """None: there are no coarse styles to take."""
-        return None
 
     def translate(
         self,
@@ -161,8 +153,7 @@ class MUNIT:
         many are drawn. Raises ValueError for an unknown domain, for sizes the networks do not take, for a count below 1
         and for one beside a style.
         """
-        if to not in (0, 1):
-            raise ValueError(f"to={to} is no domain; give 0 or 1")
+        check_domain(to)
         if style is not None and (count != 1 or shared):
             raise ValueError("styles are drawn or given, not both; leave out count and shared, or the style")
         if count < 1:
@@ -240,7 +231,3 @@ class MUNIT:
         """The sum [n] of a loss of the maps over the scales of the domain's discriminator."""
         maps: list[Tensor] = self.networks[f"discriminator_{DOMAINS[domain]}"](images)
         return torch.stack([loss(values) for values in maps]).sum(0)
-
-
-def _of_both_domains(weights: dict[str, float]) -> dict[str, float]:
-    return {f"{name}_{domain}": weight for domain in DOMAINS for name, weight in weights.items()}

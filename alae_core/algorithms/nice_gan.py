@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from alae_core import losses
 from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Terms, Update
+from alae_core.algorithms.two_domains import DOMAINS, Translator, check_domain, of_both_domains
 from alae_core.networks.nice_gan import (
     SCALE,
     SMALLEST_SIDE,
@@ -23,9 +24,6 @@ from alae_core.networks.nice_gan import (
     follow_spectral_norms,
     smallest_resolution,
 )
-
-DOMAINS = ("a", "b")
-"""The endings of the names of networks and terms, in the order of `Batch.images`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +99,9 @@ class Judged(NamedTuple):
         return torch.stack([loss(logits) for logits in self.logits]).sum(0)
 
 
-class NiceGAN:
+class NiceGAN(Translator):
     """The max and the min step of one iteration, translation, and heat maps; a domain is 0 or 1."""
 
-    domains = 2
-    together = 1
-    observed: tuple[str, ...] = ()
     averaged: tuple[str, ...] = tuple(f"{role}_{domain}" for domain in DOMAINS for role in ("encoder", "generator"))
 
     def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
@@ -126,7 +121,7 @@ class NiceGAN:
                 name="generator",
                 trains=tuple(f"generator_{domain}" for domain in DOMAINS),
                 loss=self._generator,
-                weights={f"{term}_{domain}": weight for domain in DOMAINS for term, weight in weights.items()},
+                weights=of_both_domains(weights),
             ),
         )
 
@@ -147,17 +142,12 @@ class NiceGAN:
         """Codes [n, 2 base, H/4, W/4] of the batch's images of the domain."""
         return self._coded(networks, batch.images[domain], domain)[0]
 
-    def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
-        """None: there are no coarse styles to take."""
-        return None
-
     def translate(self, networks: Networks, batch: Batch, to: int, style: Tensor | None = None) -> Tensor:
         """The batch's images of the other domain in domain `to`: [n, C, H, W] in (-1, 1), one each, by no style.
 
         Raises ValueError for an unknown domain, for a style, and for sizes that the networks do not take.
         """
-        if to not in (0, 1):
-            raise ValueError(f"to={to} is no domain; give 0 or 1")
+        check_domain(to)
         if style is not None:
             raise ValueError("nice_gan translates an image in one way only; leave out the style")
         return self.decode(networks, self.embed(networks, batch, 1 - to), to)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alae_core.layers import LEAK, LOG_VARIANCE_BOUNDS, UpConv, downsample, upsample
+from alae_core.layers import LEAK, UpConv, downsample, posterior, upsample
 from alae_core.networks.style_generator import level_channels
 
 
@@ -142,10 +142,7 @@ class ResidualEncoder(nn.Module):
             if blend < 1.0 and 2 * size == images.shape[-1]:
                 coarser = self.stems[str(size)](downsample(images))
                 x = torch.lerp(coarser.to(x.dtype), x, blend)
-        codes = self.posterior(x.flatten(1))
-        # In half precision the divergences would lose their digits.
-        mean, log_variance = codes.to(torch.promote_types(codes.dtype, torch.float32)).chunk(2, 1)
-        return mean, log_variance.clamp(*LOG_VARIANCE_BOUNDS)
+        return posterior(self.posterior(x.flatten(1)))
 
 
 class ResidualDecoder(nn.Module):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alae_core.layers import LEAK, style_statistics, upsample
+from alae_core.layers import LEAK, at_least_float32, style_statistics, upsample
 
 EPS = 1e-5
 """Of all norms."""
@@ -170,8 +170,7 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        # In half precision the moments of so many values would lose their digits.
-        full = x.to(torch.promote_types(x.dtype, torch.float32))
+        full = at_least_float32(x)
         centred = full - full.mean((1, 2, 3), keepdim=True)
         # Of this norm torch knows a gradient at 0, of a square root none.
         length = torch.linalg.vector_norm(centred, dim=(1, 2, 3), keepdim=True)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alae_core.layers import LEAK, leaky_relu
+from alae_core.layers import LEAK, at_least_float32, leaky_relu
 
 SCALE = 4
 """Pixels of an image to one of its code, each way."""
@@ -149,7 +149,7 @@ def blended_norm(x: Tensor, logits: Tensor, scale: Tensor, shift: Tensor) -> Ten
     AdaLIN (Kim et al., ICLR 2020, eq. 1) with a softmax for its clipped share; variances unbiased, epsilon 1e-5.
     """
     dtype, count, pixels = x.dtype, x[0].numel(), x[0, 0].numel()
-    x = x.to(torch.promote_types(dtype, torch.float32))
+    x = at_least_float32(x)
     scale, shift = scale[:, :, None, None], shift[:, :, None, None]
     instance, layer = logits.softmax(1)[None, :, :, None, None].unbind(2)
     mean = x.mean((2, 3), keepdim=True)

@@ -5,10 +5,9 @@ Deviation from the official code: the last layer is not activated. There it is, 
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
-from alae_core.layers import LOG_VARIANCE_BOUNDS, EqualLinear, leaky_relu
+from alae_core.layers import EqualLinear, leaky_relu, posterior
 
 LAYERS = 3
 
@@ -25,7 +24,4 @@ class StylePosterior(nn.Module):
         *hidden, last = self.layers
         for layer in hidden:
             w = leaky_relu(layer(w))
-        codes = last(w)
-        # In half precision the divergences would lose their digits.
-        mean, log_variance = codes.to(torch.promote_types(codes.dtype, torch.float32)).chunk(2, 1)
-        return mean, log_variance.clamp(*LOG_VARIANCE_BOUNDS)
+        return posterior(last(w))

@@ -10,29 +10,19 @@ Status:    not yet run at full size
 No official script is for bedrooms; the settings are those of celebahq256_intro_vae [C].
 """
 
-from alae_core.algorithms import intro_vae
-from alae_core.optim import AdamConfig
-from alae_core.schedule import ProgressiveSchedule
-from pipelines.experiment import DataConfig, EvaluationConfig, Experiment, ScalingConfig, TrainingConfig
+from dataclasses import replace
+
+from pipelines.experiment import Experiment
+from pipelines.presets import celebahq256_intro_vae
 
 
 def experiment() -> Experiment:
     """5 epochs of 3,033,042 images; the margin is met by the whole batch of 16."""
-    return Experiment(
+    whole = celebahq256_intro_vae.experiment()
+    return replace(
+        whole,
         name="bedroom256_intro_vae",
-        algorithm=intro_vae.Config(
-            resolution=256,
-            latent=512,
-            base_channels=32,
-            max_channels=512,
-            group=16,
-            loss=intro_vae.LossConfig(
-                reconstruction_weight=0.05, negative_weight=0.5, margin=(120.0,), warmup_kimg=(0.0,)
-            ),
-        ),
-        schedule=ProgressiveSchedule(resolutions=(256,), stable_kimg=(15165.21,), batch_size=(16,), lr=(0.0002,)),
-        data=DataConfig(path="data/bedroom256", flip=True),
-        training=TrainingConfig(optimizer=AdamConfig(beta1=0.9, beta2=0.999), tick_kimg=10.0, keep_checkpoints=20),
-        evaluation=EvaluationConfig(every_checkpoints=50, extractor="pixels"),
-        scaling=ScalingConfig(workers=1, gpus_per_worker=1.0),
+        schedule=replace(whole.schedule, stable_kimg=(15165.21,)),
+        data=replace(whole.data, path="data/bedroom256"),
+        evaluation=replace(whole.evaluation, every_checkpoints=50),
     )

@@ -1,0 +1,33 @@
+"""What translators between two domains share, MUNIT and NICE-GAN; a domain is 0 or 1."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from alae_core.algorithm import Batch, Networks
+
+DOMAINS = ("a", "b")
+"""The endings of the names of networks and terms, in the order of `Batch.images`."""
+
+
+class Translator:
+    """Of two image streams; images do not see each other."""
+
+    domains = 2
+    together = 1
+    observed: tuple[str, ...] = ()
+
+    def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
+        """None: there are no coarse styles to take."""
+        return None
+
+
+def check_domain(to: int) -> None:
+    """Raise ValueError for an unknown domain."""
+    if to not in (0, 1):
+        raise ValueError(f"to={to} is no domain; give 0 or 1")
+
+
+def of_both_domains(weights: Mapping[str, float]) -> dict[str, float]:
+    """The weights of terms, by their names in each domain."""
+    return {f"{name}_{domain}": weight for domain in DOMAINS for name, weight in weights.items()}
