@@ -1,6 +1,8 @@
 """The plain loop over in-memory images: notebooks and bare GPU machines, without Ray."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,49 +18,72 @@ Pixels = NDArray[np.uint8]
 def fit(
     state: TrainState,
     engine: Engine,
-    pixels: Pixels,
+    pixels: Pixels | tuple[Pixels, ...],
     *,
     until_nimg: int | None = None,
-    group_sizes: Sequence[int] | None = None,
+    group_sizes: Sequence[int] | tuple[Sequence[int], ...] | None = None,
     window_images: int = 2048,
     on_iteration: Callable[[TrainState, Metrics], None] | None = None,
 ) -> TrainState:
     """Train `state` from its position to the end of the schedule, or to `until_nimg`.
 
-    `pixels`: uint8 [N, R, R, C] at the schedule's last resolution. The order of the images is that of the service for a
-    dataset of these row groups (`group_sizes`, default one group): on the same data both end bit-identical.
+    `pixels`: uint8 [N, R, R, C] at the schedule's last resolution, or a tuple of them, one per domain. The order of the
+    images is that of the service for a dataset of these row groups (`group_sizes`, by domain where there are two; default
+    one group): on the same data both end bit-identical.
     """
     schedule = engine.schedule
-    pyramid = _pyramid(pixels, schedule.resolutions)
-    stream = order.StreamOrder(group_sizes or (len(pixels),), engine.seed)
-    if stream.num_images != len(pixels):
-        raise ValueError(
-            f"group_sizes add up to {stream.num_images}, but there are {len(pixels)} images; make both the same"
-        )
+    domains = _domains(pixels, group_sizes, engine)
     device = next(iter(state.algorithm.networks.values())).parameters().__next__().device
     stop = schedule.total_nimg if until_nimg is None else until_nimg
-    for nimg, rows in _batches(stream, engine, window_images, pixels.shape[3], state.nimg):
+    for nimg, rows in _batches(domains, engine, window_images, state.nimg):
         if nimg >= stop:
             break
-        level = schedule.level_at(nimg)
-        batch = torch.from_numpy(pyramid[level.resolution][rows]).to(device)
-        metrics = engine.train_iteration(state, (batch,))
+        resolution = schedule.level_at(nimg).resolution
+        batch = (domain.pyramid[resolution][own] for domain, own in zip(domains, rows, strict=True))
+        metrics = engine.train_iteration(state, tuple(torch.from_numpy(images).to(device) for images in batch))
         if on_iteration is not None:
             on_iteration(state, metrics)
     return state
 
 
+@dataclass(frozen=True)
+class _Domain:
+    pyramid: dict[int, Pixels]
+    stream: order.StreamOrder
+    channels: int
+
+
+def _domains(
+    pixels: Pixels | tuple[Pixels, ...],
+    group_sizes: Sequence[int] | tuple[Sequence[int], ...] | None,
+    engine: Engine,
+) -> tuple[_Domain, ...]:
+    alone = isinstance(pixels, np.ndarray)
+    given: Any = (pixels,) if alone else pixels
+    groups: Any = ((group_sizes,) if alone else group_sizes) or (None,) * len(given)
+    found = []
+    for index, (own, sizes) in enumerate(zip(given, groups, strict=True)):
+        stream = order.StreamOrder(sizes or (len(own),), engine.seed, index)
+        if stream.num_images != len(own):
+            raise ValueError(
+                f"group_sizes add up to {stream.num_images}, but there are {len(own)} images; make both the same"
+            )
+        found.append(_Domain(_pyramid(own, engine.schedule.resolutions), stream, own.shape[3]))
+    return tuple(found)
+
+
 def _batches(
-    stream: order.StreamOrder, engine: Engine, window_images: int, channels: int, nimg: int
-) -> Iterator[tuple[int, order.Rows]]:
-    """This rank's rows of each global batch from image `nimg` on."""
+    domains: Sequence[_Domain], engine: Engine, window_images: int, nimg: int
+) -> Iterator[tuple[int, list[order.Rows]]]:
+    """This rank's rows, by domain, of each global batch from image `nimg` on."""
     rank, world = sync.rank(), sync.world_size()
+    channels = sum(domain.channels for domain in domains)
     for window in order.windows(engine.schedule, window_images, channels, nimg):
-        rows = stream.rows(window.start, window.stop)
+        rows = [domain.stream.rows(window.start, window.stop) for domain in domains]
         share = window.batch_size // world
         for start in range(max(window.start, nimg), window.stop, window.batch_size):
             first = start - window.start + rank * share
-            yield start, rows[first : first + share]
+            yield start, [own[first : first + share] for own in rows]
 
 
 def _pyramid(pixels: Pixels, resolutions: Sequence[int]) -> dict[int, Pixels]:

@@ -96,6 +96,11 @@ def mean_absolute(values: Tensor, target: Tensor) -> Tensor:
     return _per_image(_at_least_float32(values - target).abs())
 
 
+def deviation(values: Tensor) -> Tensor:
+    """Standard deviation over all but the first dimension of [N, ...]."""
+    return _at_least_float32(values).flatten(1).std(1)
+
+
 def _per_image(values: Tensor) -> Tensor:
     return values.flatten(1).mean(1)
 

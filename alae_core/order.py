@@ -101,18 +101,21 @@ def windows(schedule: ProgressiveSchedule, window_images: int, channels: int, ni
 class StreamOrder:
     """Which dataset rows the stream's positions hold."""
 
-    def __init__(self, group_sizes: Sequence[int], seed: int) -> None:
-        """`group_sizes`: images in each row group of the dataset, in storage order."""
+    def __init__(self, group_sizes: Sequence[int], seed: int, domain: int = 0) -> None:
+        """`group_sizes`: images in each row group of the dataset, in storage order.
+
+        The streams of two domains have orders of their own, so that their images are not paired.
+        """
         self.num_images = int(sum(group_sizes))
         if self.num_images == 0:
             raise ValueError("the dataset holds no images")
-        self.seed = seed
+        self.seed, self.domain = seed, domain
         self._sizes = np.asarray(group_sizes, np.int64)
         self._first_row = np.concatenate([[0], np.cumsum(self._sizes)[:-1]])
         self._epoch = lru_cache(maxsize=2)(self._epoch_groups)
 
-    def __reduce__(self) -> tuple[type, tuple[tuple[int, ...], int]]:
-        return StreamOrder, (tuple(self._sizes.tolist()), self.seed)
+    def __reduce__(self) -> tuple[type, tuple[tuple[int, ...], int, int]]:
+        return StreamOrder, (tuple(self._sizes.tolist()), self.seed, self.domain)
 
     def rows(self, start: int, stop: int) -> Rows:
         """The dataset rows at positions [start, stop), shuffled within that window, an epoch's part at a time."""
@@ -121,7 +124,7 @@ class StreamOrder:
             epoch, offset = divmod(start, self.num_images)
             end = min(stop, (epoch + 1) * self.num_images)
             rows = self._slice(epoch, offset, offset + end - start)
-            parts.append(_rng(self.seed, "window", start, end).permutation(rows))
+            parts.append(self._rng("window", start, end).permutation(rows))
             start = end
         return np.concatenate(parts)
 
@@ -139,9 +142,9 @@ class StreamOrder:
         return np.concatenate(found)
 
     def _epoch_groups(self, epoch: int) -> tuple[Rows, Rows]:
-        groups = _rng(self.seed, "epoch", epoch).permutation(len(self._sizes))
+        groups = self._rng("epoch", epoch).permutation(len(self._sizes))
         return groups, np.cumsum(self._sizes[groups])
 
-
-def _rng(*parts: int | str) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(named_seed(*parts)))
+    def _rng(self, *parts: int | str) -> np.random.Generator:
+        domain = ("domain", self.domain) if self.domain else ()
+        return np.random.Generator(np.random.PCG64(named_seed(self.seed, *domain, *parts)))

@@ -52,6 +52,10 @@ class ProgressiveSchedule:
     fade: Literal["cosine", "linear"] = "cosine"
     clear_moments: Literal["level", "phase"] = "level"
     """Adam starts anew at each new level (ALAE), or also where its fade ends (StyleGAN)."""
+    lr_falls_from_kimg: float | None = None
+    """From here on the rates fall in a line to 0 at the end of the run (NICE-GAN); null: they do not."""
+    lr_halves_every_kimg: float | None = None
+    """After each so many thousand images the rates are half of what they were (MUNIT); null: they do not change."""
 
     def __post_init__(self) -> None:
         if not self.resolutions:
@@ -70,6 +74,13 @@ class ProgressiveSchedule:
         for index in range(len(self.resolutions)):
             if at_level(self.stable_kimg, index) + self._fade_nimg(index) <= 0:
                 raise ValueError(f"schedule.stable_kimg: level {index} trains on no image; give it more than 0 kimg")
+        falls, halves, total = self.lr_falls_from_kimg, self.lr_halves_every_kimg, self.total_nimg / 1000
+        if falls is not None and not 0 <= falls < total:
+            raise ValueError(
+                f"schedule.lr_falls_from_kimg={falls:g} must be at least 0 and below the run's {total:g} kimg"
+            )
+        if halves is not None and halves <= 0:
+            raise ValueError(f"schedule.lr_halves_every_kimg={halves:g} must be above 0")
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
@@ -97,7 +108,7 @@ class ProgressiveSchedule:
             resolution=self.resolutions[segment.level],
             blend=self._blend(segment, nimg),
             batch_size=segment.batch_size,
-            lr=at_level(self.lr, segment.level),
+            lr=at_level(self.lr, segment.level) * self._lr_share(nimg),
             seen=nimg - segment.start,
         )
 
@@ -111,6 +122,16 @@ class ProgressiveSchedule:
         before, now = self.level_before(nimg), self.level_at(nimg)
         faded = before.blend < 1.0 and now.blend == 1.0
         return before.index != now.index or (self.clear_moments == "phase" and faded)
+
+    def _lr_share(self, nimg: int) -> float:
+        """What is left of the rates at image `nimg`; of the images seen alone, so that a resume cannot apply it twice."""
+        share = 1.0
+        if self.lr_falls_from_kimg is not None:
+            start, total = 1000 * self.lr_falls_from_kimg, self.total_nimg
+            share *= max(0.0, min(1.0, (total - nimg) / (total - start)))
+        if self.lr_halves_every_kimg is not None:
+            share *= 0.5 ** (nimg // round(1000 * self.lr_halves_every_kimg))
+        return share
 
     def _fade_nimg(self, index: int) -> int:
         return 0 if index == 0 else round(1000 * at_level(self.fade_kimg, index))

@@ -112,10 +112,11 @@ def test_the_min_step_s_terms_are_the_published_ones_with_the_published_weights(
         expected[f"reconstruction_{x}"] = F.l1_loss(networks[f"generator_{x}"](code[x]), real_x)
         # Not the reconstruction: the other domain's encoder has coded the image.
         expected[f"identity_{y}"] = F.l1_loss(networks[f"generator_{y}"](networks[f"encoder_{x}"](real_y)[0]), real_y)
+        expected |= {f"moved_{y}": F.l1_loss(fake, real_x), f"contrast_{y}": fake.flatten(1).std(1).mean()}
     assert terms.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(terms[name].mean(), value)
-    weights = {"adversarial": 1.0, "cycle": 10.0, "reconstruction": 10.0, "identity": 5.0}
+    weights = {"adversarial": 1.0, "cycle": 10.0, "reconstruction": 10.0, "identity": 5.0, "moved": 0, "contrast": 0}
     found = next(u for u in algorithm.updates(0) if u.name == "generator").weights_at(of.level)
     assert found == {f"{name}_{domain}": weight for name, weight in weights.items() for domain in "ab"}
 

@@ -166,3 +166,12 @@ def test_the_order_of_a_seed_is_the_same_in_every_version() -> None:
 def test_a_dataset_without_images_is_refused() -> None:
     with pytest.raises(ValueError, match="the dataset holds no images"):
         StreamOrder((0, 0), 1)
+
+
+def test_the_second_domain_has_an_order_of_its_own_and_the_first_that_of_a_run_of_one_domain() -> None:
+    alone, first, second = StreamOrder(GROUPS, 0), StreamOrder(GROUPS, 0, 0), StreamOrder(GROUPS, 0, 1)
+    whole = alone.rows(0, 2 * IMAGES).tolist()
+    assert first.rows(0, 2 * IMAGES).tolist() == whole
+    of_second = second.rows(0, 2 * IMAGES).tolist()
+    assert of_second != whole and sorted(of_second) == sorted(whole)
+    assert pickle.loads(pickle.dumps(second)).rows(0, 2 * IMAGES).tolist() == of_second

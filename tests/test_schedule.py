@@ -130,6 +130,12 @@ def test_after_the_end_the_last_level_goes_on() -> None:
         ({"lr": (-0.1,)}, r"schedule\.lr=\(-0\.1,\) holds a value that is too small"),
         ({"fade_kimg": (-1.0,)}, r"schedule\.fade_kimg=\(-1\.0,\) holds a value that is too small"),
         ({"stable_kimg": (0.0,)}, r"schedule\.stable_kimg: level 0 trains on no image"),
+        (
+            {"lr_falls_from_kimg": 5.0},
+            r"schedule\.lr_falls_from_kimg=5 must be at least 0 and below the run's 0\.476 kimg",
+        ),
+        ({"lr_falls_from_kimg": -1.0}, r"schedule\.lr_falls_from_kimg=-1 must be at least 0"),
+        ({"lr_halves_every_kimg": 0.0}, r"schedule\.lr_halves_every_kimg=0 must be above 0"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused_by_its_field(changes: dict[str, object], message: str) -> None:
@@ -151,3 +157,23 @@ def test_moments_are_cleared_at_each_new_level_and_where_phases_count_also_at_th
 def test_a_level_knows_its_depth_in_the_network_wherever_the_schedule_starts() -> None:
     schedule = ProgressiveSchedule(resolutions=(8, 16), stable_kimg=(0.016,), batch_size=(8,))
     assert [(level.index, level.depth) for level in map(schedule.level_at, (0, 16))] == [(0, 1), (1, 2)]
+
+
+def rates(plan: ProgressiveSchedule) -> list[float]:
+    return [plan.level_at(nimg).lr for nimg in batches(plan)]
+
+
+def test_the_rate_falls_in_a_line_to_what_is_left_after_the_last_batch() -> None:
+    """NICE-GAN's: constant for the first half, then less by the same step with every batch, 0 after the last."""
+    plan = schedule(resolutions=(8,), stable_kimg=(0.2,), batch_size=(10,), lr=(0.4,), lr_falls_from_kimg=0.1)
+    assert rates(plan) == pytest.approx([0.4] * 11 + [0.04 * left for left in range(9, 0, -1)])
+    assert plan.level_at(plan.total_nimg).lr == 0.0
+
+
+def test_the_rate_halves_after_each_so_many_images_and_each_level_has_its_own() -> None:
+    plan = schedule(resolutions=(8,), stable_kimg=(0.09,), batch_size=(10,), lr=(0.4,), lr_halves_every_kimg=0.03)
+    assert rates(plan) == [0.4] * 3 + [0.2] * 3 + [0.1] * 3
+    growing = schedule(lr_halves_every_kimg=0.1)
+    plain = schedule()
+    for nimg in batches(growing):
+        assert growing.level_at(nimg).lr == plain.level_at(nimg).lr * 0.5 ** (nimg // 100)

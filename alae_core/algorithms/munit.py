@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from alae_core import losses
+from alae_core.alarms import Alarm
 from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Terms, Update
-from alae_core.algorithms.two_domains import DOMAINS, Translator, check_domain, of_both_domains
+from alae_core.algorithms import translation_health as health
+from alae_core.algorithms.two_domains import DOMAINS, Translator, check_domain, check_sides, of_both_domains
 from alae_core.networks.munit import ContentEncoder, Generator, MultiScaleDiscriminator, StyleEncoder, scale_sides
 
 _CODERS = ("content_encoder", "style_encoder", "generator")
@@ -66,6 +68,20 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
 
     domains = 2
+    charts = health.MUNIT_CHARTS
+
+    def alarms(self) -> tuple[Alarm, ...]:
+        """What a run is watched for."""
+        return health.munit_alarms(self.scales)
+
+    def search_space(self) -> tuple[str, ...]:
+        """What a search tries: the reconstruction weights, whose ratios to the adversarial one matter."""
+        return (
+            "algorithm.loss.recon_x_w=loguniform(0.1, 20)",
+            "algorithm.loss.recon_s_w=loguniform(0.3, 5)",
+            "algorithm.loss.recon_c_w=loguniform(0.3, 5)",
+            "algorithm.loss.recon_x_cyc_w=choice(0, 1, 3, 10)",
+        )
 
     def __post_init__(self) -> None:
         for name in ("downsamplings", "residual_blocks", "scales"):
@@ -113,6 +129,7 @@ class MUNIT(Translator):
         coders = {"gan": loss.gan_w, "recon_x": loss.recon_x_w, "recon_s": loss.recon_s_w, "recon_c": loss.recon_c_w}
         if loss.recon_x_cyc_w:
             coders["recon_x_cyc"] = loss.recon_x_cyc_w
+        coders |= dict.fromkeys(health.SIGNS, 0.0)
         return (
             Update(
                 name="discriminator",
@@ -160,19 +177,18 @@ class MUNIT(Translator):
             raise ValueError(f"count={count} translations are none; give 1 or more")
         images = batch.images[1 - to]
         if style is None:
-            drawn = [batch.noise(f"style_{number}", self.latent, shared=shared) for number in range(count)]
-            style = torch.stack(drawn, 1).flatten(0, 1)
+            style = self.drawn_styles(batch, count, shared=shared).flatten(0, 1)
         content = self.content_of(networks, images, 1 - to).repeat_interleave(count, 0)
         return self.image_of(networks, content, style.expand(len(content), -1), to)
 
+    def drawn_styles(self, batch: Batch, count: int = 1, *, shared: bool = False) -> Tensor:
+        """Styles [n, count, D] of the batch's noise, the same ones for all images if `shared`."""
+        drawn = [batch.noise(f"style_{number}", self.latent, shared=shared) for number in range(count)]
+        return torch.stack(drawn, 1)
+
     def content_of(self, networks: Networks, images: Tensor, domain: int) -> Tensor:
         """Contents [n, D', H', W'] of images [n, C, H, W] of the domain; ValueError for sizes that do not fit."""
-        height, width = images.shape[2:]
-        if height % self.step or width % self.step or min(height, width) < 2 * self.step:
-            raise ValueError(
-                f"images of {height}x{width} px cannot be coded; give sides that are multiples of {self.step}, "
-                f"{2 * self.step} or more"
-            )
+        check_sides(images, self.step)
         content: Tensor = networks[f"content_encoder_{DOMAINS[domain]}"](images)
         return content
 
@@ -218,6 +234,7 @@ class MUNIT(Translator):
             terms[f"recon_s_{b}"] = losses.mean_absolute(self.style_of(self.networks, fake, other), drawn)
             # Both contents get a gradient: that of the real, too, moves towards that of its translation.
             terms[f"recon_c_{a}"] = losses.mean_absolute(fake_content, content)
+            terms |= health.signs(fake, real, other)
             if self.loss.recon_x_cyc_w:
                 back = self.image_of(self.networks, fake_content, style, own)
                 terms[f"recon_x_cyc_{a}"] = losses.mean_absolute(back, real)

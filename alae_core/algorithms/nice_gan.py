@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from alae_core import losses
+from alae_core.alarms import Alarm
 from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Terms, Update
-from alae_core.algorithms.two_domains import DOMAINS, Translator, check_domain, of_both_domains
+from alae_core.algorithms import translation_health as health
+from alae_core.algorithms.two_domains import DOMAINS, Translator, check_domain, check_sides, of_both_domains
 from alae_core.networks.nice_gan import (
     SCALE,
-    SMALLEST_SIDE,
     Classifiers,
     Generator,
     SharedEncoder,
@@ -59,6 +60,15 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
 
     domains = 2
+    charts = health.NICE_GAN_CHARTS
+
+    def alarms(self) -> tuple[Alarm, ...]:
+        """What a run is watched for."""
+        return health.nice_gan_alarms()
+
+    def search_space(self) -> tuple[str, ...]:
+        """What a search tries: the reconstruction weights, of which too much gives back the image itself."""
+        return ("algorithm.loss.cycle_weight=loguniform(1, 20)", "algorithm.loss.recon_weight=loguniform(1, 20)")
 
     def __post_init__(self) -> None:
         if self.discriminator_layers < 6:
@@ -107,14 +117,15 @@ class NiceGAN(Translator):
     def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
         self.networks = networks
         self.loss = config.loss
+        self.step = SCALE
         self.side = config.resolution if config.form == "full" else None
-        """The one side of an image that the generators take; None: any."""
 
     def updates(self, nimg: int) -> tuple[Update, ...]:
         loss = self.loss
         weights = {"adversarial": loss.adv_weight, "cycle": loss.cycle_weight, "reconstruction": loss.recon_weight}
         if loss.identity_weight:
             weights["identity"] = loss.identity_weight
+        weights |= dict.fromkeys(health.SIGNS, 0.0)
         return (
             Update(name="discriminator", trains=self._discriminators, loss=self._discriminator),
             Update(
@@ -170,11 +181,7 @@ class NiceGAN(Translator):
                 f"images of {height}x{width} px do not fit algorithm.form=full, which takes {self.side}x{self.side} alone; "
                 "resize them, or train with algorithm.form=light"
             )
-        if height % SCALE or width % SCALE or min(height, width) < SMALLEST_SIDE:
-            raise ValueError(
-                f"images of {height}x{width} px cannot be coded; give sides that are multiples of {SCALE}, "
-                f"{SMALLEST_SIDE} or more"
-            )
+        check_sides(images, SCALE)
         encoder: Any = networks[f"encoder_{DOMAINS[domain]}"]
         code, logit = encoder(images)
         return code, logit
@@ -213,6 +220,7 @@ class NiceGAN(Translator):
             back = self.decode(self.networks, judged.code, other)
             terms[f"adversarial_{DOMAINS[domain]}"] = judged.rated(losses.lsgan_real)
             terms[f"cycle_{DOMAINS[other]}"] = losses.mean_absolute(back, batch.images[other])
+            terms |= health.signs(fake, batch.images[other], domain)
             terms[f"reconstruction_{DOMAINS[domain]}"] = losses.mean_absolute(reconstruction, batch.images[domain])
             if self.loss.identity_weight:
                 terms[f"identity_{DOMAINS[domain]}"] = self._identity(batch.images[domain], domain)
