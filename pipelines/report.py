@@ -73,8 +73,12 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def packed(report: "PackReport") -> str:
-    """What a packing did: the images, then a line for each thing worth knowing about them."""
+def packed(*reports: "PackReport") -> str:
+    """What packings did: for each the images, then a line for each thing worth knowing about them."""
+    return "\n".join(map(_packed, reports))
+
+
+def _packed(report: "PackReport") -> str:
     manifest, dest = report.manifest, report.dest
     rows = ", ".join(f"{count:,} {name}" for name, count in report.rows.items())
     resumed = f"; resumed after {report.resumed_shards} finished shards" if report.resumed_shards else ""
@@ -88,6 +92,8 @@ def packed(report: "PackReport") -> str:
     if kinds := " and ".join(f"{count:,} {kind}" for kind, count in manifest.duplicates.items() if count):
         lines.append(f"{kinds} duplicates of other images, kept and listed in {dest}/{DUPLICATES}")
     lines += [f"{count:,} images: {note}" for note, count in manifest.notes.items()]
+    if manifest.labels and {"trainA", "trainB"} <= set(manifest.labels.names):
+        lines.append("its classes are called trainA and trainB: for a translator pack them with --domains folders")
     return "\n  ".join(lines)
 
 
@@ -133,7 +139,7 @@ def _comparison(evaluations: Sequence[Evaluation]) -> Iterable[str]:
 
 
 def _line(name: str, cells: Iterable[str]) -> str:
-    return f"{name:<32}" + "".join(f"{cell:>18}" for cell in cells)
+    return f"{name:<32}" + "".join(f" {cell:>17}" for cell in cells)
 
 
 def _with_error(evaluation: Evaluation, name: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from pipelines import presets, report
 from pipelines.data.packing import PackReport
+from pipelines.data.pyramid import Labels
 from pipelines.history import History
 from pipelines.override import override
 from pipelines.run import Run
@@ -147,7 +148,7 @@ def test_where_nobody_looks_a_bar_is_a_line_a_minute(monkeypatch: pytest.MonkeyP
 def packing_report(**facts: object) -> PackReport:
     splits = {name: SimpleNamespace(rows=count) for name, count in (("train", 1200), ("validation", 30))}
     plain = {"splits": splits, "resolution": 64, "rejected": 0, "duplicates": {"exact": 0, "near": 0}, "notes": {}}
-    return PackReport("d", SimpleNamespace(**plain | facts))  # type: ignore[arg-type]
+    return PackReport("d", SimpleNamespace(**plain | {"labels": None} | facts))  # type: ignore[arg-type]
 
 
 def test_a_packing_tells_its_images_and_nothing_else_where_all_is_well() -> None:
@@ -163,6 +164,17 @@ def test_a_packing_tells_what_was_rejected_what_is_double_and_what_was_lost() ->
         "  1 exact and 3 near duplicates of other images, kept and listed in d/duplicates.jsonl",
         "  7 images: one frame is taken",
     ]
+
+
+def test_packings_of_two_domains_are_told_one_after_the_other() -> None:
+    told = report.packed(packing_report(rejected=2), replace(packing_report(), dest="e"))
+    assert [line.split()[-1] for line in told.splitlines()] == ["d", "d/rejected.jsonl", "e"]
+
+
+def test_a_packing_of_two_domains_as_classes_says_how_they_are_packed_apart() -> None:
+    told = report.packed(packing_report(labels=Labels(3, ("testA", "trainA", "trainB"))))
+    assert told.endswith("trainA and trainB: for a translator pack them with --domains folders")
+    assert "domains" not in report.packed(packing_report(labels=Labels(2, ("trainA", "trainC"))))
 
 
 def test_a_packing_tells_what_was_there_already() -> None:

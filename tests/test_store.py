@@ -13,7 +13,9 @@ import pytest
 from pipelines import storage
 from pipelines.data.checking import verify
 from pipelines.data.describing import describe
+from pipelines.data.domains import is_pair
 from pipelines.data.packing import pack
+from pipelines.data.packing_domains import pack_domains
 from pipelines.data.shards import Dataset
 from tests.store import SECRET, free_port, on_both_stores, set_s3_environment
 
@@ -250,6 +252,18 @@ def test_a_source_on_s3_gives_the_same_dataset_as_here(s3: str, npz: str, tmp_pa
     here = pack(npz, str(tmp_path / "here"))
     there = pack(f"{s3}/in/source.npz", str(tmp_path / "there"))
     assert there.manifest.splits == here.manifest.splits
+
+
+def test_two_domains_pack_to_s3_and_are_known_and_verified_there(s3: str, npz: str) -> None:
+    for _ in range(2):
+        reports = pack_domains(npz, f"{s3}/pair", second=npz)
+    assert all(report.already_done for report in reports)
+    assert verify(f"{s3}/pair") == [] and is_pair(f"{s3}/pair")
+    storage.delete_file(f"{s3}/pair/b/{reports[1].manifest.splits['train'].shards[0].path}")
+    assert verify(f"{s3}/pair") == ["b/train/shard_00000.parquet is missing"]
+    storage.delete_file(f"{s3}/pair/b/manifest.json")
+    with pytest.raises(ValueError, match="pair/b is no packed dataset"):
+        verify(f"{s3}/pair")
 
 
 def test_verify_names_a_shard_that_is_missing_on_s3(s3: str, npz: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import posixpath
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import storage
+from pipelines.data.domains import parts
 from pipelines.data.pyramid import DUPLICATES, REJECTED, Manifest, Shard
 from pipelines.data.shards import Dataset
 
@@ -24,21 +26,31 @@ READERS = min(8, os.cpu_count() or 1)  # shards at a time; a remote one is copie
 
 
 def verify(url: str, progress: Progress | None = None) -> list[str]:
-    """Reads every byte of a dataset and returns what is wrong, one sentence each; empty if all is well.
+    """Reads every byte of a dataset, or of two domains, and returns what is wrong, one sentence each.
 
     Of a shard: presence, size, SHA-256, rows, and the checksum of every page. A damaged one is read to its end to name
     each row group and column that is wrong. `progress(done, total)` is called with images after every shard.
     """
-    manifest = Dataset.open(url).manifest
+    manifests = {part: Dataset.open(part).manifest for part in parts(url)}
+    total = sum(split.rows for manifest in manifests.values() for split in manifest.splits.values())
+    done, problems = 0, []
+    for part, manifest in manifests.items():
+        folder = f"{posixpath.basename(part)}/" if part != url else ""
+        for rows, found in _problems(part, manifest):
+            problems += [f"{folder}{problem}" for problem in found]
+            done += rows
+            if rows and progress:
+                progress(done, total)
+    return problems
+
+
+def _problems(url: str, manifest: Manifest) -> Iterator[tuple[int, list[str]]]:
+    """Of each shard its rows and what is wrong; at the end what is wrong beside the shards."""
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
-    total, done, problems = sum(shard.rows for shard in shards), 0, []
     with ThreadPoolExecutor(READERS) as threads:
         for shard, found in zip(shards, threads.map(partial(_shard_problems, url), shards), strict=True):
-            problems += [f"{shard.path} {problem}" for problem in found]
-            done += shard.rows
-            if progress:
-                progress(done, total)
-    return problems + list(_list_problems(url, manifest))
+            yield shard.rows, [f"{shard.path} {problem}" for problem in found]
+    yield 0, list(_list_problems(url, manifest))
 
 
 def _shard_problems(url: str, shard: Shard) -> list[str]:

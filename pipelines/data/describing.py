@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from pipelines.data.domains import parts
 from pipelines.data.pyramid import DUPLICATES, REJECTED, Manifest, Shard
 from pipelines.data.shard_files import open_shard
 from pipelines.data.shards import Dataset
@@ -14,7 +15,11 @@ SHOWN = 8  # class names
 
 
 def describe(url: str) -> str:
-    """A table of images, labels, attributes, and what each column weighs in each split."""
+    """A table of images, labels, attributes, and what each column weighs in each split; of two domains a table each."""
+    return "\n\n".join(map(_describe, parts(url)))
+
+
+def _describe(url: str) -> str:
     manifest = Dataset.open(url).manifest
     lines = [url, *(f"  {name:<12}{text}" for name, text in _facts(manifest).items()), ""]
     weights = {name: _column_bytes(url, split.shards) for name, split in manifest.splits.items()}
@@ -44,7 +49,10 @@ def _facts(manifest: Manifest) -> dict[str, str]:
 
 def _resolution(manifest: Manifest) -> str:
     size, colour = manifest.resolution, "grayscale" if manifest.channels == 1 else "colour"
-    return f"{size}x{size} {colour}, square by {manifest.square}, shuffled with seed {manifest.seed}"
+    square = f"square by {manifest.square}"
+    if manifest.windows > 1:
+        square = f"{manifest.windows} squares of each image by {manifest.square}"
+    return f"{size}x{size} {colour}, {square}, shuffled with seed {manifest.seed}"
 
 
 def _labels(manifest: Manifest) -> str:

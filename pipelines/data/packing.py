@@ -6,7 +6,7 @@ The same source and options give the same bytes, wherever it runs. An interrupti
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 from pipelines import storage
 from pipelines.connection import on_cluster
@@ -23,6 +23,20 @@ from pipelines.sources.decoding import ImageRejectedError, Square
 
 Executor = Literal["auto", "here", "ray"]
 MANY_IMAGES = 50_000  # from here on the seconds that Ray takes to start are won back
+MAX_DEVIATION = 127.5  # of values from 0 to 255: half of them black, half of them white
+
+
+class Options(TypedDict, total=False):
+    """Of `pack`, those that two domains share as they are."""
+
+    square: Square
+    encoding: Encoding
+    seed: int
+    windows: int
+    rows_per_group: int | None
+    rows_per_shard: int | None
+    max_rejected_fraction: float
+    executor: Executor
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,8 @@ def pack(
     encoding: Encoding = "png",
     validation_fraction: float = 0.0,
     seed: int = 0,
+    windows: int = 1,
+    min_deviation: float = 0.0,
     rows_per_group: int | None = None,
     rows_per_shard: int | None = None,
     max_rejected_fraction: float = 0.01,
@@ -65,26 +81,29 @@ def pack(
     """Packs `source` into the folder `dest`, or goes on where a packing with the same options stopped.
 
     `resolution` defaults to the largest power of two that fits the shorter side of the first readable image, the rows
-    to what suits the resolution. `square`: see `decoding.squared`. `encoding`: of the columns above 64 px, see
-    `codec.encode`. `validation_fraction` of the images is held out as split `validation`. `executor`: "here" packs one
-    shard after the other on threads of this process, "ray" one on each CPU of the cluster in use, or of this machine;
-    "auto" takes Ray on a cluster and for more than 50,000 images. `progress(done, total)` is called with images of the
-    source at the start and after every row group.
+    to what suits the resolution. `square`: see `decoding.squared`, where `windows` squares of each image are meant.
+    `encoding`: of the columns above 64 px, see `codec.encode`. `validation_fraction` of the images is held out as split
+    `validation`, unless the source says itself which are. Squares of which no channel deviates by `min_deviation`
+    levels of 255 are rejected. `executor`: "here" packs one shard after the other on threads of this process, "ray" one
+    on each CPU of the cluster in use, or of this machine; "auto" takes Ray on a cluster and for more than 50,000
+    images. `progress(done, total)` is called with squares at the start and after every row group.
 
     Raises ValueError with the way out for wrong options, for a destination that holds something else, and if more than
     `max_rejected_fraction` of the images is unusable; then no manifest is written. RuntimeError if Ray fails.
     """
-    _check_options(
+    check_options(
         resolution,
         encoding,
         square=square,
         executor=executor,
         validation_fraction=validation_fraction,
+        windows=windows,
+        min_deviation=min_deviation,
         max_rejected_fraction=max_rejected_fraction,
     )
     with storage.patience(0):  # a wrong address is told at once; a store that goes away later is waited for
         images = open_source(source, channels) if isinstance(source, str) else source
-        resolution = resolution or _default_resolution(images)
+        resolution = resolution or default_resolution(images)
         sizes = _sizes(rows_per_group, rows_per_shard, resolution, images.channels, encoding)
         parameters = Parameters(
             fingerprint=images.fingerprint,
@@ -96,48 +115,57 @@ def pack(
             seed=seed,
             rows_per_group=sizes[0],
             rows_per_shard=sizes[1],
+            windows=windows,
+            min_deviation=min_deviation,
         )
         if finished := read_manifest(dest):
             _refuse_other(dest, parameters.differences(Parameters.of_manifest(finished)))
             return PackReport(dest, finished, already_done=True)
         attribute_types(images.attributes.schema)  # refuses what cannot be stored
-        orders = packing_order.split_orders(len(images), images.chunks, validation_fraction, seed)
+        orders = packing_order.split_orders(
+            len(images), images.chunks, validation_fraction, seed, held_out=images.held_out, windows=windows
+        )
         state, discarded = _begin(dest, parameters)
     resumed = sum(done.shard is not None for done in state.done.values())
-    run = PackingRun(Plan(images, orders, parameters, dest), state, max_rejected_fraction, progress)
-    manifest = run.complete(_executor(executor, len(images)))
+    plan = Plan(images, orders, parameters, dest)
+    manifest = PackingRun(plan, state, max_rejected_fraction, progress).complete(_executor(executor, plan.total))
     return PackReport(dest, manifest, resumed_shards=resumed, discarded_shards=discarded)
 
 
 def preview(
-    source: str,
+    source: str | Source,
     *,
     resolution: int | None = None,
     channels: int | None = None,
     encoding: Encoding = "png",
+    windows: int = 1,
     rows_per_shard: int | None = None,
 ) -> str:
     """What `pack` would do, in two lines for people; reads the list of images and the first of them, writes nothing."""
-    _check_options(resolution, encoding)
+    check_options(resolution, encoding, windows=windows)
     with storage.patience(0):
-        images = open_source(source, channels)
-        resolution = resolution or _default_resolution(images)
+        images = open_source(source, channels) if isinstance(source, str) else source
+        resolution = resolution or default_resolution(images)
     _, shard = _sizes(None, rows_per_shard, resolution, images.channels, encoding)
-    shards = math.ceil(len(images) / shard)
-    stored = human(len(images) * packing_order.image_bytes(resolution, images.channels, encoding))
+    squares = len(images) * windows
+    shards = math.ceil(squares / shard)
+    stored = human(squares * packing_order.image_bytes(resolution, images.channels, encoding))
     parts = f"{shards:,} shards of up to {shard:,} images" if shards > 1 else "one shard"
     return f"{images.describe()}\nat {resolution}x{resolution} px about {stored} in {parts}"
 
 
-def _check_options(
+def check_options(
     resolution: int | None,
-    encoding: str,
+    encoding: str = "png",
     *,
-    square: str = "pad",
+    square: str = "shorter_side",
     executor: str = "auto",
     validation_fraction: float = 0.0,
+    windows: int = 1,
+    min_deviation: float = 0.0,
     max_rejected_fraction: float = 0.0,
 ) -> None:
+    """Raises ValueError for a value that cannot be."""
     if resolution is not None and (resolution & (resolution - 1) or not COARSEST <= resolution <= FINEST):
         raise ValueError(f"resolution={resolution} is not possible; use a power of two from {COARSEST} to {FINEST}")
     for name, value, kind in (
@@ -149,6 +177,12 @@ def _check_options(
             raise ValueError(f"{name}={value!r} is unknown; use one of {', '.join(get_args(kind))}")
     if not 0 <= validation_fraction < 1:
         raise ValueError(f"validation_fraction={validation_fraction} must be at least 0 and below 1")
+    if windows < 1:
+        raise ValueError(f"windows={windows} must be at least 1")
+    if windows > 1 and square == "pad":
+        raise ValueError(f"windows={windows} has no meaning for square='pad', which keeps the whole image; use 1")
+    if not 0 <= min_deviation < MAX_DEVIATION:
+        raise ValueError(f"min_deviation={min_deviation:g} must be at least 0 and below {MAX_DEVIATION} levels of 255")
     if not 0 <= max_rejected_fraction <= 1:
         raise ValueError(f"max_rejected_fraction={max_rejected_fraction} must be from 0 to 1")
 
@@ -165,7 +199,8 @@ def _sizes(group: int | None, shard: int | None, resolution: int, channels: int,
     return group, shard
 
 
-def _default_resolution(images: Source) -> int:
+def default_resolution(images: Source) -> int:
+    """The largest power of two that fits the shorter side of the first readable image; raises ValueError if none is."""
     unread = []
     for row, name in enumerate(images.index["id"]):
         try:

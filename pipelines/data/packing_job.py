@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines import storage
@@ -37,10 +38,26 @@ class Plan:
         kinds = attribute_types(self.source.attributes.schema)
         return schema(parameters.resolution, parameters.channels, parameters.encoding, kinds)
 
+    @property
+    def total(self) -> int:
+        """How many squares are asked for: one of each image of the source, or several."""
+        return sum(map(len, self.orders.values()))
+
+    def rows(self, squares: Order) -> pa.Array:
+        """Of each square the row of its image in the source."""
+        return pa.array(squares // self.parameters.windows)
+
+    def names(self, squares: Order) -> pa.ChunkedArray:
+        """What the source calls their images; where each gives several, with the number of the square, from 1."""
+        names, windows = self.source.index["id"].take(self.rows(squares)), self.parameters.windows
+        if windows == 1:
+            return names
+        return pc.binary_join_element_wise(names, pa.array(squares % windows + 1).cast(pa.string()), "#")
+
 
 @dataclass(frozen=True)
 class Advance:
-    """A row group further: so many images of the source, and which of them were rejected; `done` with the last."""
+    """A row group further: so many squares of images, and which of them were rejected; `done` with the last."""
 
     job: Job
     images: int
@@ -54,14 +71,14 @@ def pack_shard(plan: Plan, job: Job, threads: int) -> Iterator[Advance]:
     Holds a row group of pixels and the images loaded ahead. Raises StorageError and the like where source or
     destination fail.
     """
-    rows = plan.orders[job.split][job.start : job.stop]
+    squares = plan.orders[job.split][job.start : job.stop]
     rejected: list[tuple[str, str]] = []
     notes: Counter[str] = Counter()
     groups: list[int] = []
     with tempfile.TemporaryDirectory(prefix="packing-") as folder:
         file = Path(folder) / "shard.parquet"
         with _writer(plan, file) as writer, _Threads(threads) as pool:
-            for table, group in _tables(plan, rows, pool):
+            for table, group in _tables(plan, squares, pool):
                 if table.num_rows:
                     writer.write_table(table, row_group_size=table.num_rows)
                     groups.append(table.num_rows)
@@ -86,30 +103,29 @@ class _Group:
     notes: Counter[str]
 
 
-def _tables(plan: Plan, rows: Order, pool: ThreadPoolExecutor) -> Iterator[tuple[pa.Table, _Group]]:
-    """For each row group its table, which may be empty, and what became of the images meant for it."""
-    parameters = plan.parameters
-    images = Intake(plan.source, parameters.resolution, parameters.square).load(rows, pool)
-    for start in range(0, len(rows), parameters.rows_per_group):
-        members = rows[start : start + parameters.rows_per_group]
+def _tables(plan: Plan, squares: Order, pool: ThreadPoolExecutor) -> Iterator[tuple[pa.Table, _Group]]:
+    """For each row group its table, which may be empty, and what became of the squares meant for it."""
+    asked = plan.parameters
+    intake = Intake(plan.source, asked.resolution, asked.square, asked.windows, asked.min_deviation)
+    images = intake.load(squares, pool)
+    for start in range(0, len(squares), asked.rows_per_group):
+        members = squares[start : start + asked.rows_per_group]
         loaded = list(islice(images, len(members)))
         usable = np.array([image.pixels is not None for image in loaded])
-        index = plan.source.index.select(["id"]).take(pa.array(members[~usable]))
         reasons = [image.reason for image in loaded if image.pixels is None]
-        rejected = tuple(zip(index["id"].to_pylist(), reasons, strict=True))
+        rejected = tuple(zip(plan.names(members[~usable]).to_pylist(), reasons, strict=True))
         notes = Counter(note for image in loaded for note in image.notes)
         yield _table(plan, members[usable], loaded, pool.map), _Group(len(members), rejected, notes)
 
 
-def _table(plan: Plan, rows: Order, loaded: Sequence[Loaded], mapped: Mapped) -> pa.Table:
-    if not len(rows):
+def _table(plan: Plan, squares: Order, loaded: Sequence[Loaded], mapped: Mapped) -> pa.Table:
+    if not len(squares):
         return plan.schema.empty_table()
     levels = pyramid(np.stack([image.pixels for image in loaded if image.pixels is not None]))
     finest = levels[plan.parameters.resolution]
-    index = plan.source.index
-    described = [
-        column.take(pa.array(rows)) for column in (index["id"], index["label"], *plan.source.attributes.columns)
-    ]
+    rows = plan.rows(squares)
+    known = [column.take(rows) for column in (plan.source.index["label"], *plan.source.attributes.columns)]
+    described = [plan.names(squares), *known]
     hashed = [content_hashes(finest), pa.array(difference_hashes(levels))]
     pixels = [to_column(levels[size], plan.parameters.encoding, mapped) for size in sorted(levels)]
     return pa.Table.from_arrays([*described, *hashed, *pixels], schema=plan.schema)

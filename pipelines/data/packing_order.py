@@ -25,7 +25,7 @@ JPEG_OF_RAW = 0.17
 
 @dataclass(frozen=True)
 class Job:
-    """Shard `number` of a split: the images at positions [start, stop) of the split's order."""
+    """Shard `number` of a split: the squares at positions [start, stop) of the split's order."""
 
     split: str
     number: int
@@ -44,27 +44,56 @@ class Job:
 
 
 def split_orders(
-    count: int, chunks: NDArray[np.int64] | None, validation_fraction: float, seed: int
+    count: int,
+    chunks: NDArray[np.int64] | None,
+    validation_fraction: float,
+    seed: int,
+    *,
+    held_out: NDArray[np.bool_] | None = None,
+    windows: int = 1,
 ) -> dict[str, Order]:
-    """For each split the numbers of its images in the order of packing.
+    """For each split the numbers of its squares in the order of packing: number s is square s % windows of image
+    s // windows.
 
-    One shuffle of everything decides which images are held out. Without `chunks` it is the order too. With them, their
-    order is shuffled, so many as a reader keeps at once form a window, and the images of a window are shuffled.
-    Raises ValueError if a split that is asked for would be empty.
+    One shuffle of all images decides which are held out, if `held_out` [count] does not say so. Of one square each it
+    is the order too; of several, the squares are shuffled anew. With `chunks` their order is shuffled, so many as a
+    reader keeps at once are read together, and the squares of these keep the order they have among themselves.
+    Raises ValueError if a split that is asked for would be empty, and for a fraction beside `held_out`.
     """
     random = np.random.Generator(np.random.PCG64(seed))
     order = random.permutation(count)
-    held_out = round(validation_fraction * count)
-    if held_out == count or (held_out == 0 and validation_fraction > 0):
-        raise ValueError(
-            f"validation_fraction={validation_fraction} of {count} images gives {held_out} for validation, "
-            f"{count - held_out} for training; both need at least one"
-        )
-    splits = {"train": order[held_out:], "validation": order[:held_out]}
+    out = _held_out(order, validation_fraction, held_out)
+    if windows > 1:
+        order = random.permutation(count * windows)
+    validation = out[order // windows]
+    splits = {"train": order[~validation], "validation": order[validation]}
     if chunks is not None:
-        window = random.permutation(int(chunks.max()) + 1) // CHUNKS_AT_ONCE
-        splits = {name: rows[np.argsort(window[chunks[rows]], kind="stable")] for name, rows in splits.items()}
+        turn = random.permutation(int(chunks.max()) + 1) // CHUNKS_AT_ONCE
+        splits = {
+            name: squares[np.argsort(turn[chunks[squares // windows]], kind="stable")]
+            for name, squares in splits.items()
+        }
     return splits
+
+
+def _held_out(order: Order, fraction: float, known: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Which images are for validation: those that are known to be, or the first of the order."""
+    out = known
+    if out is None:
+        out = np.zeros(len(order), np.bool_)
+        out[order[: round(fraction * len(order))]] = True
+    elif fraction > 0:
+        raise ValueError(
+            f"validation_fraction={fraction} has no place beside a source that says itself which images are held out; "
+            "leave it out"
+        )
+    held = int(out.sum())
+    if held == len(order) or (held == 0 and fraction > 0):
+        which = f"validation_fraction={fraction} of {len(order)} images" if known is None else "the source"
+        raise ValueError(
+            f"{which} gives {held} for validation, {len(order) - held} for training; both need at least one"
+        )
+    return out
 
 
 def shard_jobs(orders: Mapping[str, Order], rows_per_shard: int) -> list[Job]:

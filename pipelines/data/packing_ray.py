@@ -46,7 +46,8 @@ def pack_on_ray(plan: Plan, jobs: Sequence[Job]) -> Iterator[Advance]:
         raise ValueError("the Ray cluster has no CPU to pack with; add a node with CPUs, or use --executor here")
     local = storage.is_local(plan.source.name) and storage.exists(plan.source.name)
     task = _Task(ray.put(plan), tuple(jobs), local, Path.cwd())
-    tasks = _tasks(len(jobs), plan.parameters.rows_per_shard, plan.source.chunks, cpus)
+    images = plan.parameters.rows_per_shard / plan.parameters.windows  # of a shard
+    tasks = _tasks(len(jobs), images, plan.source.chunks, cpus)
     try:
         with _silent_console():
             for row in _dataset(task, len(jobs), tasks).iter_rows():
@@ -57,12 +58,12 @@ def pack_on_ray(plan: Plan, jobs: Sequence[Job]) -> Iterator[Advance]:
         raise RuntimeError(f"packing failed on Ray: {str(error).strip().splitlines()[-1]}") from error
 
 
-def _tasks(jobs: int, rows_per_shard: int, chunks: NDArray[np.int64] | None, cpus: int) -> int:
+def _tasks(jobs: int, images: float, chunks: NDArray[np.int64] | None, cpus: int) -> int:
     """One for each job; of a source in chunks, one for the shards of a window, so that each chunk is read once."""
     if chunks is None:
         return jobs
     images_in_window = len(chunks) / (chunks[-1] + 1) * CHUNKS_AT_ONCE
-    windows = math.ceil(jobs * rows_per_shard / images_in_window)
+    windows = math.ceil(jobs * images / images_in_window)
     return min(jobs, max(windows, cpus))  # to read a chunk more than once is better than a CPU without work
 
 

@@ -61,7 +61,7 @@ class PackingRun:
         """Does what is left and publishes; raises ValueError if too many images are unusable."""
         jobs = shard_jobs(self.plan.orders, self.plan.parameters.rows_per_shard)
         left = [job for job in jobs if job.path not in self.state.done]
-        packed = len(self.plan.source) - sum(job.images for job in left)
+        packed = self.plan.total - sum(job.images for job in left)
         self._unusable = len(self._rejected)
         self._report(packed)
         for advance in execute(self.plan, left) if left else ():
@@ -93,7 +93,7 @@ class PackingRun:
 
     def _report(self, packed: int) -> None:
         if self.progress:
-            self.progress(packed, len(self.plan.source))
+            self.progress(packed, self.plan.total)
 
     @property
     def _rejected(self) -> list[tuple[str, str]]:
@@ -102,7 +102,7 @@ class PackingRun:
         return sorted(entry for part in parts for entry in part)
 
     def _refuse_many_rejected(self, at_least: int) -> None:
-        images = len(self.plan.source)
+        images = self.plan.total
         if self._unusable < at_least or self._unusable <= self.max_rejected_fraction * images:
             return
         self._store_rejected()

@@ -26,6 +26,8 @@ class Parameters:
     seed: int
     rows_per_group: int
     rows_per_shard: int
+    windows: int = 1
+    min_deviation: float = 0.0
 
     @staticmethod
     def of_manifest(manifest: Manifest) -> "Parameters":
@@ -37,7 +39,8 @@ class Parameters:
         names = [field.name for field in dataclasses.fields(self) if field.name != "fingerprint"]
         pairs = [(name, getattr(stored, name), getattr(self, name)) for name in names]
         found = [f"{name} is {old!r} there and {new!r} now" for name, old, new in pairs if old != new]
-        return found + (["the images are others"] if stored.fingerprint != self.fingerprint else [])
+        same = stored.fingerprint == self.fingerprint
+        return found if same else [*found, "the images are others or held out otherwise"]
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,8 @@ class Manifest:
     validation_fraction: float
     rows_per_group: int
     rows_per_shard: int
+    windows: int = 1  # squares of each image
+    min_deviation: float = 0.0  # levels of 255: where no channel deviates by so much, an image was rejected
     rejected: int
     duplicates: dict[Kind, int]
     notes: dict[str, int]  # what was lost of images that are in the dataset, and of how many

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a small file that decodes to more is a decompression bomb
 Square = Literal["shorter_side", "center_crop", "pad"]
+Half = Literal["left", "right"]
 Pixels = NDArray[np.uint8]
 Payload = bytes | Pixels
 """An image as a source holds it: a file's bytes, or uint8 [H, W] or [H, W, 1|3|4]."""
@@ -34,12 +35,21 @@ def decode(payload: Payload, channels: int, notes: list[str] | None = None) -> P
     return _from_file(payload, channels, notes) if isinstance(payload, bytes) else _from_array(payload, channels)
 
 
-def squared(pixels: Pixels, resolution: int, square: Square) -> Pixels:
+def half_of(pixels: Pixels, half: Half) -> Pixels:
+    """uint8 [H, W, C] -> [H, W / 2, C]; raises ImageRejectedError if W is odd."""
+    width = pixels.shape[1]
+    if width % 2:
+        raise ImageRejectedError(f"its width of {width} px is odd, so that it is no two images side by side")
+    return pixels[:, : width // 2] if half == "left" else pixels[:, width // 2 :]
+
+
+def squared(pixels: Pixels, resolution: int, square: Square, window: int = 0, windows: int = 1) -> Pixels:
     """uint8 [H, W, C] -> [resolution, resolution, C], never enlarged; raises ImageRejectedError.
 
     `shorter_side`: the central square as wide as the shorter side, shrunk. `center_crop`: the central pixels as they
-    are. Both reject an image whose shorter side is below `resolution`. `pad`: the whole image at the centre of a black
-    square of at least `resolution`, shrunk. Shrinking is by Lanczos.
+    are. Both reject an image whose shorter side is below `resolution`, and give square number `window` of `windows`
+    from one end of the longer side to the other where these are several. `pad`: the whole image at the centre of a
+    black square of at least `resolution`, shrunk. Shrinking is by Lanczos.
     """
     height, width, _ = pixels.shape
     if square == "pad":
@@ -47,7 +57,7 @@ def squared(pixels: Pixels, resolution: int, square: Square) -> Pixels:
     if min(height, width) < resolution:
         raise ImageRejectedError(f"too small: {width}x{height} px for resolution {resolution}")
     side = resolution if square == "center_crop" else min(height, width)
-    return _shrunk(_cropped(pixels, side), resolution)
+    return _shrunk(_cropped(pixels, side, window, windows), resolution)
 
 
 @cache
@@ -112,8 +122,13 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
 
 
-def _cropped(pixels: Pixels, side: int) -> Pixels:
-    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+def _cropped(pixels: Pixels, side: int, window: int, windows: int) -> Pixels:
+    height, width, _ = pixels.shape
+    top, left = (height - side) // 2, (width - side) // 2
+    if windows > 1 and height > width:
+        top = window * (height - side) // (windows - 1)
+    elif windows > 1:
+        left = window * (width - side) // (windows - 1)
     return pixels[top : top + side, left : left + side]
 
 

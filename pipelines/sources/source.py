@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.sources.columns import NO_ATTRIBUTES
-from pipelines.sources.decoding import Payload, Pixels, decode
+from pipelines.sources.decoding import Half, Payload, Pixels, decode, half_of
 
 CHUNKS_AT_ONCE = 16
 """A chunked reader keeps at least so many chunks, so that reading which interleaves so many loads each once."""
@@ -46,11 +46,15 @@ class Source:
     index: pa.Table
     attributes: pa.Table
     label_names: tuple[str, ...]  # empty if labels are bare numbers
-    fingerprint: str  # changes when the images, their names, labels or attributes do
+    fingerprint: str  # changes when the images, their names, labels or attributes do, or which are held out
     skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of files that are not read at all
     chunks: NDArray[np.int64] | None = None
     """Number of the chunk of each image, ascending: images that are read together, such as a Parquet row group.
     None: any image is read alone."""
+    held_out: NDArray[np.bool_] | None = None
+    """Which images are for validation, [N], where the source itself says so."""
+    half: Half | None = None
+    """The side of each image that is meant; None: the whole."""
 
     @property
     def label_count(self) -> int:
@@ -66,7 +70,12 @@ class Source:
 
     def load(self, row: int) -> Pixels:
         """Image number `row`, decoded: uint8 [H, W, channels]; raises as `Reader.fetch`."""
-        return decode(self.reader.fetch(self.index["key"][row].as_py()), self.channels)
+        return self.pixels(self.index["key"][row].as_py())
+
+    def pixels(self, key: Any, notes: list[str] | None = None) -> Pixels:
+        """The image behind `key`, as `load`; `notes`: see `decoding.decode`."""
+        image = decode(self.reader.fetch(key), self.channels, notes)
+        return image if self.half is None else half_of(image, self.half)
 
     def __len__(self) -> int:
         return self.index.num_rows
