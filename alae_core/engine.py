@@ -34,6 +34,8 @@ class Engine:
     """Mirror every image with probability one half."""
     crop: float = 0.0
     """Shift every image by up to this share of its side, both ways, as if a larger one were cropped at random."""
+    enlarge: float = 1.0
+    """Enlarge every image by this, and cut the level's size out of it at random."""
     compile: bool = False
     """Run chains of pointwise operations as compiled kernels: faster, equal up to rounding, and needs a compiler."""
 
@@ -70,7 +72,7 @@ class Engine:
         return metrics
 
     def _prepare(self, state: TrainState, level: Level, pixels: tuple[Tensor, ...]) -> Batch:
-        """uint8 -> [-1, 1], mirrored and shifted by chance, blended with the coarser level."""
+        """uint8 -> [-1, 1], mirrored, shifted and cut by chance, blended with the coarser level."""
         share, left = divmod(level.batch_size, sync.world_size())
         if left:
             raise ValueError(
@@ -98,6 +100,8 @@ class Engine:
                 domain = images.flip_some(domain, batch.uniform(f"flip{index}"))
             if self.crop:
                 domain = images.shift(domain, batch.uniform(f"crop{index}", 2), self.crop)
+            if self.enlarge > 1:
+                domain = images.cut_from_enlarged(domain, batch.uniform(f"cut{index}", 2), self.enlarge)
             prepared.append(images.blend_with_coarser(domain, level.blend))
         return replace(batch, images=tuple(prepared))
 

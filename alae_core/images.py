@@ -35,6 +35,10 @@ def blend_with_coarser(images: Tensor, blend: float) -> Tensor:
     return torch.lerp(coarse, images, blend)
 
 
+FLAT = 1e-3
+"""A cut whose values deviate less than this, in [-1, 1], is nearly constant."""
+
+
 def shift(images: Tensor, chance: Tensor, share: float) -> Tensor:
     """Move each image [N, C, R, R] by up to `share` of its side both ways, as `chance` [N, 2] in [0, 1) says.
 
@@ -44,7 +48,27 @@ def shift(images: Tensor, chance: Tensor, share: float) -> Tensor:
     most = int(share * size)
     moved = (chance * (2 * most + 1)).long() - most
     pixel = (torch.arange(size, device=images.device) + moved[:, :, None]).abs()
-    rows, columns = ((size - 1) - (size - 1 - pixel).abs()).unbind(1)
+    return _pixels_of(images, (size - 1) - (size - 1 - pixel).abs())
+
+
+def cut_from_enlarged(images: Tensor, chance: Tensor, factor: float) -> Tensor:
+    """Enlarge each image [N, C, R, R] bilinearly to `factor` times its side, and cut R x R pixels out of it.
+
+    `chance` [N, 2] in [0, 1) says where, in whole pixels from the top and the left. A nearly constant cut, which LayerNorm
+    and instance norm turn into noise or NaN, is replaced by the image it came of.
+    """
+    size = images.shape[-1]
+    larger = round(factor * size)
+    enlarged = F.interpolate(images, size=(larger, larger), mode="bilinear", align_corners=False)
+    corner = (chance * (larger - size + 1)).long()
+    cut = _pixels_of(enlarged, torch.arange(size, device=images.device) + corner[:, :, None])
+    flat = cut.std((1, 2, 3), correction=0, keepdim=True) < FLAT
+    return torch.where(flat, images, cut)
+
+
+def _pixels_of(images: Tensor, places: Tensor) -> Tensor:
+    """Of each image [N, C, R, R] the pixels at the rows `places[:, 0]` and columns `places[:, 1]`; `places`: [N, 2, S]."""
+    rows, columns = places.unbind(1)
     image = torch.arange(len(images), device=images.device)[:, None, None]
     found = images.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]
     return found.permute(0, 3, 1, 2)

@@ -28,13 +28,13 @@ CHECKED_EVERY = 256
 
 @dataclass(kw_only=True)
 class ClockedRun:
-    """Trains `experiment` on `pixels` uint8 [N, R, R, C] and evaluates at every `every_kimg`, and at the end.
+    """Trains `experiment` on `pixels` uint8 [N, R, R, C], a tuple for two domains; evaluates at every `every_kimg` and the end.
 
     Raises ValueError where `out` holds a run of another experiment.
     """
 
     experiment: Experiment
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | tuple[NDArray[np.uint8], ...]
     out: Path
     every_kimg: float
     evaluate: Callable[[TrainState], dict[str, float]]

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from importlib.metadata import entry_points
+from typing import Any
 
 from pipelines import presets, progress, report
 from pipelines.experiment import Experiment
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_experiment(commands, "train", _train, "train, or resume where the run stopped")
     _add_evaluate(commands)
     _add_directions(commands)
+    _add_translate(commands)
     _add_runs(commands)
     track = _add(commands, "track", _track, "bring MLflow up to date with a run")
     track.add_argument("run", help="folder or URL of the run")
@@ -66,13 +68,19 @@ def _add_pack(commands) -> None:  # type: ignore[no-untyped-def]
     parser = _add(commands, "pack", _pack, "pack images into a dataset that serves every resolution")
     parser.add_argument("source", help="a folder, archive, table or array of images; see docs/data.md")
     parser.add_argument("dest", help="folder or s3:// URL of the dataset")
+    parser.add_argument("--second", metavar="SOURCE", help="of the other domain of a translator")
+    parser.add_argument("--domains", metavar="folders|side_by_side|A,B", help="two domains in one source")
     parser.add_argument("--resolution", type=int, help="default: largest power of two that fits the first image")
     parser.add_argument("--square", default="shorter_side", metavar="shorter_side|center_crop|pad")
+    parser.add_argument("--windows", type=int, default=1, metavar="N", help="squares along each image; default: 1")
     parser.add_argument("--channels", type=int, choices=(1, 3), help="default: as the source has")
     parser.add_argument("--encoding", default="png", metavar="png|jpeg|raw", help="above 64 px; jpeg is lossy")
     parser.add_argument("--validation", type=float, default=0.0, metavar="FRACTION", help="share to hold out")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the images")
     parser.add_argument("--max-rejected", type=float, default=0.01, metavar="FRACTION", help="default: %(default)s")
+    parser.add_argument(
+        "--min-deviation", type=float, metavar="LEVELS", help="of 255, to reject constant images; of two domains: 0.5"
+    )
     parser.add_argument("--rows-per-shard", type=int, metavar="IMAGES", help="default: what makes about 256 MiB")
     parser.add_argument("--executor", default="auto", metavar="here|ray|auto", help="threads, or Ray Data")
     parser.add_argument("--dry-run", action="store_true", help="tell how many images, shards and bytes; write nothing")
@@ -115,6 +123,24 @@ def _add_directions(commands) -> None:  # type: ignore[no-untyped-def]
     parser.add_argument("--images", type=int, metavar="N", help="to find them in; default: 10,000")
 
 
+def _add_translate(commands) -> None:  # type: ignore[no-untyped-def]
+    parser = _add(commands, "translate", _translate, "translate images from one domain to the other")
+    parser.add_argument("place", metavar="RUN|CHECKPOINT", help="of a run, the newest checkpoint")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGES", help="files, folders or what else can be packed, or URLs"
+    )
+    parser.add_argument("--to", required=True, metavar="a|b", help="the domain that the images shall be of")
+    parser.add_argument("--out", default="translations", metavar="FOLDER", help="or URL; default: %(default)s")
+    parser.add_argument("--styles", type=int, metavar="N", help="drawn for each image; default: 1")
+    parser.add_argument("--example", metavar="IMAGE", help="of the other domain, whose style all images get")
+    parser.add_argument("--seed", type=int, default=0, help="of the drawn styles")
+    parser.add_argument("--shared", action="store_true", help="the same drawn styles for all images")
+    parser.add_argument("--size", type=int, metavar="PX", help="of the shorter side; default: as the image is")
+    parser.add_argument(
+        "--grid", action="store_true", help="one picture of the first images and their translations too"
+    )
+
+
 def _presets(arguments: argparse.Namespace) -> None:
     for name in presets.names():
         print(name)
@@ -130,27 +156,27 @@ def _show(arguments: argparse.Namespace) -> None:
 
 def _pack(arguments: argparse.Namespace) -> None:
     from pipelines.data.packing import pack, preview
+    from pipelines.data.packing_domains import pack_domains, preview_domains
 
+    def given(*names: str) -> dict[str, Any]:
+        return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+    domains = given("second", "domains")
+    options = given("resolution", "channels", "encoding", "windows", "rows_per_shard") | domains
     if arguments.dry_run:
-        names = ("resolution", "channels", "encoding", "rows_per_shard")
-        print(preview(arguments.source, **{name: getattr(arguments, name) for name in names}))
+        print((preview_domains if domains else preview)(arguments.source, **options))
         return
     with report.Bar("packing") as bar:
-        packed = pack(
+        packed = (pack_domains if domains else pack)(
             arguments.source,
             arguments.dest,
-            resolution=arguments.resolution,
-            square=arguments.square,
-            channels=arguments.channels,
-            encoding=arguments.encoding,
+            **options,
+            **given("square", "seed", "min_deviation", "executor"),
             validation_fraction=arguments.validation,
-            seed=arguments.seed,
-            rows_per_shard=arguments.rows_per_shard,
             max_rejected_fraction=arguments.max_rejected,
-            executor=arguments.executor,
             progress=bar,
         )
-    print(report.packed(packed))
+    print(report.packed(*packed) if isinstance(packed, tuple) else report.packed(packed))
 
 
 def _data_show(arguments: argparse.Namespace) -> None:
@@ -196,6 +222,19 @@ def _directions(arguments: argparse.Namespace) -> None:
     print(
         f"{found.checkpoint} at {found.nimg / 1000:g} kimg, {found.source}\n\n{table(found)}\n\nkept in {found.record}"
     )
+
+
+def _translate(arguments: argparse.Namespace) -> int:
+    from pipelines.translating import How, told, translate
+
+    names = ("to", "styles", "example", "seed", "shared", "size", "grid")
+    how = How(**{name: getattr(arguments, name) for name in names})
+    with report.Bar("translating") as bar:
+        done = translate(arguments.place, arguments.images, arguments.out, how, bar)
+    print(told(done))
+    for reason in done.rejected:
+        print(f"alae translate: {reason}", file=sys.stderr)
+    return 1 if done.rejected else 0
 
 
 def _runs(arguments: argparse.Namespace) -> None:

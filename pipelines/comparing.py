@@ -158,6 +158,8 @@ def _row(a: Reading, b: Reading, unlike: str) -> tuple[str, ...]:
 
 
 def _verdict(a: Reading, b: Reading) -> str:
+    if a.key in a.protocol.baselines:
+        return "a baseline, of real images alone"
     if _without_error(a.estimate) or _without_error(b.estimate):
         return f"differ by {abs(a.estimate.value - b.estimate.value):.3g}; no error bar to judge that by"
     found = differ(a.estimate, b.estimate, z=Z)

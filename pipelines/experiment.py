@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Union
 
@@ -43,11 +44,13 @@ class DataConfig:
     """Which packed dataset is read, and how."""
 
     path: str
-    """Folder or URL of the dataset: the place of its manifest.json."""
+    """Folder or URL of the dataset: the place of its manifest.json; of two domains, of the folders `a` and `b`."""
     flip: bool = False
     """Mirror every image left to right with probability one half."""
     crop: Annotated[float, Ge(0), Le(0.5)] = 0.0
     """Shift every image by chance by up to this share of its side, both ways; the border is filled by reflection."""
+    enlarge: Annotated[float, Ge(1), Le(2)] = 1.0
+    """Enlarge every image by this and cut a square of its old size out by chance; 1.117 is CycleGAN's 286 to 256 px."""
     window_images: Count = 2048
     """Images are shuffled within windows of about this many, fewer where they take more than 256 MiB of pixels."""
     read_ahead_gib: Positive = 1.0
@@ -105,9 +108,13 @@ class EvaluationConfig:
     inception_weights: str | None = None
     """Path or URL of Inception's weights in torch-fidelity's form, for fid, kid and is; see docs/evaluation.md."""
     vgg16_weights: str | None = None
-    """Path or URL of torchvision's VGG16, for pr, ppl and lpips."""
+    """Path or URL of torchvision's VGG16, for pr, ppl, lpips and diversity."""
     lpips_heads: str | None = None
-    """Path or URL of LPIPS' heads for VGG16, for ppl and lpips."""
+    """Path or URL of LPIPS' heads for VGG16, for ppl, lpips and diversity."""
+    alexnet_weights: str | None = None
+    """Path or URL of torchvision's AlexNet, for diversity and lpips over alexnet."""
+    alexnet_heads: str | None = None
+    """Path or URL of LPIPS' heads for AlexNet, for the same."""
     workers: Count = 1
     """Ray tasks that share the metrics of one checkpoint; each reserves scaling.cpus_per_evaluation."""
     reconstructions: Count = 500
@@ -200,19 +207,21 @@ class Experiment:
             raise ValueError("\n".join(problems))
 
     def tiny(self) -> "Experiment":
-        """The same experiment shrunk to train within seconds on one CPU: 160 images per phase, up to 8x8."""
+        """The same experiment shrunk to train within seconds on one CPU: 160 images per phase, as small as its networks go."""
         levels = min(2, len(self.schedule.resolutions))
+        algorithm = _shrunk(self.algorithm)
         return replace(
             self,
             name=f"{self.name.removesuffix('_tiny')}_tiny",
-            algorithm=_shrunk(self.algorithm),
+            algorithm=algorithm,
             schedule=replace(
                 self.schedule,
-                resolutions=(4, 8)[-levels:],
+                resolutions=(algorithm.resolution // 2, algorithm.resolution)[-levels:],
                 stable_kimg=(0.16,),
                 fade_kimg=(0.16,),
                 batch_size=(8,),
                 lr=self.schedule.lr[:levels],
+                **_sooner(self.schedule),
             ),
             data=replace(self.data, window_images=64),
             training=replace(
@@ -232,16 +241,20 @@ class Experiment:
 
 # The largest value of each size that an algorithm may have in tiny().
 _TINY_SIZES = {
-    "resolution": 8,
     "latent": 8,
     "base_channels": 4,
     "max_channels": 8,
     "hidden": 16,
     "mapping_layers": 2,
+    "residual_blocks": 1,
+    "discriminator_layers": 6,
     "first_resolution": 4,
     "group": 4,
 }
+_TINY_RESOLUTIONS = (8, 16, 32, 64)
+"""The first that the networks take is that of tiny()."""
 _TINY_WARMUP_KIMG = 0.008
+_TINY_LR_KIMG = 0.016
 
 
 def _shrunk(algorithm: Any) -> Any:
@@ -250,7 +263,22 @@ def _shrunk(algorithm: Any) -> Any:
     if hasattr(given.get("loss"), "warmup_kimg"):
         loss = given["loss"]
         small["loss"] = replace(loss, warmup_kimg=tuple(min(kimg, _TINY_WARMUP_KIMG) for kimg in loss.warmup_kimg))
-    return replace(algorithm, **small)
+    for resolution in _TINY_RESOLUTIONS:
+        with suppress(ValueError):
+            return replace(algorithm, **small, resolution=min(resolution, algorithm.resolution))
+    return algorithm
+
+
+def _sooner(schedule: ProgressiveSchedule) -> dict[str, Any]:
+    """Where the rates change, so soon that it happens in tiny()."""
+    names = ("lr_falls_from_kimg", "lr_halves_every_kimg")
+    given = {name: getattr(schedule, name) for name in names}
+    return {name: min(kimg, _TINY_LR_KIMG) for name, kimg in given.items() if kimg is not None}
+
+
+def domains_of(experiment: Experiment) -> int:
+    """Image streams of its algorithm: 1, or 2 of a translator."""
+    return int(getattr(experiment.algorithm, "domains", 1))
 
 
 def _leaves(value: Any, path: str) -> "list[tuple[str, Scalar]]":

@@ -5,43 +5,55 @@ import math
 import ray
 
 from pipelines import checkpoint, storage
+from pipelines.data.domains import open_datasets
 from pipelines.data.shards import Dataset
 from pipelines.evaluation import requirements
-from pipelines.experiment import Experiment
+from pipelines.experiment import Experiment, domains_of
 from pipelines.run import Run
 
 
 @storage.patience(0)
-def check(experiment: Experiment) -> Dataset:
-    """Raise ValueError with a sentence unless the experiment, its dataset and its storage fit; opens the dataset.
+def check(experiment: Experiment) -> tuple[Dataset, ...]:
+    """Raise ValueError with a sentence unless the experiment, its datasets and its storage fit; opens a dataset per domain.
 
     A store that does not answer is not waited for: the address may be wrong.
     """
     experiment.validate()
-    dataset = Dataset.open(experiment.data.path, experiment.data.damaged)
-    _check_dataset(experiment, dataset)
-    requirements.check_experiment(experiment, dataset)
+    datasets = open_datasets(experiment.data.path, domains_of(experiment), experiment.data.damaged)
+    _check_same_channels(datasets)
+    for dataset in datasets:
+        _check_dataset(experiment, dataset)
+    requirements.check_experiment(experiment, datasets)
     storage.check_writable(experiment.training.storage)
     _check_init_from(experiment)
-    return dataset
+    return datasets
+
+
+def _check_same_channels(datasets: tuple[Dataset, ...]) -> None:
+    first, last = datasets[0], datasets[-1]
+    if first.channels != last.channels:
+        raise ValueError(
+            f"the images of {first.url} have {first.channels} channels and those of {last.url} have {last.channels}; pack "
+            "both again with the same --channels"
+        )
 
 
 def _check_dataset(experiment: Experiment, dataset: Dataset) -> None:
     finest = experiment.schedule.resolutions[-1]
     if finest > dataset.resolution:
         raise ValueError(
-            f"schedule.resolutions reaches {finest} px, but the dataset {experiment.data.path} ends at "
+            f"schedule.resolutions reaches {finest} px, but the dataset {dataset.url} ends at "
             f"{dataset.resolution} px; pack it again with --resolution {finest}, or end the schedule at "
             f"{dataset.resolution}"
         )
     if experiment.algorithm.channels != dataset.channels:
         raise ValueError(
-            f"algorithm.channels={experiment.algorithm.channels}, but the images of {experiment.data.path} have "
+            f"algorithm.channels={experiment.algorithm.channels}, but the images of {dataset.url} have "
             f"{dataset.channels}; use algorithm.channels={dataset.channels}"
         )
     if experiment.evaluation.enabled and experiment.evaluation.extractor == "classifier" and not dataset.label_count:
         raise ValueError(
-            f"evaluation.extractor=classifier needs labels, and {experiment.data.path} has none; use "
+            f"evaluation.extractor=classifier needs labels, and {dataset.url} has none; use "
             "evaluation.extractor=pixels, or pack the images with labels (a folder per class)"
         )
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _SIZES = ("resolution", "channels", "latent", "base_channels", "max_channels", "hidden")
-_WEIGHTS = ("inception_weights", "vgg16_weights", "lpips_heads")
+_WEIGHTS = ("inception_weights", "vgg16_weights", "lpips_heads", "alexnet_weights", "alexnet_heads")
 # Searched for in the whole text: a secret key may hold a "/", which ends the part a parser would look at.
 # A lone user name is a token on the web, but a container in Azure's container@account.
 _SECRET = re.compile(
@@ -26,7 +26,20 @@ _SECRET = re.compile(
 
 def problems(experiment: "Experiment") -> list[str]:
     """One sentence per broken rule: dotted field, value, rule, way out."""
-    rules = (_name, _secrets, _numbers, _resolutions, _batches, _microbatch, _groups, _window, _tick, _mixing, _domains)
+    rules = (
+        _name,
+        _secrets,
+        _numbers,
+        _resolutions,
+        _one_level,
+        _batches,
+        _microbatch,
+        _groups,
+        _window,
+        _tick,
+        _mixing,
+        _augmentations,
+    )
     return [sentence for rule in rules for sentence in rule(experiment)]
 
 
@@ -104,6 +117,15 @@ def _resolutions(experiment: "Experiment") -> Iterator[str]:
             )
 
 
+def _one_level(experiment: "Experiment") -> Iterator[str]:
+    resolutions = experiment.schedule.resolutions
+    if _domains(experiment) > 1 and len(resolutions) > 1:
+        yield (
+            f"schedule.resolutions={','.join(map(str, resolutions))} are several levels, and "
+            f"algorithm.kind={experiment.algorithm.kind} trains at one; use schedule.resolutions={resolutions[-1]}"
+        )
+
+
 def _batches(experiment: "Experiment") -> Iterator[str]:
     ranks = experiment.scaling.workers
     for index, batch in enumerate(experiment.schedule.batch_size):
@@ -159,7 +181,8 @@ def _window(experiment: "Experiment") -> Iterator[str]:
             f"data.window_images={window} is smaller than the largest batch in schedule.batch_size; "
             f"use {largest} or more"
         )
-    resolutions, channels = experiment.schedule.resolutions, experiment.algorithm.channels
+    resolutions = experiment.schedule.resolutions
+    channels = _domains(experiment) * experiment.algorithm.channels
     if resolutions[0] < 1 or channels < 1:
         return
     batches = [at_level(experiment.schedule.batch_size, level) for level in range(len(resolutions))]
@@ -192,12 +215,17 @@ def _mixing(experiment: "Experiment") -> Iterator[str]:
         )
 
 
-def _domains(experiment: "Experiment") -> Iterator[str]:
-    if getattr(experiment.algorithm, "domains", 1) > 1:
+def _augmentations(experiment: "Experiment") -> Iterator[str]:
+    data = experiment.data
+    if data.crop and data.enlarge > 1:
         yield (
-            f"algorithm.kind={experiment.algorithm.kind} trains on images of two domains, and data.path gives those of one; "
-            "train it from Python with alae_core, or take a preset of another algorithm"
+            f"data.crop={data.crop:g} and data.enlarge={data.enlarge:g} both move the images about by chance; use "
+            "data.crop=0 or data.enlarge=1"
         )
+
+
+def _domains(experiment: "Experiment") -> int:
+    return int(getattr(experiment.algorithm, "domains", 1))
 
 
 def _divisors(number: int) -> list[int]:

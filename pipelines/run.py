@@ -5,9 +5,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from alae_core import sync
 from pipelines import checkpoint, storage
+from pipelines.data.domains import FOLDERS
 from pipelines.data.shards import Dataset
 from pipelines.experiment import Experiment
 from pipelines.history import HISTORY_FILE, History
@@ -49,8 +51,8 @@ class Run:
             raise ValueError(f"{self.url} is not a run: it has no {EXPERIMENT}")
         return Experiment.from_json(storage.read_bytes(path).decode())
 
-    def claim(self, experiment: Experiment, dataset: Dataset) -> None:
-        """Write down what this run is; refuse with the differences if it already is something else."""
+    def claim(self, experiment: Experiment, datasets: Sequence[Dataset]) -> None:
+        """Write down what this run is, on which datasets; refuse with the differences if it already is something else."""
         # Written once: of two commands that begin the same run at the same moment, the other is refused.
         storage.write_once(f"{self.url}/{EXPERIMENT}", experiment.to_json().encode())
         differences = resume_differences(self.experiment(), experiment)
@@ -60,8 +62,9 @@ class Run:
                 + "; ".join(differences)
                 + ". Repeat the earlier settings to resume it, or give another name=... to start a new run"
             )
-        storage.write_once(f"{self.url}/{DATASET}", json.dumps(dataset.identity).encode())
-        if storage.read_json(f"{self.url}/{DATASET}") != dataset.identity:
+        identity = _identity(datasets)
+        storage.write_once(f"{self.url}/{DATASET}", json.dumps(identity).encode())
+        if storage.read_json(f"{self.url}/{DATASET}") != identity:
             raise ValueError(
                 f"the dataset {experiment.data.path} was packed anew since the run {experiment.name!r} began; bring "
                 "the old one back to resume it, or give another name=... to start a new run"
@@ -125,6 +128,13 @@ class Run:
         raise RuntimeError(f"{reason}; {place} in {self.url}")
 
 
+def _identity(datasets: Sequence[Dataset]) -> dict[str, Any]:
+    """What tells them from others packed at the same places; of two domains, by their folders."""
+    if len(datasets) == 1:
+        return datasets[0].identity
+    return {folder: dataset.identity for folder, dataset in zip(FOLDERS, datasets, strict=True)}
+
+
 def with_absolute_paths(experiment: Experiment) -> Experiment:
     """The experiment with its local paths made absolute: Ray's actors and tasks run in folders of their own."""
     training, tracking, evaluation = experiment.training, experiment.tracking, experiment.evaluation
@@ -137,6 +147,8 @@ def with_absolute_paths(experiment: Experiment) -> Experiment:
             inception_weights=evaluation.inception_weights and _absolute(evaluation.inception_weights),
             vgg16_weights=evaluation.vgg16_weights and _absolute(evaluation.vgg16_weights),
             lpips_heads=evaluation.lpips_heads and _absolute(evaluation.lpips_heads),
+            alexnet_weights=evaluation.alexnet_weights and _absolute(evaluation.alexnet_weights),
+            alexnet_heads=evaluation.alexnet_heads and _absolute(evaluation.alexnet_heads),
         ),
         data=replace(experiment.data, path=_absolute(experiment.data.path)),
         training=replace(training, storage=_absolute(training.storage), init_from=init_from),

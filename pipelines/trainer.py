@@ -27,7 +27,7 @@ from pipelines.evaluation.keeping import keep_best
 from pipelines.evaluation.supervised import validate_checkpoint
 from pipelines.evaluation.validation import evaluate_checkpoint, evaluation_url
 from pipelines.experiment import Experiment
-from pipelines.history import Evaluation, Tick, read_evaluations
+from pipelines.history import Evaluation, History, Tick, read_evaluations
 from pipelines.progress import follow
 from pipelines.recorder import Recorder, replica
 from pipelines.run import Run, with_absolute_paths
@@ -68,14 +68,14 @@ def train(
     Raises ValueError for what the user can mend, before resources are taken, and RuntimeError if the training fails.
     """
     experiment = with_absolute_paths(experiment)
-    dataset = preflight.check(experiment)
+    datasets = preflight.check(experiment)
     run = Run.of(experiment)
-    run.claim(experiment, dataset)
+    run.claim(experiment, datasets)
     finished = run.finished_at(experiment) is not None
     run.fetch_history()
     if not finished:
         if experiment.evaluation.enabled:
-            requirements.prepare(requirements.metric_names(experiment.evaluation), dataset)
+            requirements.prepare(requirements.metric_names(experiment.evaluation, len(datasets)), datasets)
         connect()
         preflight.check_capacity(experiment)
         run.begin()
@@ -90,6 +90,8 @@ def _fit(experiment: Experiment, run: Run, following: Callable[[], AbstractConte
         keep_best(run.url, experiment)
         with following():
             _trainer(experiment, run).fit()
+            # A worker lost with its last checkpoint uploaded but not reported leaves nothing to train, nor to report.
+            run.recover_ticks(History(run.history))
             run.raise_failure()
             for sentence in run.damage():
                 log.warning("%s; other images were trained on in the places of its images", sentence)

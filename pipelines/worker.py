@@ -18,7 +18,7 @@ from alae_core.state import TrainState
 from pipelines import checkpoint, storage
 from pipelines.data.feed import Feed, UnreadableError
 from pipelines.data.stream import SPLIT, plan, slabs
-from pipelines.experiment import Experiment
+from pipelines.experiment import Experiment, domains_of
 from pipelines.history import Tick
 from pipelines.meter import Meter, merged
 from pipelines.run import Run
@@ -92,6 +92,7 @@ def _feed(experiment: Experiment, nimg: int, device: torch.device) -> Feed:
         ranks=sync.world_size(),
         channels=experiment.algorithm.channels,
         device=device,
+        domains=domains_of(experiment),
     )
 
 
@@ -138,9 +139,9 @@ class Loop:
                 return
             due = self._train(feed.next)
 
-    def _train(self, next_batch: Callable[[], Tensor]) -> Due:
+    def _train(self, next_batch: Callable[[], tuple[Tensor, ...]]) -> Due:
         before, began = self.state.nimg, time.perf_counter()
-        self.meter.add(self.engine.train_iteration(self.state, (next_batch(),)))
+        self.meter.add(self.engine.train_iteration(self.state, next_batch()))
         self.state.seconds += time.perf_counter() - began
         return Due.between(self.experiment, before, self.state.nimg)
 
@@ -203,5 +204,6 @@ def engine(experiment: Experiment) -> Engine:
         precision=experiment.training.precision,
         flip=experiment.data.flip,
         crop=experiment.data.crop,
+        enlarge=experiment.data.enlarge,
         compile=experiment.training.compile,
     )

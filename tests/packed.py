@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pipelines.data import shards
+from pipelines.data.domains import FOLDERS
 from pipelines.data.packing import pack
 
 COUNT = 40
@@ -79,3 +80,20 @@ def flip(file: Path, offset: int) -> None:
 def differing(left: dict[str, bytes], right: dict[str, bytes]) -> list[str]:
     """Names of the files that are not the same in both, or not there in one."""
     return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+
+
+def pack_two_domains(
+    folder: Path, counts: tuple[int, int] = (200, 136), side: int = 8, validation_fraction: float = 0.0
+) -> str:
+    """Random images in two datasets side by side, in uneven row groups; an epoch of one domain ends within the other's."""
+    for domain, (name, count) in enumerate(zip(FOLDERS, counts, strict=True)):
+        images = np.random.default_rng(domain).integers(0, 256, (count, side, side, 3), np.uint8)
+        np.savez(folder / f"{name}.npz", images=images)
+        pack(
+            str(folder / f"{name}.npz"),
+            str(folder / "pair" / name),
+            validation_fraction=validation_fraction,
+            rows_per_group=48,
+            rows_per_shard=96,
+        )
+    return str(folder / "pair")

@@ -49,6 +49,15 @@ def local_ray(num_cpus: int = 2) -> Iterator[None]:
         ray.shutdown()
 
 
+@contextmanager
+def prompt_ray() -> Iterator[None]:
+    """A Ray of this process whose controller looks at its workers often."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        with local_ray():
+            yield
+
+
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """200 random 8x8 images in two classes, in uneven row groups: an epoch ends within a level."""
@@ -112,7 +121,7 @@ class Command:
         """SIGKILL one of the training processes, as soon as there are any."""
         assert self.process is not None
         deadline = time.monotonic() + PATIENCE_S
-        while not (workers := [p for p in self.descendants() if "TrainWorker" in " ".join(_cmdline(p))]):
+        while not (workers := train_workers(self.process.pid)):
             assert time.monotonic() < deadline, [_cmdline(p) for p in self.descendants()]
             assert self.process.poll() is None, self.process.communicate()[0]
             time.sleep(0.02)
@@ -130,7 +139,7 @@ class Command:
 
     def descendants(self) -> list[psutil.Process]:
         assert self.process is not None
-        return _ignoring_gone(lambda: psutil.Process(self.process.pid).children(recursive=True)) or []
+        return _descendants(self.process.pid)
 
 
 @pytest.fixture
@@ -179,6 +188,15 @@ def differing(left: Any, right: Any, path: str = "") -> list[str]:
         same = left.dtype == right.dtype and left.shape == right.shape and torch.equal(left, right)
         return [] if same else [path]
     return [] if left == right or path == "/seconds" else [path]
+
+
+def train_workers(pid: int) -> list[psutil.Process]:
+    """The training processes that a process has started, through whatever others."""
+    return [process for process in _descendants(pid) if "TrainWorker" in " ".join(_cmdline(process))]
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    return _ignoring_gone(lambda: psutil.Process(pid).children(recursive=True)) or []
 
 
 def _cmdline(process: psutil.Process) -> list[str]:

@@ -67,7 +67,7 @@ def test_a_resume_with_changed_settings_is_refused(
 ) -> None:
     settings = ["debug_mnist32_alae", f"data.path={tiny_dataset}", f"training.storage={tmp_path}"]
     begun = Experiment.from_json(printed(capsys, "show", *settings))
-    Run.of(begun).claim(begun, Dataset.open(str(tiny_dataset)))
+    Run.of(begun).claim(begun, [Dataset.open(str(tiny_dataset))])
     message = refused(capsys, "train", *settings, "seed=5")
     assert "was started with other settings: seed: 0 -> 5. Repeat the earlier settings" in message
 
@@ -158,6 +158,22 @@ def test_a_dry_run_of_a_packing_tells_what_there_would_be_and_writes_nothing(
     assert size == "at 256x256 px about 8.8 MiB in 3 shards of up to 32 images"
     assert not (tmp_path / "d").exists()
     assert "encoding='webp' is unknown" in refused(capsys, *arguments, "--encoding", "webp")
+
+
+def test_two_domains_are_packed_shown_and_verified(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 10, 8, 20), np.uint8)
+    for name, domain in zip("xy", images, strict=True):
+        np.savez(tmp_path / f"{name}.npz", images=domain)
+    arguments = ("pack", f"{tmp_path}/x.npz", f"{tmp_path}/d", "--second", f"{tmp_path}/y.npz", "--windows", "2")
+    assert "20 images" not in printed(capsys, *arguments, "--dry-run") and not (tmp_path / "d").exists()
+    told = printed(capsys, *arguments, "--validation", "0.2", "--min-deviation", "1", "--seed", "4")
+    assert told == "".join(f"packed 16 train, 4 validation images of 8x8 px into {tmp_path}/d/{k}\n" for k in "ab")
+    manifests = [Dataset.open(f"{tmp_path}/d/{domain}").manifest for domain in "ab"]
+    assert [(each.windows, each.min_deviation, each.seed) for each in manifests] == [(2, 1.0, 4)] * 2
+    assert printed(capsys, "data", "show", f"{tmp_path}/d").count("2 squares of each image by shorter_side") == 2
+    assert printed(capsys, "data", "verify", f"{tmp_path}/d") == f"{tmp_path}/d is sound\n"
+    message = refused(capsys, "pack", f"{tmp_path}/x.npz", f"{tmp_path}/e", "--domains", "folders")
+    assert "has no folder trainA or A with images" in message
 
 
 @pytest.mark.parametrize(

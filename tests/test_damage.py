@@ -65,7 +65,7 @@ def feed_of(experiment: Experiment, damaged: Damaged, rank: int = 0, ranks: int 
 
 def first_level(experiment: Experiment, feed: Feed) -> Pixels:
     """What the feed gives of the first level, [images, 4, 4, 1]."""
-    return torch.cat([feed.next() for _ in range(experiment.schedule.segments[0].stop // BATCH)]).numpy()
+    return torch.cat([feed.next()[0] for _ in range(experiment.schedule.segments[0].stop // BATCH)]).numpy()
 
 
 def lost_positions(experiment: Experiment) -> list[int]:
@@ -73,7 +73,7 @@ def lost_positions(experiment: Experiment) -> list[int]:
     found: list[int] = []
     for window in order.windows(experiment.schedule, experiment.data.window_images, 1):
         if window.level == 0:
-            rows = order.StreamOrder(slab_reader(experiment).split.group_sizes, experiment.seed)
+            rows = order.StreamOrder(slab_reader(experiment).splits[0].group_sizes, experiment.seed)
             found += (window.start + np.flatnonzero(np.isin(rows.rows(window.start, window.stop), LOST))).tolist()
     return found
 
@@ -112,7 +112,7 @@ def test_what_takes_the_place_of_skipped_images_does_not_depend_on_ranks_or_resu
         assert {feed.skipped for feed in feeds} == {len(lost_positions(experiment))}
     nimg = max(lost_positions(experiment)) // BATCH * BATCH
     feed = feed_of(experiment, "skip", nimg=nimg)
-    np.testing.assert_array_equal(feed.next().numpy(), whole[nimg : nimg + BATCH])
+    np.testing.assert_array_equal(feed.next()[0].numpy(), whole[nimg : nimg + BATCH])
     assert feed.skipped == len([position for position in lost_positions(experiment) if position >= nimg])
 
 

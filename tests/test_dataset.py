@@ -164,7 +164,7 @@ def test_a_store_that_refuses_in_a_task_is_told_to_the_worker_in_its_sentence(
     _cluster: None, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(reader: SlabReader, span: Span) -> None:
-        raise storage.StorageDeniedError(f"{reader.split.url} may not be read; ask who keeps it")
+        raise storage.StorageDeniedError(f"{reader.splits[0].url} may not be read; ask who keeps it")
 
     with_reader(monkeypatch, refuse)
     sentence = (

@@ -47,7 +47,7 @@ def url(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> str
 def alone(url: str, experiment: Experiment) -> list[Measured]:
     """What one process measures."""
     _, subject, _ = load_subject(url)
-    return measure_checkpoint(url, experiment, subject, Dataset.open(experiment.data.path), NAMES)
+    return measure_checkpoint(url, experiment, subject, (Dataset.open(experiment.data.path),), NAMES)
 
 
 def require_equal(found: Sequence[Measured], expected: Sequence[Measured]) -> None:
@@ -67,7 +67,7 @@ def test_any_number_of_shares_rebuilt_from_the_url_gives_what_one_process_measur
     jobs = [(url, experiment.to_json(), NAMES, Shard(index, shares)) for index in range(shares)]
     parts = [pickle.loads(pickle.dumps(gather_share(*pickle.loads(pickle.dumps(job))))) for job in jobs]
     _, subject, _ = load_subject(url)
-    tasks = Planner(subject, Dataset.open(experiment.data.path), experiment.evaluation).plan(NAMES)
+    tasks = Planner(subject, (Dataset.open(experiment.data.path),), experiment.evaluation).plan(NAMES)
     require_equal(finish(tasks, [share.parts for share in parts[::-1]]), alone)
 
 
@@ -76,13 +76,13 @@ def test_damaged_images_of_all_shares_are_counted_once(
 ) -> None:
     def gathered(*_: object) -> list[Share]:
         shares = [gather_share(url, experiment.to_json(), NAMES, Shard(index, 2)) for index in range(2)]
-        return [replace(share, replaced={"train": {3, 4 + place}}) for place, share in enumerate(shares)]
+        return [replace(share, replaced=[{"train": {3, 4 + place}}]) for place, share in enumerate(shares)]
 
     monkeypatch.setattr("pipelines.evaluation.distributed.on_cluster", lambda: True)
     monkeypatch.setattr("pipelines.evaluation.distributed._gather_on_cluster", gathered)
     _, subject, _ = load_subject(url)
     dataset, shared = Dataset.open(experiment.data.path), override(experiment, ["evaluation.workers=2"])
-    require_equal(measure_checkpoint(url, shared, subject, dataset, NAMES), alone)
+    require_equal(measure_checkpoint(url, shared, subject, (dataset,), NAMES), alone)
     assert dataset.split("train").replaced == {3, 4, 5}
 
 
@@ -122,7 +122,7 @@ def test_a_share_that_fails_is_told_in_a_sentence(
     _, subject, _ = load_subject(url)
     dataset, shared = Dataset.open(experiment.data.path), override(experiment, ["evaluation.workers=2"])
     with pytest.raises(RuntimeError, match=f"a share of the evaluation of {tmp_path} failed: .*it has no manifest"):
-        measure_checkpoint(str(tmp_path), shared, subject, dataset, NAMES)
+        measure_checkpoint(str(tmp_path), shared, subject, (dataset,), NAMES)
 
 
 @pytest.mark.ray

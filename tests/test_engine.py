@@ -232,12 +232,12 @@ def test_flips_are_named_by_the_images_seen_and_the_same_for_any_split() -> None
     assert 0 < sum(mirrored) < 8
 
 
-def test_crops_are_named_by_the_images_seen_and_the_same_for_any_split() -> None:
-    (whole,) = images_seen(0, crop=0.25)
-    (halves,) = images_seen(0, crop=0.25, microbatch=(4,))
-    (later,) = images_seen(8, crop=0.25)
-    assert torch.equal(whole, halves)
-    assert not torch.equal(whole, later)
+@pytest.mark.parametrize("cut", [{"crop": 0.25}, {"enlarge": 1.5}], ids=str)
+def test_crops_are_named_by_the_images_seen_and_the_same_for_any_split(cut: dict[str, Any]) -> None:
+    (whole,) = images_seen(0, **cut)
+    (halves,) = images_seen(0, **cut, microbatch=(4,))
+    (later,) = images_seen(8, **cut)
+    assert torch.equal(whole, halves) and not torch.equal(whole, later)
 
 
 def test_a_cropped_image_fades_in_from_its_own_coarser_version() -> None:
@@ -251,7 +251,8 @@ def test_a_cropped_image_fades_in_from_its_own_coarser_version() -> None:
     assert len(which.indices.unique()) > 1
 
 
-def test_two_domains_are_flipped_apart() -> None:
+def test_two_domains_are_flipped_and_cut_apart() -> None:
+    assert not torch.equal(*images_seen(0, domains=2, enlarge=1.5))
     first, second = images_seen(0, domains=2, flip=True)
     assert not torch.equal(first, second)
     assert all(torch.equal(a, b) or torch.equal(a, b.flip(2)) for a, b in zip(first, second, strict=True))

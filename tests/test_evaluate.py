@@ -86,7 +86,7 @@ def score(algorithm: Any, dataset: Dataset, resolution: int = 16, blend: float =
     level = Level(index=1, resolution=resolution, blend=blend, batch_size=8, lr=1e-3)
     subject = Subject(algorithm=algorithm, networks={}, level=level, channels=1, seed=0)
     settings = {"extractor": "pixels", "samples": TRAIN, "reconstructions": 20, "grid_columns": 4}
-    return evaluate(subject, dataset, EvaluationConfig(**(settings | config)))
+    return evaluate(subject, (dataset,), EvaluationConfig(**(settings | config)))
 
 
 def reference(dataset: Dataset, extractor: Extractor, resolution: int) -> FeatureStatistics:

@@ -44,6 +44,11 @@ def invalid(experiment: Experiment) -> str:
     return str(caught.value)
 
 
+def one_level(experiment: Experiment) -> ProgressiveSchedule:
+    finest = experiment.schedule.resolutions[-1:]
+    return replace(experiment.schedule, resolutions=finest, stable_kimg=(1.0,), fade_kimg=(0.0,), batch_size=(32,))
+
+
 class TestJson:
     def test_an_experiment_survives_json_unchanged(self, experiment: Experiment) -> None:
         changed = replace(
@@ -252,12 +257,36 @@ class TestValidate:
             "evaluation.mixing_probability=0.9 needs styles to mix, and algorithm.kind=alae has one code per image; use 0"
         )
 
-    def test_an_algorithm_of_two_domains_is_refused_as_long_as_data_has_one(self, experiment: Experiment) -> None:
+    def test_an_algorithm_of_two_domains_trains_at_one_level(self, experiment: Experiment) -> None:
+        assert len(experiment.schedule.resolutions) == 3
         translator = replace(experiment, algorithm=munit.Config(resolution=16))
         assert invalid(translator) == (
-            "algorithm.kind=munit trains on images of two domains, and data.path gives those of one; train it from Python "
-            "with alae_core, or take a preset of another algorithm"
+            "schedule.resolutions=4,8,16 are several levels, and algorithm.kind=munit trains at one; use "
+            "schedule.resolutions=16"
         )
+        replace(translator, schedule=one_level(translator)).validate()
+
+    def test_the_images_of_both_domains_must_fit_into_what_is_read_ahead(self, experiment: Experiment) -> None:
+        def needed(algorithm: Any) -> float:
+            small = replace(experiment, algorithm=algorithm, schedule=one_level(experiment))
+            message = invalid(override(small, ["data.read_ahead_gib=1e-6"]))
+            found = re.search(r"two tasks read at a time; use ([0-9.]+) or more", message)
+            assert found
+            return float(found[1])
+
+        one, two = alae.Config(resolution=16, channels=3), munit.Config(resolution=16, channels=3)
+        assert needed(two) == pytest.approx(2 * needed(one), abs=0.02)
+
+    def test_images_are_either_shifted_or_cut_from_larger_ones(self, experiment: Experiment) -> None:
+        override(experiment, ["data.enlarge=1.117"]).validate()
+        assert invalid(override(experiment, ["data.enlarge=1.117", "data.crop=0.1"])) == (
+            "data.crop=0.1 and data.enlarge=1.117 both move the images about by chance; use data.crop=0 or data.enlarge=1"
+        )
+
+    @pytest.mark.parametrize("factor", ["0.9", "2.1"])
+    def test_images_are_enlarged_at_most_to_twice_their_side(self, experiment: Experiment, factor: str) -> None:
+        with pytest.raises(ValueError, match=rf"^data\.enlarge={factor}"):
+            override(experiment, [f"data.enlarge={factor}"]).validate()
 
     def test_values_of_the_wrong_type_given_in_python_are_refused(self, experiment: Experiment) -> None:
         broken = replace(experiment, seed="1", data=DataConfig(path=Path("data")))  # type: ignore[arg-type]

@@ -98,7 +98,7 @@ def batches_of_the_plain_loop(experiment: Experiment, rank: int, nimg: int = 0) 
 def require_equal(feed: Feed, expected: Iterable[NDArray[np.uint8]]) -> int:
     count = 0
     for batch in expected:
-        np.testing.assert_array_equal(feed.next().numpy(), batch)
+        np.testing.assert_array_equal(feed.next()[0].numpy(), batch)
         count += 1
     return count
 
@@ -243,10 +243,10 @@ def test_the_next_slab_is_fetched_while_the_last_one_is_trained_on(
 
 
 def test_a_batch_can_be_written_to_without_touching_the_slab(experiment: Experiment, slabs: list[pa.Table]) -> None:
-    first = feed_of(experiment, slabs[0::RANKS]).next()
+    first = feed_of(experiment, slabs[0::RANKS]).next()[0]
     expected = first.clone()
     first.fill_(7)
-    assert torch.equal(feed_of(experiment, slabs[0::RANKS]).next(), expected)
+    assert torch.equal(feed_of(experiment, slabs[0::RANKS]).next()[0], expected)
 
 
 def test_a_slab_is_found_in_a_block_that_was_sliced_from_a_larger_one(

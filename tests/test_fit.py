@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from alae_core import order
 from alae_core.algorithms import alae
-from alae_core.engine import Metrics
+from alae_core.engine import Engine, Metrics
 from alae_core.fit import fit
 from alae_core.images import box_halve
 from alae_core.optim import AdamConfig
@@ -21,6 +22,7 @@ from tests.ranks import Pair
 pytestmark = pytest.mark.slow
 
 EXPERIMENT = tiny.brief(tiny.presets.load("debug_mnist32_style_alae"))
+TRANSLATOR = tiny.brief(tiny.presets.load("debug_emoji_noto2twemoji64_munit"))
 END = EXPERIMENT.schedule.total_nimg
 
 
@@ -122,3 +124,38 @@ def test_two_ranks_fit_as_one(pair: Pair) -> None:
     alone = fitted()
     for rank in pair(fitted):
         np.testing.assert_allclose(rank, alone, rtol=0, atol=1e-6)
+
+
+def seen_by(groups: tuple[tuple[int, ...], ...] | None, *counts: int) -> list[list[float]]:
+    """The images of each domain, numbered by their brightness, in the order that a run of two domains trains on them."""
+    domains = tuple(np.arange(n, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8) for n in counts)
+    shown: list[tuple[Tensor, ...]] = []
+    engine = tiny.engine(TRANSLATOR, flip=False, crop=0.0)
+    state = tiny.build(TRANSLATOR)
+    train = Engine.train_iteration
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Engine, "train_iteration", lambda self, s, px: (shown.append(px), train(self, s, px))[1])
+        fit(state, engine, domains, group_sizes=groups, window_images=8)
+    return [[float(image.float().mean()) for batch in shown for image in batch[domain]] for domain in range(2)]
+
+
+@pytest.mark.parametrize("groups", [None, ((4, 4), (3, 2))])
+def test_two_domains_are_seen_each_in_its_own_order_and_its_own_epochs(
+    groups: tuple[tuple[int, ...], ...] | None,
+) -> None:
+    first, second = seen_by(groups, 8, 5)
+    assert len(first) == len(second) == TRANSLATOR.schedule.total_nimg
+    for order_seen, count in ((first, 8), (second, 5)):
+        for start in range(0, len(order_seen) - count + 1, count):
+            assert sorted(order_seen[start : start + count]) == list(range(count))
+    alike, paired = seen_by(None, 8, 8)
+    assert alike != paired
+
+
+def test_a_fit_of_two_domains_stopped_while_the_rate_falls_and_resumed_ends_bit_identical() -> None:
+    engine, domains = tiny.engine(TRANSLATOR), tuple(pictures(n).repeat(3, axis=3) for n in (20, 13))
+    assert TRANSLATOR.schedule.lr_falls_from_kimg == 0.016
+    whole = fit(tiny.build(TRANSLATOR), engine, domains)
+    part = fit(tiny.build(TRANSLATOR), engine, domains, until_nimg=16)
+    again = fit(tiny.restored(TRANSLATOR, tiny.saved(part)), engine, domains)
+    assert not tiny.differing(again.state_dict(), whole.state_dict())

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from alae_core import images
 
@@ -87,3 +88,43 @@ def test_the_least_and_the_greatest_chance_shift_as_far_as_may_be_and_the_middle
 def test_images_too_small_for_a_shift_of_one_pixel_stay_where_they_are() -> None:
     x = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(images.shift(x, torch.rand(5, 2, generator=torch.Generator().manual_seed(1)), 0.24), x)
+
+
+def enlarged(image: np.ndarray, side: int) -> np.ndarray:
+    """[C, R, R] -> [C, side, side], bilinearly, by Pillow."""
+    planes = [Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR) for plane in image]
+    return np.stack([np.asarray(plane) for plane in planes])
+
+
+@pytest.mark.parametrize(("side", "factor", "larger"), [(8, 1.5, 12), (16, 1.117, 18), (64, 1.117, 71)])
+def test_a_cut_is_a_square_of_whole_pixels_of_the_bilinearly_enlarged_image(
+    side: int, factor: float, larger: int
+) -> None:
+    steps = larger - side + 1
+    chance = torch.cartesian_prod(*[(torch.arange(steps) + 0.5) / steps] * 2)
+    x = torch.randn(len(chance), 3, side, side, generator=torch.Generator().manual_seed(0))
+    for image, place, found in zip(x, chance, images.cut_from_enlarged(x, chance, factor), strict=True):
+        top, left = (place * steps).int().tolist()
+        expected = enlarged(image.numpy(), larger)[:, top : top + side, left : left + side]
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_cyclegans_286_to_256_pixels_is_one_of_the_factors() -> None:
+    x = torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+    (last,) = images.cut_from_enlarged(x, torch.tensor([[1 - 2**-24, 1 - 2**-24]]), 1.117)
+    np.testing.assert_allclose(last[0], enlarged(x[0].numpy(), 286)[0, 30:, 30:], atol=1e-3)
+
+
+def test_a_nearly_constant_cut_is_replaced_by_the_image_it_came_of_and_no_other_is() -> None:
+    white = torch.ones(3, 3, 16, 16)
+    white[:, :, 12:, 12:] = -1.0
+    white[2] += 1e-4 * torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    corners = torch.tensor([[0.0, 0.0], [0.99, 0.99], [0.0, 0.0]])
+    empty, full, noisy = images.cut_from_enlarged(white, corners, 1.99)
+    assert torch.equal(empty, white[0]) and torch.equal(noisy, white[2])
+    assert full.mean() < white[1].mean() and full.std() > images.FLAT
+
+
+def test_a_cut_of_a_faint_image_is_kept() -> None:
+    faint = 0.01 * torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert not torch.equal(images.cut_from_enlarged(faint, torch.zeros(1, 2), 1.5), faint)

@@ -43,7 +43,7 @@ def test_similarity_is_left_out_at_four_pixels_with_a_warning_and_all_else_is_ta
 ) -> None:
     names = ("msssim0.05k", "fd_pixels0.05k", "reciprocity0.05k")
     with caplog.at_level(logging.WARNING):
-        found = runner.measure(names, subject(4), dataset, EvaluationConfig(), shards)
+        found = runner.measure(names, subject(4), (dataset,), EvaluationConfig(), shards)
     assert [each.protocol.name for each in found] == list(names)
     assert [each.left_out for each in found] == [REASON, "", ""]
     assert [len(each.estimates) for each in found] == [0, 1, 1]
@@ -52,7 +52,7 @@ def test_similarity_is_left_out_at_four_pixels_with_a_warning_and_all_else_is_ta
 
 
 def test_the_record_and_the_table_say_why(dataset: Dataset) -> None:
-    left, taken = runner.measure(("msssim0.05k", "fd_pixels0.05k"), subject(4), dataset, EvaluationConfig())
+    left, taken = runner.measure(("msssim0.05k", "fd_pixels0.05k"), subject(4), (dataset,), EvaluationConfig())
     assert left.record()["left_out"] == REASON and left.record()["estimates"] == {}
     assert left.record()["protocol"]["metric"] == "msssim" and "left_out" not in taken.record()
     assert table([left, taken]).splitlines()[-1].split() == ["msssim0.05k", "left", "out", *REASON.split()]
@@ -60,7 +60,7 @@ def test_the_record_and_the_table_say_why(dataset: Dataset) -> None:
 
 
 def test_similarity_is_taken_from_eight_pixels_on(dataset: Dataset) -> None:
-    found = runner.measure(("msssim0.05k",), subject(8), dataset, EvaluationConfig())
+    found = runner.measure(("msssim0.05k",), subject(8), (dataset,), EvaluationConfig())
     assert found[0].left_out == "" and set(found[0].estimates) == {"msssim0.05k"}
 
 
@@ -84,7 +84,7 @@ def test_what_depends_on_the_resolution_is_known_before_anything_is_drawn(
 def test_a_metric_that_no_level_allows_is_refused_on_the_driver(tiny_dataset: Path) -> None:
     experiment = override(presets.load("debug_mnist32_style_alae"), ["evaluation.metrics=msssim0.1k"])
     data = Dataset.open(str(tiny_dataset))
-    requirements.check_experiment(experiment, data)
+    requirements.check_experiment(experiment, [data])
     coarse = override(experiment, ["schedule.resolutions=4", "schedule.stable_kimg=1", "schedule.fade_kimg=0"])
     with pytest.raises(ValueError, match=f"msssim0.1k can be taken at no level of the schedule: {REASON}; leave it"):
-        requirements.check_experiment(coarse, data)
+        requirements.check_experiment(coarse, [data])

@@ -58,7 +58,7 @@ def coded(dataset: Dataset, split: str, count: int, width: int) -> tuple[Tensor,
 
 
 def measured(dataset: Dataset, *names: str, shards: int = 1) -> dict[str, Any]:
-    found = runner.measure(names, subject(), dataset, CONFIG, shards)
+    found = runner.measure(names, subject(), (dataset,), CONFIG, shards)
     return {key: estimate for each in found for key, estimate in each.estimates.items()}
 
 
@@ -142,7 +142,7 @@ def refusal(name: str, **changes: Any) -> str:
     made.manifest = SimpleNamespace(splits=made.splits, attributes={})
     can = {"encodes": changes.get("encodes", True), "encodes_long": changes.get("encodes_long", False)}
     with pytest.raises(ValueError) as caught:
-        requirements.check([name], CONFIG, cast(Dataset, made), **can)
+        requirements.check([name], CONFIG, [cast(Dataset, made)], **can)
     return str(caught.value)
 
 

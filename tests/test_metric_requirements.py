@@ -26,7 +26,7 @@ def dataset(labels: int = 10, splits: tuple[str, ...] = ("train",)) -> Dataset:
 
 def refusal(name: str, data: Dataset | None = None, encodes: bool = True, **config: Any) -> str:
     with pytest.raises(ValueError) as caught:
-        requirements.check([name], EvaluationConfig(**config), data or dataset(), encodes=encodes)
+        requirements.check([name], EvaluationConfig(**config), [data or dataset()], encodes=encodes)
     return str(caught.value)
 
 
@@ -60,8 +60,8 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("cis100x100", "cis100x100 cannot be measured yet: it needs several outputs for one input"),
-        ("diversity100x19", "diversity100x19 cannot be measured yet: it needs several outputs"),
+        ("fid1k_to_b", "fid1k_to_b is taken of translations, and the algorithm has one domain; leave it out"),
+        ("cis100x100_to_b", "cis100x100_to_b is taken of translations, and the algorithm has one domain"),
         ("fd_lite0_5k_clean", "the clean filter is for inception's features; leave _clean out"),
         ("ppl_wend_psi0.7", "paths are not truncated; leave psi out"),
         ("ppl_wend_mixed0.9", "ppl has no mixing; leave it out"),
@@ -80,13 +80,13 @@ def test_what_cannot_be_measured_says_why_and_what_to_do(name: str, sentence: st
 @pytest.mark.parametrize("name", ["reciprocity5k", "l2_1k_recon", "fd_pixels1k_recon"])
 def test_reconstructions_need_an_encoder(name: str) -> None:
     assert refusal(name, encodes=False) == f"{name} needs an encoder, and the algorithm has none; leave it out"
-    requirements.check([name], EvaluationConfig(), dataset(), encodes=True)
+    requirements.check([name], EvaluationConfig(), [dataset()], encodes=True)
 
 
 def test_a_classifier_needs_labels() -> None:
     message = refusal("fd_classifier5k", dataset(labels=0))
     assert "fd_classifier5k needs labels, and faces has none; use pixels or lite0" in message
-    requirements.check(["fd_classifier5k"], EvaluationConfig(), dataset(), encodes=False)
+    requirements.check(["fd_classifier5k"], EvaluationConfig(), [dataset()], encodes=False)
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_the_driver_refuses_before_resources_are_taken(experiment: Experiment) -
     unencoded = override(presets.load("debug_cartoon32_stylegan"), [f"data.path={experiment.data.path}"])
     with pytest.raises(ValueError, match=r"reciprocity5k needs an encoder"):
         requirements.check_experiment(
-            override(unencoded, ["evaluation.metrics=reciprocity5k"]), Dataset.open(experiment.data.path)
+            override(unencoded, ["evaluation.metrics=reciprocity5k"]), [Dataset.open(experiment.data.path)]
         )
     preflight.check(override(experiment, ["evaluation.metrics=fid5k_full", "evaluation.enabled=false"]))
     preflight.check(override(experiment, ["evaluation.metrics=reciprocity0.1k,fd_pixels0.1k"]))

@@ -66,7 +66,7 @@ def subject() -> Subject:
 
 
 def measured(names: Sequence[str], subject: Subject, dataset: Dataset, shards: int = 1) -> dict[str, Any]:
-    found = runner.measure(names, subject, dataset, CONFIG, shards)
+    found = runner.measure(names, subject, (dataset,), CONFIG, shards)
     return {key: estimate for each in found for key, estimate in each.estimates.items()}
 
 
@@ -91,8 +91,8 @@ def test_every_metric_is_the_same_from_any_number_of_shards(dataset: Dataset, su
 
 
 def test_parts_of_shards_merge_in_any_order_and_after_a_journey(dataset: Dataset, subject: Subject) -> None:
-    tasks = Planner(subject, dataset, CONFIG).plan(("kd_pixels0.6k_pairs", "fd_pixels0.6k"))
-    parts = [runner.gather(tasks, subject, dataset, runner.Shard(index, 3)) for index in range(3)]
+    tasks = Planner(subject, (dataset,), CONFIG).plan(("kd_pixels0.6k_pairs", "fd_pixels0.6k"))
+    parts = [runner.gather(tasks, subject, (dataset,), runner.Shard(index, 3)) for index in range(3)]
     sent = pickle.loads(pickle.dumps(parts))
     first, other = runner.finish(tasks, sent), runner.finish(tasks, parts[::-1])
     assert runner.metrics_of(first) == pytest.approx(runner.metrics_of(other), rel=1e-9)
@@ -161,7 +161,7 @@ def test_path_lengths_are_those_of_small_steps(
     monkeypatch.setattr("pipelines.evaluation.requirements.check", lambda *_, **__: None)
     config = EvaluationConfig(vgg16_weights="given", lpips_heads="given")
     name = f"ppl0.2k_{space}{path}"
-    found = runner.measure([name], subject, dataset, config, 2)[0].estimates[name]
+    found = runner.measure([name], subject, (dataset,), config, 2)[0].estimates[name]
     batch = subject.batch(0, 200, purpose="paths")
     ends = [batch.noise(end, subject.latent) for end in ("start", "end")]
     t = path_length.positions(batch.uniform("t"), path)
@@ -217,7 +217,7 @@ def test_mirrored_reals_are_others_and_kept_apart(dataset: Dataset, subject: Sub
 
 
 def test_a_record_holds_value_error_protocol_and_notes(dataset: Dataset, subject: Subject) -> None:
-    found = runner.measure(["fd_pixels0.05k"], subject, dataset, CONFIG)
+    found = runner.measure(["fd_pixels0.05k"], subject, (dataset,), CONFIG)
     metrics, record = runner.metrics_of(found), found[0].record()
     estimate = record["estimates"]["fd_pixels0.05k"]
     assert metrics == {"eval/fd_pixels0.05k": estimate["value"], "eval/fd_pixels0.05k_se": estimate["standard_error"]}

@@ -51,7 +51,7 @@ def subject() -> Subject:
 
 
 def measured(dataset: Dataset, *names: str, shards: int = 1) -> dict[str, Any]:
-    found = runner.measure(names, subject(), dataset, CONFIG, shards)
+    found = runner.measure(names, subject(), (dataset,), CONFIG, shards)
     return {key: estimate for each in found for key, estimate in each.estimates.items()}
 
 
@@ -89,7 +89,7 @@ def test_images_are_drawn_once_for_both_spaces(barred: Dataset, monkeypatch: pyt
 
 
 def test_the_record_names_the_classifier_s_weights(barred: Dataset) -> None:
-    (found,) = runner.measure(("ls0.5k_w",), subject(), barred, CONFIG)
+    (found,) = runner.measure(("ls0.5k_w",), subject(), (barred,), CONFIG)
     assert found.weights == ensure_attributes(barred).extractor.digest
 
 
@@ -120,16 +120,16 @@ def test_the_classifier_is_trained_beforehand_where_it_is_asked_for(
     asked: list[str] = []
     monkeypatch.setattr(attributes, "ensure_attributes", lambda dataset: asked.append(dataset.url))
     dataset = packed_bars(tmp_path, **{name: bars(20)[name] for name in ("images", "down")})
-    requirements.prepare(["fd_pixels1k"], dataset)
+    requirements.prepare(["fd_pixels1k"], [dataset])
     assert asked == []
-    requirements.prepare(["fd_pixels1k", "ls_w"], dataset)
+    requirements.prepare(["fd_pixels1k", "ls_w"], [dataset])
     assert asked == [dataset.url]
 
 
 def test_what_the_codes_of_separability_are_not_is_refused() -> None:
     made = SimpleNamespace(url="faces", resolution=8, label_count=0)
     made.manifest = SimpleNamespace(splits={"train": None}, attributes={"age": "float64"})
-    check = {"config": CONFIG, "dataset": cast(Dataset, made), "encodes": False}
+    check: dict[str, Any] = {"config": CONFIG, "datasets": [cast(Dataset, made)], "encodes": False}
     with pytest.raises(ValueError, match="ls_w needs attributes: faces has no attributes of type bool or int64 to"):
         requirements.check(["ls_w"], **check)
     made.manifest.attributes = {"old": "bool"}
@@ -151,6 +151,6 @@ def test_every_algorithm_with_codes_is_measured(preset: str, barred: Dataset) ->
     algorithm = replace(config, channels=1).build()
     level = subject().level
     other = Subject(algorithm=algorithm, networks=algorithm.networks, level=level, channels=1, seed=0)
-    for found in runner.measure(("ls0.2k_z", "ls0.2k_w"), other, barred, CONFIG):
+    for found in runner.measure(("ls0.2k_z", "ls0.2k_w"), other, (barred,), CONFIG):
         (estimate,) = found.estimates.values()
         assert estimate.count == 200 and 1 <= estimate.value <= 4

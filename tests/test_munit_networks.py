@@ -16,6 +16,7 @@ from alae_core.networks.munit import (
     MultiScaleDiscriminator,
     Residual,
     StyleEncoder,
+    UpConv,
     adaptive_instance_norm,
     instance_norm,
 )
@@ -151,6 +152,22 @@ def test_a_residual_block_is_two_convolutions_of_a_reflected_border_and_norms_be
                 h = F.instance_norm(h)
             h = F.relu(h) if number == 0 else h
         torch.testing.assert_close(block(x, *styles), x + h)
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (2, 5), (7, 4)])
+def test_upsampling_and_a_reflected_5x5_convolution_are_one_3x3_convolution_and_corrected_borders(
+    height: int, width: int
+) -> None:
+    layer = UpConv(3, 4).double()
+    x = torch.randn(2, 3, height, width, dtype=torch.float64, requires_grad=True)
+    padded = F.pad(F.interpolate(x, scale_factor=2.0, mode="nearest"), (2, 2, 2, 2), mode="reflect")
+    plain, ours = F.conv2d(padded, layer.weight, layer.bias), layer(x)
+    torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
+    cotangent = torch.randn_like(plain)
+    inputs = [x, *layer.parameters()]
+    of_plain, of_ours = (torch.autograd.grad(value, inputs, cotangent) for value in (plain, ours))
+    for expected, found in zip(of_plain, of_ours, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_layer_norm_adds_epsilon_to_the_unbiased_deviation_over_all_of_an_image() -> None:

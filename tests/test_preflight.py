@@ -1,8 +1,10 @@
 """What a user can mend is one sentence, told on the driver before any Ray process exists."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from pipelines.data.packing import pack
 from pipelines.experiment import Experiment
 from pipelines.override import override
 from pipelines.storage import StorageError
+from tests.packed import pack_two_domains
 from tests.store import free_port, set_s3_environment
 
 
@@ -92,6 +95,58 @@ def test_a_classifier_without_labels_is_refused(experiment: Experiment, tmp_path
     assert "evaluation.extractor=classifier needs labels" in message
     assert "use evaluation.extractor=pixels, or pack the images with labels" in message
     preflight.check(override(unlabelled, ["evaluation.extractor=classifier", "evaluation.enabled=false"]))
+
+
+@pytest.fixture
+def translator(tmp_path: Path) -> Experiment:
+    """Of two domains, and fits both."""
+    preset = presets.load("debug_emoji_noto2twemoji64_munit")
+    places = [
+        f"data.path={pack_two_domains(tmp_path, validation_fraction=0.2)}",
+        f"training.storage={tmp_path / 'runs'}",
+    ]
+    return override(preset, [*places, "scaling.cpus_per_worker=0.5"])
+
+
+def repacked(translator: Experiment, domain: str, **options: Any) -> None:
+    """Pack one of the domains again, in another way."""
+    place = Path(translator.data.path) / domain
+    shutil.rmtree(place)
+    pack(str(place.parents[1] / f"{domain}.npz"), str(place), validation_fraction=0.2, **options)
+
+
+def test_a_translator_on_two_datasets_gets_as_far_as_ray_and_resumes_on_the_same_two(translator: Experiment) -> None:
+    assert [dataset.url[-2:] for dataset in preflight.check(translator)] == ["/a", "/b"]
+    with pytest.raises(AssertionError, match="Ray was started"):
+        trainer.train(translator)
+    repacked(translator, "b", seed=7)
+    assert "was packed anew since the run" in refusal(translator)
+
+
+@pytest.mark.parametrize("domain", ["a", "b"])
+def test_a_domain_whose_images_are_too_small_is_named(translator: Experiment, domain: str) -> None:
+    repacked(translator, domain, resolution=4)
+    assert f"8 px, but the dataset {translator.data.path}/{domain} ends at 4 px" in refusal(translator)
+
+
+def test_domains_of_other_channels_than_each_other_or_the_networks_are_refused(translator: Experiment) -> None:
+    path = translator.data.path
+    message = refusal(translator, "algorithm.channels=1")
+    assert message == f"algorithm.channels=1, but the images of {path}/a have 3; use algorithm.channels=3"
+    repacked(translator, "b", channels=1)
+    assert refusal(translator) == (
+        f"the images of {path}/a have 3 channels and those of {path}/b have 1; pack both again with the same --channels"
+    )
+
+
+def test_a_translator_on_one_domain_and_another_algorithm_on_two_are_refused(
+    translator: Experiment, experiment: Experiment
+) -> None:
+    assert "is a dataset of one domain, and the algorithm translates between two" in refusal(
+        translator, f"data.path={translator.data.path}/a"
+    )
+    message = refusal(experiment, f"data.path={translator.data.path}")
+    assert f"holds two domains, and the algorithm trains on one; name {translator.data.path}/a or" in message
 
 
 def test_a_microbatch_that_does_not_divide_the_ranks_share_is_refused(experiment: Experiment) -> None:

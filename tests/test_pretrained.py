@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from alae_core.metrics import backbones
+from alae_core.metrics.lpips import lpips
 from pipelines.evaluation import pretrained, weights
 from pipelines.evaluation.weights import INCEPTION, LPIPS_HEADS, VGG16
 from pipelines.torchvision_import import torchvision
@@ -113,6 +114,55 @@ def test_the_perceptual_distance_is_the_package_s_and_small_images_are_enlarged(
     large = [images.repeat_interleave(4, 2).repeat_interleave(4, 3) for images in (a, b)]
     torch.testing.assert_close(distance(a, b), distance(*large))
     assert (distance(a, b) > 0).all() and (distance(a, a) == 0).all()
+
+
+def test_lite0_s_distance_is_that_of_its_maps_with_all_channels_alike() -> None:
+    generator = torch.Generator().manual_seed(1)
+    a, b = torch.rand(2, 3, 3, 32, 32, generator=generator) * 2 - 1
+    network, _ = pretrained._lite0_network()
+    last: dict[int, Tensor] = {}
+
+    def keep(module: nn.Module, given: tuple[Tensor, ...], maps: Tensor) -> None:
+        last[maps.shape[2]] = maps
+
+    for block in network._blocks:
+        block.register_forward_hook(keep)
+    found = []
+    for images in (a, b):
+        network.extract_features(pretrained._lite0_inputs((images + 1) * 127.5))
+        found.append([nn.functional.normalize(last[side], dim=1, eps=0) for side in (112, 56, 28, 14, 7)])
+    expected = sum((x - y).square().sum(1).mean((1, 2)) for x, y in zip(*found, strict=True))
+    distance = pretrained.lite0_distance()
+    torch.testing.assert_close(distance(a, b), expected, rtol=1e-4, atol=1e-5)
+    assert (distance(a, a) == 0).all() and distance.digest != pretrained.lite0().digest
+
+
+def test_lite0_s_distance_takes_grey_images_as_colour_and_any_number_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrained, "AT_ONCE", 2)
+    a, b = torch.rand(2, 5, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    distance = pretrained.lite0_distance()
+    found = distance(a, b)
+    assert found.shape == (5,) and (found > 0).all()
+    torch.testing.assert_close(distance(a[:2].expand(-1, 3, -1, -1), b[:2].expand(-1, 3, -1, -1)), found[:2])
+
+
+def test_alexnet_s_distance_takes_its_own_weights_and_heads(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(1)
+    state = {
+        key: torch.randn(value.shape, generator=generator) * (2 / value[0].numel()) ** 0.5 if value.ndim > 1 else value
+        for key, value in backbones.alexnet().state_dict().items()
+    }
+    package = importlib.util.find_spec("lpips")
+    assert package is not None and package.origin
+    heads = str(Path(package.origin).parent / "weights/v0.1/alex.pth")
+    distance = pretrained.alexnet_distance(stored(tmp_path / "alexnet.pth", state), heads)
+    trunk = backbones.alexnet()
+    trunk.load_torchvision(state)
+    expected = lpips(trunk, backbones.lpips_heads(torch.load(heads, map_location="cpu", weights_only=True)))
+    a, b = torch.rand(2, 2, 3, 32, 32, generator=generator) * 2 - 1
+    torch.testing.assert_close(distance(a, b), expected(a, b))
+    with pytest.raises(ValueError, match="the weights are another network's"):
+        pretrained.alexnet_distance(stored(tmp_path / "other.pth", backbones.vgg16().state_dict()), heads)
 
 
 def test_inception_s_features_and_classes_are_torch_fidelity_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,12 @@ OWN: dict[str, Any] = {"subsets": 50, "subset_size": 500, "neighbours": 3, "each
 
 def of(metric: str, **fields: Any) -> Protocol:
     about = METRICS[metric]
-    extractor = about.extractor or ("lite0" if metric in ("fd", "kd") else "")
+    extractor = about.extractor or ("lite0" if metric in ("fd", "kd", "pd") else "")
     own = {name: OWN[name] for name in about.needs}
-    defaults = {"images": 5000, "extractor": extractor, "full": about.full, "of": about.of or "samples"}
+    kind = about.of[0]
+    defaults: dict[str, Any] = {"images": 5000, "extractor": extractor, "full": about.full, "of": kind}
+    if kind == "translations":
+        defaults["to"] = "b"
     return Protocol(metric=metric, **{**defaults, **own, **fields})
 
 
@@ -38,7 +41,11 @@ def of(metric: str, **fields: Any) -> Protocol:
         ("ls_w", of("ls", images=200_000)),
         ("is50k_psi0.7", of("is", images=50_000, truncation=0.7)),
         ("l2_10k_recon_test", of("l2", images=10_000, split="test")),
-        ("diversity100x19", of("diversity", images=100)),
+        ("diversity100x19_to_b", of("diversity", images=100)),
+        ("pd_lite0_1k_recon", of("pd", images=1000)),
+        ("kd_lite0_0.3k_x100_validation_to_a", of("kd", images=300, subsets=100, subset_size=100, split="validation",
+                                                  of="translations", to="a")),
+        ("l1_1k_to_b_paired", of("l1", images=1000, of="translations", to="b", paired=True)),
         ("fid1k_recon_validation_clean_mirrored", of("fid", images=1000, of="reconstructions", split="validation",
                                                      resize="clean", mirrored=True)),
     ],
@@ -53,6 +60,8 @@ def test_every_metric_with_every_option_is_read_back_from_its_name() -> None:
         {"full": True, "mirrored": True},
         {"split": "test", "truncation": -0.5},
         {"of": "reconstructions", "mixing": 0.25},
+        {"of": "translations", "to": "a"},
+        {"of": "translations", "to": "b", "paired": True},
         {"rounding": "official", "resize": "clean"},
         {"crop": "celeba"},
         {"images": 1234567},
@@ -148,3 +157,40 @@ def test_a_name_that_stands_for_nothing_is_refused_with_the_reason_and_the_neare
 def test_a_contradictory_protocol_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Protocol(images=10, **fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "baselines"),
+    [
+        ("fid5k_full_validation_to_b", ("identity", "floor")),
+        ("kd_lite0_5k_pairs_to_a", ("identity",)),
+        ("pd_lite0_1k_validation_to_b_paired", ("identity", "mean", "nearest")),
+        ("diversity100x19_validation_to_b", ("reals",)),
+        ("is1k_validation_to_b", ()),
+        ("fid5k_full", ()),
+    ],
+)
+def test_numbers_of_translations_stand_beside_their_baselines(name: str, baselines: tuple[str, ...]) -> None:
+    protocol = parse(name)
+    assert protocol.baselines == tuple(f"{name}_{kind}" for kind in baselines)
+    assert protocol.keys == (name, *protocol.baselines)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fid1k_to_c", "'to_c' is no option"),
+        ("fid1k_to", "'to' is no option"),
+        ("cis100x100", "cis is taken of translations"),
+        ("ppl_wend_to_b", "ppl is taken of samples"),
+        ("l1_1k_to_b", "l1 compares translations with their counterparts; add _paired"),
+        ("l1_1k_recon_paired", "only lpips, pd, l1, l2 of translations are paired"),
+        ("fid1k_to_b_paired", "only lpips, pd, l1, l2 of translations are paired"),
+        ("fid1k_recon_to_b", "its name is spelled fid1k_to_b"),
+        ("pd1k_recon", "pd needs an extractor, as in pd_lite0_1k_recon"),
+        ("fid1k_to_b_validation", "its name is spelled fid1k_validation_to_b"),
+    ],
+)
+def test_a_name_of_translations_that_stands_for_nothing_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse(name)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from pipelines import presets, storage
+from pipelines import presets, storage, trainer
 from pipelines.experiment import Experiment
 from pipelines.history import History, Tick, read_history
 from pipelines.override import override
 from pipelines.run import Run, with_absolute_paths
 
 BASE = presets.load("debug_mnist32_alae")
-PACKED: Any = SimpleNamespace(identity={"train": "abc"})
-"""A dataset, as far as a run looks at it."""
+PACKED: Any = (SimpleNamespace(identity={"train": "abc"}),)
+"""The dataset of a run of one domain, as far as a run looks at it."""
 
 
 TICK_LINE = json.dumps({"nimg": 8, "time": 1.0, "metrics": {"a/b": 0.5}}) + "\n"
@@ -100,7 +101,7 @@ def test_a_resume_may_change_what_does_not_touch_the_mathematics(tmp_path: Path,
 
 
 def test_a_resume_on_a_dataset_that_was_packed_anew_is_refused(tmp_path: Path) -> None:
-    run, repacked = Run(str(tmp_path)), SimpleNamespace(identity={"train": "xyz"})
+    run, repacked = Run(str(tmp_path)), (SimpleNamespace(identity={"train": "xyz"}),)
     run.claim(BASE, PACKED)
     with pytest.raises(
         ValueError, match="the dataset data/mnist32 was packed anew since the run 'debug_mnist32_alae' began"
@@ -108,6 +109,16 @@ def test_a_resume_on_a_dataset_that_was_packed_anew_is_refused(tmp_path: Path) -
         run.claim(BASE, repacked)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"data\.path: data/mnist32 -> elsewhere"):
         run.claim(override(BASE, ["data.path=elsewhere"]), repacked)  # type: ignore[arg-type]
+
+
+def test_a_run_of_two_domains_remembers_both_datasets_and_refuses_either_packed_anew(tmp_path: Path) -> None:
+    run, a, b, c = Run(str(tmp_path)), *(SimpleNamespace(identity={"train": letter}) for letter in "abc")
+    run.claim(BASE, (a, b))  # type: ignore[arg-type]
+    run.claim(BASE, (a, b))  # type: ignore[arg-type]
+    assert json.loads((tmp_path / "dataset.json").read_text()) == {"a": a.identity, "b": b.identity}
+    for changed in ((c, b), (a, c), (b, a)):
+        with pytest.raises(ValueError, match="was packed anew since the run"):
+            run.claim(BASE, changed)  # type: ignore[arg-type]
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
@@ -171,6 +182,21 @@ def test_ticks_that_only_checkpoints_know_come_into_the_history_in_order_and_onc
             (96, None, 7.0),
             (128, 4.0, 8.0),
         ]
+
+
+def test_the_ticks_of_a_last_checkpoint_that_was_never_reported_are_in_the_finished_runs_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = override(BASE, [f"training.storage={tmp_path}", "evaluation.enabled=false"])
+    run, total = Run.of(experiment), BASE.schedule.total_nimg
+
+    def fit() -> None:
+        """As a run whose worker was lost between the last upload and its report, and begun again had nothing to do."""
+        checkpoint_at(run, total, [Tick(total, {"a/b": 1.0}, 5.0)])
+
+    monkeypatch.setattr(trainer, "_trainer", lambda *_: SimpleNamespace(fit=fit))
+    trainer._fit(experiment, run, nullcontext)
+    assert [(tick.nimg, tick.metrics) for tick in read_history(run.history)[0]] == [(total, {"a/b": 1.0})]
 
 
 @pytest.mark.store

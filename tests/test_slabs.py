@@ -48,7 +48,7 @@ def images_of(experiment: Experiment, ranks: int, nimg: int = 0) -> list[Pixels]
 
 def once_per_epoch(experiment: Experiment, stream: list[Pixels]) -> bool:
     """Whether each image comes exactly once in every whole epoch, at whatever level."""
-    split = slab_reader(experiment).split
+    split = slab_reader(experiment).splits[0]
     every = np.arange(split.rows)
     known = {image.tobytes(): row for size in (4, 8) for row, image in enumerate(split.read(size, every))}
     rows = [known[image.tobytes()] for image in stream]
@@ -136,7 +136,7 @@ def test_a_reader_can_be_pickled_after_use_and_leaves_its_files_behind(experimen
     reader, span = slab_reader(experiment), next(plan(experiment, 0))
     expected = list(reader.read(span))
     copy = pickle.loads(pickle.dumps(reader))
-    assert copy.split._files._open == {} != reader.split._files._open
+    assert copy.splits[0]._files._open == {} != reader.splits[0]._files._open
     assert list(copy.read(span)) == expected
 
 

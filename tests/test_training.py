@@ -1,7 +1,5 @@
 """Whole runs through Ray: against the plain loop, on an object store, past a dead MLflow, into a broken loss."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from pipelines.override import override
 from pipelines.trainer import Outcome, train
 from pipelines.worker import engine
 from tests import tiny
-from tests.runs import differing, final_state, local_ray
+from tests.runs import differing, final_state, prompt_ray
 from tests.store import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -38,15 +36,6 @@ def small(storage: str, dataset: str, *more: str, keep: str = "null") -> Experim
     settings = [f"training.storage={storage}", f"data.path={dataset}", "name=run", *SMALL, *more]
     settings.append(f"training.keep_checkpoints={keep}")
     return override(presets.load("debug_mnist32_style_alae"), settings)
-
-
-@contextmanager
-def prompt_ray() -> Iterator[None]:
-    """A Ray of this process whose controller looks at its workers often."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-        with local_ray():
-            yield
 
 
 @pytest.fixture(scope="module")

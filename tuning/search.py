@@ -11,7 +11,6 @@ from ray.tune.search import BasicVariantGenerator
 
 from pipelines import preflight
 from pipelines.evaluation import requirements
-from pipelines.evaluation.extractors import metric_name
 from pipelines.experiment import Experiment
 from pipelines.mlflow_run import connect as connect_mlflow
 from pipelines.mlflow_run import experiment_id, redact
@@ -35,7 +34,7 @@ class SearchConfig:
     trials: int = 8
     concurrent: int = 1
     metric: str | None = None
-    """None takes the Fréchet distance that the experiment evaluates."""
+    """None takes the default distance of the experiment; of translations, that of those to domain a."""
     reduction_factor: int = 2
     stop_on_alarm: bool = True
     """End a trial whose alarm says that it cannot become good."""
@@ -52,14 +51,14 @@ def search(
     # Tune runs every trial in a folder of its own.
     experiment = with_absolute_paths(experiment)
     sampled = space.parse(experiment, tuple(spaces) or space.default(experiment))
-    dataset = preflight.check(experiment)
+    datasets = preflight.check(experiment)
     if not experiment.evaluation.enabled:
         raise ValueError("evaluation.enabled=false gives a search nothing to compare; use evaluation.enabled=true")
-    requirements.prepare(requirements.metric_names(experiment.evaluation), dataset)
+    requirements.prepare(requirements.metric_names(experiment.evaluation, len(datasets)), datasets)
     connect()
     preflight.check_capacity(experiment, runs=config.concurrent)
     experiment = _with_parent_run(experiment)
-    metric = config.metric or metric_name(experiment.evaluation)
+    metric = config.metric or f"eval/{requirements.default_names(experiment.evaluation, len(datasets))[0]}"
     results = _tuner(experiment, sampled, config, metric).fit()
     trials = summary.ranked(results, metric)
     for found in trials:

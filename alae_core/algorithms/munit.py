@@ -4,7 +4,7 @@ translation puts a style of the other domain to the content.
 Two updates that are the official code's, with its names and weights of losses. docs/munit.md has the deviations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -216,35 +216,43 @@ class MUNIT(Translator):
             with torch.no_grad():
                 content = self.content_of(self.networks, batch.images[own], own)
                 fake = self.image_of(self.networks, content, self._drawn(batch, other), other)
-            terms[f"fake_{DOMAINS[other]}"] = self._rated(fake, other, losses.lsgan_fake)
-            terms[f"real_{DOMAINS[other]}"] = self._rated(batch.images[other], other, losses.lsgan_real)
+            # One pass for both: images do not see each other.
+            maps = self._maps(torch.cat([fake, batch.images[other]]), other)
+            of_fake, of_real = zip(*(values.chunk(2) for values in maps), strict=True)
+            terms[f"fake_{DOMAINS[other]}"] = _rated(of_fake, losses.lsgan_fake)
+            terms[f"real_{DOMAINS[other]}"] = _rated(of_real, losses.lsgan_real)
         return terms
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
-        terms: dict[str, Tensor] = {}
+        real, terms = batch.images, dict[str, Tensor]()
+        contents = [self.content_of(self.networks, images, domain) for domain, images in enumerate(real)]
+        styles = [self.style_of(self.networks, images, domain) for domain, images in enumerate(real)]
         for own, other in ((0, 1), (1, 0)):
-            a, b = DOMAINS[own], DOMAINS[other]
-            real, drawn = batch.images[own], self._drawn(batch, other)
-            content, style = self.content_of(self.networks, real, own), self.style_of(self.networks, real, own)
-            again = self.image_of(self.networks, content, style, own)
-            fake = self.image_of(self.networks, content, drawn, other)
+            a, b, drawn = DOMAINS[own], DOMAINS[other], self._drawn(batch, other)
+            both = torch.cat([contents[own], contents[other]]), torch.cat([drawn, styles[other]])
+            fake, again = self.image_of(self.networks, *both, other).chunk(2)
             fake_content = self.content_of(self.networks, fake, other)
-            terms[f"gan_{b}"] = self._rated(fake, other, losses.lsgan_real)
-            terms[f"recon_x_{a}"] = losses.mean_absolute(again, real)
+            terms[f"gan_{b}"] = _rated(self._maps(fake, other), losses.lsgan_real)
+            terms[f"recon_x_{b}"] = losses.mean_absolute(again, real[other])
             terms[f"recon_s_{b}"] = losses.mean_absolute(self.style_of(self.networks, fake, other), drawn)
             # Both contents get a gradient: that of the real, too, moves towards that of its translation.
-            terms[f"recon_c_{a}"] = losses.mean_absolute(fake_content, content)
-            terms |= health.signs(fake, real, other)
+            terms[f"recon_c_{a}"] = losses.mean_absolute(fake_content, contents[own])
+            terms |= health.signs(fake, real[own], other)
             if self.loss.recon_x_cyc_w:
-                back = self.image_of(self.networks, fake_content, style, own)
-                terms[f"recon_x_cyc_{a}"] = losses.mean_absolute(back, real)
+                back = self.image_of(self.networks, fake_content, styles[own], own)
+                terms[f"recon_x_cyc_{a}"] = losses.mean_absolute(back, real[own])
         return terms
 
     def _drawn(self, batch: Batch, domain: int) -> Tensor:
         """Styles [n, D] of the domain for the batch's images of the other one."""
         return batch.noise(f"style_{DOMAINS[domain]}", self.latent)
 
-    def _rated(self, images: Tensor, domain: int, loss: Callable[[Tensor], Tensor]) -> Tensor:
-        """The sum [n] of a loss of the maps over the scales of the domain's discriminator."""
+    def _maps(self, images: Tensor, domain: int) -> list[Tensor]:
+        """What the domain's discriminator makes of images at each scale."""
         maps: list[Tensor] = self.networks[f"discriminator_{DOMAINS[domain]}"](images)
-        return torch.stack([loss(values) for values in maps]).sum(0)
+        return maps
+
+
+def _rated(maps: Iterable[Tensor], loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """The sum [n] of a loss of the maps over the scales."""
+    return torch.stack([loss(values) for values in maps]).sum(0)

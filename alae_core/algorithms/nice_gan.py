@@ -194,17 +194,26 @@ class NiceGAN(Translator):
 
     def _judged(self, images: Tensor, domain: int) -> Judged:
         code, logit = self._coded(self.networks, images, domain)
-        return Judged(code, (logit, *self.networks[f"classifiers_{DOMAINS[domain]}"](code)))
+        return Judged(code, (logit, *self._classified(code, domain)))
+
+    def _classified(self, code: Tensor, domain: int) -> tuple[Tensor, ...]:
+        """The logits of C1 and C2."""
+        logits: tuple[Tensor, ...] = self.networks[f"classifiers_{DOMAINS[domain]}"](code)
+        return logits
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
         """The max step: an encoder learns by judging alone, not by what the generators make of its codes."""
-        real = [self._judged(images, domain) for domain, images in enumerate(batch.images)]
+        real = [self._coded(self.networks, images, domain) for domain, images in enumerate(batch.images)]
         terms: dict[str, Tensor] = {}
         for domain, name in enumerate(DOMAINS):
             with torch.no_grad():
-                fake = self.decode(self.networks, real[1 - domain].code, domain)
-            terms[f"real_{name}"] = real[domain].rated(losses.lsgan_real)
-            terms[f"fake_{name}"] = self._judged(fake, domain).rated(losses.lsgan_fake)
+                fake = self.decode(self.networks, real[1 - domain][0], domain)
+            (code, logit), (fake_code, fake_logit) = real[domain], self._coded(self.networks, fake, domain)
+            # One pass for both: images do not see each other, and the large weights are read once.
+            both = self._classified(torch.cat([code, fake_code]), domain)
+            of_real, of_fake = zip(*(logits.chunk(2) for logits in both), strict=True)
+            terms[f"real_{name}"] = Judged(code, (logit, *of_real)).rated(losses.lsgan_real)
+            terms[f"fake_{name}"] = Judged(fake_code, (fake_logit, *of_fake)).rated(losses.lsgan_fake)
         return terms
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:

@@ -9,9 +9,17 @@ import torch
 from torch import Tensor
 
 from alae_core.algorithms import CONFIGS, style_alae
-from alae_core.benchmark import reference_vae, reference_vae_networks, reference_weights
+from alae_core.benchmark import (
+    reference_munit,
+    reference_nice_gan,
+    reference_translator,
+    reference_vae,
+    reference_vae_networks,
+    reference_weights,
+)
 from alae_core.benchmark.modes import REFERENCE, Mode
 from alae_core.benchmark.reference import Losses, Reference
+from alae_core.benchmark.reference_translator import TranslatorReference
 from alae_core.ema import averaged_copies
 from alae_core.engine import Engine
 from alae_core.optim import AdamConfig
@@ -25,6 +33,14 @@ VAE_LR = 2e-4
 """The introspective VAEs' own: at a rate that is too high their divergences overflow within the timed iterations."""
 MARGIN = 120.0
 """Of the divergence, in nats: IntroVAE's at 256 px."""
+TRANSLATOR_LR = 1e-4
+TRANSLATORS: dict[str, tuple[Any, type[TranslatorReference]]] = {
+    "munit": (reference_munit.fresh, reference_munit.MunitReference),
+    "nice_gan": (reference_nice_gan.fresh, reference_nice_gan.NiceGanReference),
+}
+"""By the algorithm's kind: how its plain networks are made, and its plain iteration."""
+FEWER_LAYERS_BELOW = 96
+"""Pixels: smaller images are judged by NICE-GAN's classifiers with a layer less."""
 GROUP = 8
 """Images in a row whose mean meets IntroVAE's margin; a divisor of it where the batch is no multiple."""
 
@@ -49,16 +65,23 @@ class Case:
     def __post_init__(self) -> None:
         if self.algorithm not in CONFIGS:
             raise ValueError(f"--algorithms: {self.algorithm!r} is none of {', '.join(CONFIGS)}; give some of these")
-        if getattr(CONFIGS[self.algorithm], "domains", 1) > 1:
-            raise ValueError(
-                f"--algorithms: {self.algorithm} takes images of two domains, which are not timed yet; leave it out"
-            )
         if self.resolution < 8 or self.resolution & (self.resolution - 1):
             raise ValueError(f"--resolutions: {self.resolution} is not a power of two from 8 on; give one, such as 32")
         if self.final_resolution < self.resolution:
             raise ValueError(
                 f"--final-resolution={self.final_resolution} is below --resolutions {self.resolution}; give at least that"
             )
+        if self.translates:
+            if self.final_resolution != self.resolution or self.blend < 1.0:
+                raise ValueError(
+                    f"--algorithms: {self.algorithm} has one level; leave out --final-resolution and --fade"
+                )
+            self.config()  # not every size can be
+
+    @property
+    def translates(self) -> bool:
+        """Whether it takes images of two domains."""
+        return self.algorithm in TRANSLATORS
 
     def config(self, lazy_r1: bool = False) -> Any:
         """The algorithm's own Config at these sizes, with R1 at every iteration or lazily."""
@@ -71,6 +94,10 @@ class Case:
             "group": math.gcd(GROUP, self.batch),
             "first_resolution": None if self.final_resolution == self.resolution else 4,
         }
+        if self.translates:
+            # A style has the numbers that the algorithm gives it.
+            del sizes["latent"]
+            sizes["discriminator_layers"] = 6 if self.resolution < FEWER_LAYERS_BELOW else 7
         config_class: Any = CONFIGS[self.algorithm]
         known = {field.name for field in fields(config_class)}
         config = config_class(**{name: size for name, size in sizes.items() if name in known})
@@ -79,20 +106,29 @@ class Case:
     @property
     def adam(self) -> AdamConfig:
         """As the algorithm's code has it."""
+        if self.translates:
+            return AdamConfig(beta1=0.5, beta2=0.999, weight_decay=1e-4)
         return AdamConfig(beta1=0.9, beta2=0.999) if self.algorithm in reference_vae.METHODS else AdamConfig()
 
+    @property
+    def lr(self) -> float:
+        """As the algorithm's code has it, or such that nothing overflows."""
+        if self.translates:
+            return TRANSLATOR_LR
+        return VAE_LR if self.algorithm in reference_vae.METHODS else 0.0015
+
     def schedule(self) -> ProgressiveSchedule:
-        """Levels from 4x4 up to this one; at `nimg` the last of them stands at `blend`."""
-        levels = self.resolution.bit_length() - 2
+        """Levels from 4x4 up to this one, or this one alone; at `nimg` the last of them stands at `blend`."""
+        levels = 1 if self.translates else self.resolution.bit_length() - 2
         short = (0.001,) * (levels - 1)
         # The batch at `nimg` is the level's second, so that 2 batches of the fade are over at its end.
         fade_kimg = 2 * self.batch / self.blend / 1000 if self.blend < 1.0 else 0.0
         return ProgressiveSchedule(
-            resolutions=tuple(4 * 2**index for index in range(levels)),
+            resolutions=tuple(self.resolution // 2**index for index in reversed(range(levels))),
             stable_kimg=(*short, 8 * self.batch / 1000),
             fade_kimg=(*(0.0 for _ in short), fade_kimg),
             batch_size=(self.batch,),
-            lr=(VAE_LR,) if self.algorithm in reference_vae.METHODS else (0.0015,),
+            lr=(self.lr,),
             fade="linear",
         )
 
@@ -101,10 +137,14 @@ class Case:
         """Where every timed iteration stands: not at the start of the level, where the moments are cleared."""
         return self.schedule().segments[-1].start + self.batch
 
-    def pixels(self, channels_last: bool) -> Tensor:
+    def domains(self, channels_last: bool) -> tuple[Tensor, ...]:
+        """The `pixels` of each domain."""
+        return tuple(self.pixels(channels_last, index) for index in range(2 if self.translates else 1))
+
+    def pixels(self, channels_last: bool, domain: int = 0) -> Tensor:
         """Random uint8 [batch, R, R, C]; laid out as such, or as [batch, C, R, R] is when contiguous."""
         shape = (self.batch, self.resolution, self.resolution, self.channels)
-        draws = generator(self.device, SEED, "benchmark pixels")
+        draws = generator(self.device, SEED, "benchmark pixels", *([domain] if domain else []))
         pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=draws, device=self.device)
         return pixels if channels_last else pixels.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
 
@@ -120,16 +160,17 @@ class Phase:
 def phases(case: Case, mode: Mode) -> tuple[Phase, ...]:
     """Fresh networks in the mode, and the different iterations a run of them consists of; shares add up to 1."""
     if mode.form == "reference":
-        plain, pixels = reference(case), case.pixels(channels_last=False).permute(0, 3, 1, 2)
-        return (Phase(share=1.0, run=lambda: plain.train_iteration(pixels)),)
-    state, pixels = fresh_state(case, mode), case.pixels(mode.channels_last)
+        plain, shown = reference(case), [pixels.permute(0, 3, 1, 2) for pixels in case.domains(channels_last=False)]
+        given: Any = tuple(shown) if case.translates else shown[0]
+        return (Phase(share=1.0, run=lambda: plain.train_iteration(given)),)
+    state, domains = fresh_state(case, mode), case.domains(mode.channels_last)
     engine = Engine(schedule=case.schedule(), seed=SEED, precision=mode.precision, compile=mode.form == "compiled")
 
     def at(iteration: int) -> Callable[[], object]:
         def run() -> object:
             # Always at the same place: no level, blend or lazy update changes between two timed iterations.
             state.nimg, state.iteration = case.nimg, iteration
-            return engine.train_iteration(state, (pixels,))
+            return engine.train_iteration(state, domains)
 
         return run
 
@@ -149,7 +190,7 @@ def has_reference(case: Case) -> bool:
     """Whether there is a plain form of the case to compare with; of the VAEs at the resolution of the networks alone."""
     if case.algorithm in reference_vae.METHODS:
         return case.resolution == case.final_resolution and case.blend == 1.0
-    return CONFIGS[case.algorithm] is style_alae.Config
+    return case.translates or CONFIGS[case.algorithm] is style_alae.Config
 
 
 def fresh_state(case: Case, mode: Mode) -> TrainState:
@@ -161,11 +202,22 @@ def fresh_state(case: Case, mode: Mode) -> TrainState:
     return state
 
 
-def reference(case: Case) -> Reference | reference_vae.VaeReference:
+def reference(case: Case) -> Reference | reference_vae.VaeReference | TranslatorReference:
     """The plain form of the case, with the weights that ours start from."""
     config, draws = case.config(), generator(case.device, SEED, "benchmark reference")
-    ours = TrainState.build(config, SEED, case.adam, case.device).algorithm.networks
-    level = case.schedule().level_at(case.nimg)
+    algorithm = TrainState.build(config, SEED, case.adam, case.device).algorithm
+    ours, level = algorithm.networks, case.schedule().level_at(case.nimg)
+    if case.translates:
+        fresh, method = TRANSLATORS[case.algorithm]
+        networks = reference_translator.reference_of(fresh, config, ours)
+        return method(
+            networks=networks,
+            averages=averaged_copies(networks, algorithm.averaged),
+            config=config,
+            lr=level.lr,
+            adam=case.adam,
+            draws=draws,
+        )
     if case.algorithm in reference_vae.METHODS:
         networks = reference_vae_networks.reference_of(config, ours)
         return reference_vae.METHODS[case.algorithm](

@@ -1,12 +1,17 @@
 """How a number was measured, and the name that says so: `fid50k_full`, `kid10k_x1000`, `ppl_wend`, `fd_lite0_5k_mixed0.9`.
 
 A name is the metric, its extractor where that is not the field's own, the number of images, and whatever is unusual in how
-they are made. FID and KID are for Inception's features only; over others the distances are called fd and kd.
+they are made. FID and KID are for Inception's features only; over others the distances are called fd and kd. What is taken
+of translations names the domain that they are in, as `kd_lite0_0.3k_x100_validation_to_b`.
 """
 
 import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+Kind = Literal["samples", "reconstructions", "translations"]
+_ANY: tuple[Kind, ...] = ("samples", "reconstructions", "translations")
+_GIVEN: tuple[Kind, ...] = ("reconstructions", "translations")
 
 
 @dataclass(frozen=True)
@@ -21,32 +26,35 @@ class Metric:
     """The fields that this metric has beside those of all."""
     full: bool = False
     """Whether it always compares with the whole split."""
-    of: Literal["samples", "reconstructions"] | None = None
-    """What it is always taken of; None for either."""
+    of: tuple[Kind, ...] = ("samples",)
+    """What it can be taken of."""
 
 
 METRICS = {
-    "fid": Metric("inception"),
-    "fd": Metric(full=True),
-    "kid": Metric("inception", needs=("subsets", "subset_size")),
-    "kd": Metric(needs=("subsets", "subset_size")),
-    "pr": Metric("vgg16", needs=("neighbours",)),
-    "is": Metric("inception"),
-    "cis": Metric("inception", needs=("each",)),
-    "ppl": Metric("vgg16", images=100_000, needs=("space", "path"), of="samples"),
-    "ls": Metric(images=200_000, needs=("space",), of="samples"),
-    "lpips": Metric("vgg16", of="reconstructions"),
-    "l1": Metric(of="reconstructions"),
-    "l2": Metric(of="reconstructions"),
-    "reciprocity": Metric(of="samples"),
-    "probe1nn": Metric(of="samples"),
-    "probesvm": Metric(of="samples"),
-    "diversity": Metric("alexnet", needs=("each",)),
-    "msssim": Metric(),
+    "fid": Metric("inception", of=_ANY),
+    "fd": Metric(full=True, of=_ANY),
+    "kid": Metric("inception", needs=("subsets", "subset_size"), of=_ANY),
+    "kd": Metric(needs=("subsets", "subset_size"), of=_ANY),
+    "pr": Metric("vgg16", needs=("neighbours",), of=_ANY),
+    "is": Metric("inception", of=_ANY),
+    "cis": Metric("inception", needs=("each",), of=("translations",)),
+    "ppl": Metric("vgg16", images=100_000, needs=("space", "path")),
+    "ls": Metric(images=200_000, needs=("space",)),
+    "lpips": Metric("vgg16", of=_GIVEN),
+    "pd": Metric(of=_GIVEN),
+    "l1": Metric(of=_GIVEN),
+    "l2": Metric(of=_GIVEN),
+    "reciprocity": Metric(),
+    "probe1nn": Metric(),
+    "probesvm": Metric(),
+    "diversity": Metric("alexnet", needs=("each",), of=("translations",)),
+    "msssim": Metric(of=("samples", "reconstructions")),
 }
 _PLAIN = {"fid": "fd", "kid": "kd"}
 PROBES = ("probe1nn", "probesvm")
-_COMPARING = ("fid", "fd", "kid", "kd", "pr")
+_DISTANCES = ("fid", "fd", "kid", "kd")
+_COMPARING = (*_DISTANCES, "pr")
+_PAIRED = ("lpips", "pd", "l1", "l2")
 _OWN = ("subsets", "subset_size", "neighbours", "each", "space", "path")
 
 
@@ -56,7 +64,7 @@ class Protocol:
 
     metric: str
     images: int
-    """Generated images; of ppl paths, of msssim pairs, of cis and diversity inputs, of reconstructions real images.
+    """Generated images; of ppl paths, of msssim pairs, of reconstructions and translations the real images they are made of.
 
     Of probes the real images of the train split that they learn from; all of `split` score them.
     """
@@ -65,14 +73,18 @@ class Protocol:
     full: bool = False
     """Compare with every image of the split, not with as many as are generated."""
     split: Literal["train", "validation", "test"] = "train"
-    of: Literal["samples", "reconstructions"] = "samples"
+    of: Kind = "samples"
+    to: Literal["a", "b"] | None = None
+    """Of translations: the domain that they are in; they are made of the other one's `split` and compared with this one's."""
+    paired: bool = False
+    """Each translation is compared with the image of the same id in its domain."""
     subsets: int | None = None
     """Of kid and kd: over how many random subsets the mean goes; 0 for one estimate from all pairs."""
     subset_size: int | None = None
     neighbours: int | None = None
     """Of pr: the k of its balls."""
     each: int | None = None
-    """Of cis: outputs for each input; of diversity: pairs."""
+    """Of cis: outputs for each input; of diversity: pairs of them."""
     space: Literal["z", "w"] | None = None
     """Of ppl and ls: where codes are taken."""
     path: Literal["full", "end"] | None = None
@@ -114,7 +126,19 @@ class Protocol:
             f"{self.metric} compares with no set of real images; leave full and mirrored out": (
                 compares or not (self.full or self.mirrored)
             ),
-            f"{self.metric} is taken of {metric.of}": metric.of in (None, self.of),
+            f"{self.metric} is taken of {' or '.join(metric.of)}": self.of in metric.of,
+            "translations name their domain, and nothing else does, as in fid1k_to_b": (
+                (self.of == "translations") == (self.to is not None)
+            ),
+            f"{self.metric} compares translations with their counterparts; add _paired": (
+                self.of != "translations" or self.metric not in _PAIRED or self.paired
+            ),
+            f"only {', '.join(_PAIRED)} of translations are paired": (
+                not self.paired or (self.of == "translations" and self.metric in _PAIRED)
+            ),
+            "pd needs an extractor, as in pd_lite0_1k_recon; over vgg16 and alexnet it is lpips": (
+                self.metric != "pd" or self.extractor not in ("", "vgg16", "alexnet")
+            ),
             f"{self.metric} is scored on images that it does not learn from, as in {self.metric}10k_validation": (
                 self.metric not in PROBES or self.split != "train"
             ),
@@ -151,6 +175,8 @@ class Protocol:
             "long" if self.long else "",
             "recon" if self.of == "reconstructions" else "",
             self.split if self.split != "train" else "",
+            f"to_{self.to}" if self.to else "",
+            "paired" if self.paired else "",
             self.crop if self.crop != "none" else "",
             f"psi{self.truncation:g}" if self.truncation != 1 else "",
             f"mixed{self.mixing:g}" if self.mixing else "",
@@ -162,8 +188,29 @@ class Protocol:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Names of the numbers it gives: two for pr, as in pr50k3_precision and pr50k3_recall; its own for all others."""
-        return (f"{self.name}_precision", f"{self.name}_recall") if self.metric == "pr" else (self.name,)
+        """Names of the numbers it gives: of pr two, as pr50k3_precision and pr50k3_recall; else its own, then the baselines."""
+        return (
+            (f"{self.name}_precision", f"{self.name}_recall") if self.metric == "pr" else (self.name, *self.baselines)
+        )
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Names of the numbers that are taken in the same way of real images alone, to judge its own by.
+
+        Of distances `identity`, the other domain's images as they are, and `floor`, train images of the domain itself. Of
+        paired errors, what `identity`, the `mean` train image and the train image `nearest` to the input would score. Of
+        diversity `reals`, random pairs of real images.
+        """
+        return tuple(f"{self.name}_{kind}" for kind in self._baselines) if self.to else ()
+
+    @property
+    def _baselines(self) -> tuple[str, ...]:
+        if self.metric in _DISTANCES:
+            # The train split is at no distance from itself.
+            return ("identity",) if self.split == "train" else ("identity", "floor")
+        if self.paired:
+            return ("identity", "mean", "nearest")
+        return ("reals",) if self.metric == "diversity" else ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON; `Protocol(**values)` restores it."""

@@ -27,7 +27,11 @@ KNOWN = (
     *("kid50k_full_x1000", "kid10k_x1000", "kid10k_pairs", "kd_lite0_5k_x1000", "pr50k3", "pr50k3_full", "is50k"),
     *("ppl_zfull", "ppl_zend", "ppl_wfull", "ppl_wend", "ppl50k_wend", "ls_z", "ls_w", "reciprocity5k", "msssim10k"),
     *("probe1nn10k_validation", "probesvm10k_validation", "probesvm10k_long_validation"),
-    *("lpips10k_recon_test", "l1_10k_recon_test", "l2_10k_recon_test", "cis100x100", "diversity100x19"),
+    *("lpips10k_recon_test", "l1_10k_recon_test", "l2_10k_recon_test", "pd_lite0_10k_recon_test"),
+    *("kid0.1k_x50_validation_to_b", "kd_lite0_5k_pairs_validation_to_b", "fid5k_full_validation_to_b"),
+    *("fd_lite0_5k_validation_to_b", "diversity_lite0_100x19_validation_to_b", "diversity100x19_validation_to_b"),
+    *("cis_classifier100x100_validation_to_b", "is_classifier1k_validation_to_b"),
+    *("l1_1k_validation_to_b_paired", "pd_lite0_1k_validation_to_b_paired", "lpips1k_validation_to_b_paired"),
     *ALIASES,
 )
 """Names that are usual; any other number of images and any option does as well."""
@@ -43,6 +47,8 @@ _OPTIONS: dict[str, Callable[[re.Match[str]], dict[str, Any]]] = {
     r"long": lambda m: {"long": True},
     r"recon": lambda m: {"of": "reconstructions"},
     r"validation|test": lambda m: {"split": m[0]},
+    r"to_([ab])": lambda m: {"of": "translations", "to": m[1]},
+    r"paired": lambda m: {"paired": True},
     r"face|celeba": lambda m: {"crop": m[0]},
     r"psi(-?\d+(?:\.\d+)?)": lambda m: {"truncation": float(m[1])},
     r"mixed(\d+(?:\.\d+)?)": lambda m: {"mixing": float(m[1])},
@@ -68,7 +74,7 @@ def parse(name: str) -> Protocol:
 
 
 def _fields(name: str) -> dict[str, Any]:
-    head, *options = name.split("_")
+    head, *options = re.split(r"(?<!_to)_", name)
     found = re.fullmatch(rf"({'|'.join(METRICS)})(?:{_NUMBER})?", head)
     if found is None:
         raise ValueError(f"{head!r} is none of {', '.join(METRICS)} with a number of images, as in fid50k")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alae_core.layers import LEAK, at_least_float32, style_statistics, upsample
+from alae_core.layers import LEAK, at_least_float32, style_statistics
 
 EPS = 1e-5
 """Of all norms."""
@@ -150,11 +150,65 @@ class Up(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv = _conv(inputs, outputs, 5)
+        self.conv = UpConv(inputs, outputs)
         self.norm = LayerNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.norm(self.conv(upsample(x))))
+        return torch.relu(self.norm(self.conv(x)))
+
+
+class UpConv(nn.Conv2d):
+    """Nearest-neighbour upsampling and a 5x5 convolution, its border filled by reflection: [N, C, h, w] -> [N, D, 2h, 2w].
+
+    One 3x3 convolution of the features before they are upsampled makes all four pixels of each: 2.8 times fewer operations.
+    It sees the border repeated and not reflected, which the outermost pixels are corrected for. h and w are at least 2.
+    """
+
+    sums: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 5)
+        self.register_buffer("sums", _sums_of_taps(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.repeat_interleave(4)
+        result = F.pixel_shuffle(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self._kernel(), bias), 2)
+        height, width = result.shape[2:]
+        weight = self.weight
+        # Reflected less repeated, the first and last row, then the first and last column.
+        rows = _ends(x, 2).repeat_interleave(2, 3)
+        result[:, :, :: height - 1] += _by_ends(F.pad(rows, (2, 2, 0, 0), mode="reflect"), weight, 2)
+        columns = _ends(x, 3).repeat_interleave(2, 2)
+        result[:, :, :, :: width - 1] += _by_ends(F.pad(columns, (0, 0, 2, 2), mode="replicate"), weight, 3)
+        return result
+
+    def _kernel(self) -> Tensor:
+        """[4 D, C, 3, 3], channels last in memory: each tap the sum of those that fall on one pixel."""
+        taps = self.weight.permute(2, 3, 0, 1).flatten(0, 1).flatten(1)
+        summed = (self.sums @ taps).view(2, 2, 3, 3, self.out_channels, self.in_channels)
+        return summed.permute(4, 0, 1, 2, 3, 5).flatten(0, 2).permute(0, 3, 1, 2)
+
+
+def _sums_of_taps() -> Tensor:
+    """[36, 25]: which taps of a 5x5 kernel each tap of four 3x3 kernels is the sum of, for the four pixels of one."""
+    even = ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1))
+    odd = ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1))
+    line = torch.tensor((even, odd), dtype=torch.get_default_dtype())
+    return torch.einsum("pac,qbd->pqabcd", line, line).reshape(36, 25)
+
+
+def _ends(x: Tensor, side: int) -> Tensor:
+    """Along a side, the second less the first and the last but one less the last: [N, 2 C, 1, w] or [N, 2 C, h, 1]."""
+    last = x.shape[side] - 1
+    return torch.cat(
+        [x.narrow(side, 1, 1) - x.narrow(side, 0, 1), x.narrow(side, last - 1, 1) - x.narrow(side, last, 1)], 1
+    )
+
+
+def _by_ends(x: Tensor, weight: Tensor, side: int) -> Tensor:
+    """Both halves of the channels by the kernel's first and last line along a side: [N, D, 2, W] or [N, D, H, 2]."""
+    lines = torch.cat([weight.narrow(side, 0, 1), weight.narrow(side, 4, 1)])
+    return torch.cat(F.conv2d(x, lines, groups=2).chunk(2, 1), side)
 
 
 class LayerNorm(nn.Module):

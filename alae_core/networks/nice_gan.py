@@ -14,8 +14,6 @@ from alae_core.layers import LEAK, at_least_float32, leaky_relu
 
 SCALE = 4
 """Pixels of an image to one of its code, each way."""
-SMALLEST_SIDE = 8
-"""Of an image that can be encoded: reflection needs a code of 2x2."""
 _FIRST_STEPS = 15
 _INSTANCE_MOSTLY, _LAYER_MOSTLY = (3.2, 1.0), (1.0, 3.2)
 
@@ -41,16 +39,24 @@ class SpectralNorm(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         # In half precision it would be off by as much as it is to keep in check.
         with torch.autocast(weight.device.type, enabled=False):
-            value: Tensor = self.left @ (weight.flatten(1) @ self.right)
+            matrix, right = self._by_memory(weight)
+            value: Tensor = self.left @ (matrix @ right.flatten())
         return value
 
     @torch.no_grad()
     def follow(self, weight: Tensor, steps: int = 1) -> None:
         """Steps of the power method, from the vectors of the last call."""
-        matrix = weight.flatten(1)
+        matrix, right = self._by_memory(weight)
         for _ in range(steps):
-            self.right.copy_(F.normalize(self.left @ matrix, dim=0))
-            self.left.copy_(F.normalize(matrix @ self.right, dim=0))
+            right.copy_(F.normalize(self.left @ matrix, dim=0).view_as(right))
+            self.left.copy_(F.normalize(matrix @ right.flatten(), dim=0))
+
+    def _by_memory(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The matrix, and `right` in the shape of a row, as views in the order of the weight's memory: nothing is copied."""
+        order = list(range(weight.dim()))
+        if weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last):
+            order = [0, 2, 3, 1]
+        return weight.permute(order).flatten(1), self.right.view_as(weight[:1]).permute(order)
 
 
 class SpectralConv(nn.Conv2d):

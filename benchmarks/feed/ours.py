@@ -50,7 +50,7 @@ def batches(parts: Any, wanted: Experiment) -> Iterator[Batch]:
     """What the feed gives, for ever."""
     ready = feed(parts, wanted)
     while True:
-        yield ready.next().numpy()
+        yield ready.next()[0].numpy()
 
 
 def burst(wanted: Experiment) -> int:

@@ -30,13 +30,13 @@ AHEAD_BYTES = 2 * 2**20
 
 
 Batches = deque[tuple[Tensor, int]]
-"""Batches, uint8 [images, R, R, C], each with the number of its skipped images, of all ranks."""
+"""Batches, uint8 [domains, images, R, R, C], each with the number of its skipped images, of all ranks."""
 
 
 class Feed:
-    """Yields this rank's share of each batch: uint8 [batch_size / ranks, R, R, C] on `device`, from image `nimg` on.
+    """Yields this rank's share of each batch, from image `nimg` on: uint8 [batch_size / ranks, R, R, C], one per domain.
 
-    A thread fetches the next batches while the last ones are trained on.
+    They are on `device`. A thread fetches the next batches while the last ones are trained on.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Feed:
         ranks: int,
         channels: int,
         device: torch.device,
+        domains: int = 1,
     ) -> None:
         self.waited_s = 0.0
         """Seconds that `next` has waited for data."""
@@ -56,7 +57,7 @@ class Feed:
         """Images of the batches so far, of all ranks, that stand in the place of damaged ones."""
         self.damage: list[str] = []
         """A sentence for each row group that was found damaged."""
-        self._rank, self._ranks, self._channels = rank, ranks, channels
+        self._rank, self._ranks, self._channels, self._domains = rank, ranks, channels, domains
         self._device = device
         self._moves = device.type != "cpu"  # asked once: after a pause, asking takes longer than all else `next` does
         fetched = self._cut(self._expected(iter(slabs), planned), nimg)
@@ -76,8 +77,11 @@ class Feed:
             self._ready = first
         return waited_s
 
-    def next(self) -> Tensor:
-        """The next batch; raises UnreadableError, or RuntimeError if the data ends early or comes in another order."""
+    def next(self) -> tuple[Tensor, ...]:
+        """The next batch, a tensor per domain.
+
+        Raises UnreadableError, or RuntimeError if the data ends early or comes in another order.
+        """
         began = time.perf_counter()
         if not self._ready:
             coming = self._coming.get()
@@ -90,13 +94,13 @@ class Feed:
         if self._moves:
             pixels = pixels.to(self._device, non_blocking=True)
         self.waited_s += time.perf_counter() - began
-        return pixels
+        return pixels.unbind()
 
     def _cut(self, slabs: Iterator[tuple[Span, pa.Table]], nimg: int) -> Iterator[Batches]:
         room = _pinned if self._device.type == "cuda" else _Rooms()
         for span, slab in slabs:
             start, batch = _value(slab, "start"), span.batch_size
-            shape = (batch // self._ranks, span.resolution, span.resolution, self._channels)
+            shape = (self._domains, batch // self._ranks, span.resolution, span.resolution, self._channels)
             pixels = _pixels(slab).reshape(-1, *shape)
             skipped = (np.array(_value(slab, "skipped"), np.int64) - start) // batch
             counts = np.bincount(skipped, minlength=len(pixels)).tolist()

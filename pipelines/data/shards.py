@@ -28,7 +28,6 @@ from pipelines.data.shard_files import open_shard as open_shard
 from pipelines.sources.decoding import Pixels
 
 Rows = NDArray[np.int64]
-Room = Callable[[tuple[int, ...]], Pixels]
 Done = TypeVar("Done")
 Damaged = Literal["stop", "skip"]
 """What to do about images whose stored bytes are damaged."""
@@ -39,7 +38,7 @@ FETCHES = 8
 
 @dataclass(frozen=True)
 class Damage:
-    """A row group that cannot be read: why, and the places in the result that it would have filled."""
+    """A row group that cannot be read: why, and the places of its images among those that were asked for."""
 
     sentence: str
     places: Rows
@@ -79,6 +78,11 @@ class Split:
         return self._manifest.splits[self.name].rows
 
     @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return self._manifest.channels
+
+    @property
     def group_sizes(self) -> tuple[int, ...]:
         """Rows of each row group, over all shards in order; a row group is read whole."""
         return tuple(size for shard in self._shards for size in shard.groups)
@@ -100,7 +104,7 @@ class Split:
 
     def _others(self, resolution: int, rows: Rows, damage: list[Damage]) -> Pixels:
         """What stands in the places of damaged `rows`; raises DamagedError if nothing is whole."""
-        images = np.empty((len(rows), resolution, resolution, self._manifest.channels), np.uint8)
+        images = np.empty((len(rows), resolution, resolution, self.channels), np.uint8)
         left = np.arange(len(rows))
         for step in range(1, len(self._groups)):
             found, further = self.read_sound(resolution, (rows[left] + step * max(self.group_sizes)) % self.rows)
@@ -111,33 +115,38 @@ class Split:
             left = left[places(further)]
         raise DamagedError(f"{damage[0].sentence}, and nothing else is left to put in its place")
 
-    def read_sound(
-        self, resolution: int, rows: Rows, threads: int = 1, room: Room | None = None
-    ) -> tuple[Pixels, list[Damage]]:
-        """As `read`, but what is damaged is left unset and returned, group by group.
+    def read_sound(self, resolution: int, rows: Rows) -> tuple[Pixels, list[Damage]]:
+        """As `read`, but what is damaged is left unset and returned, group by group."""
+        self._require(resolution)
+        images = np.empty((len(rows), resolution, resolution, self.channels), np.uint8)
+        return images, self.read_into(images, np.arange(len(rows)), rows)
 
-        `threads` decode at the same time; `room` may give the array to fill, by its shape.
+    def read_into(self, images: Pixels, slots: Rows, rows: Rows, threads: int = 1) -> list[Damage]:
+        """Set `images[slots[k]]` to the image of `rows[k]` for every k; what is damaged is left unset and returned.
+
+        `images`: uint8 [N, R, R, C], contiguous; R is the resolution that is read. `threads` decode at the same time.
         """
-        known = resolutions(self._manifest.resolution)
-        if resolution not in known:
-            raise ValueError(f"{self.url} has no resolution {resolution}; it has {', '.join(map(str, known))}")
-        column, channels = column_name(resolution), self._manifest.channels
-        shape = (len(rows), resolution, resolution, channels)
-        images = room(shape) if room else np.empty(shape, np.uint8)
+        resolution = images.shape[1]
+        self._require(resolution)
+        column = column_name(resolution)
         decoding = BoundedSemaphore(threads)
 
         def fill(part: _Part) -> Damage | None:
             try:
                 stored = self._stored(column, part.group, images)
                 with decoding:
-                    self._decode(images, part, stored, column)
+                    self._decode(images, slots[part.places], part, stored, column)
             except DamagedError as error:
                 return Damage(str(error), part.places)
             return None
 
-        parts = list(self._parts(rows))
-        found = self._each(fill, parts, threads)
-        return images, [damage for damage in found if damage is not None]
+        found = self._each(fill, list(self._parts(rows)), threads)
+        return [damage for damage in found if damage is not None]
+
+    def _require(self, resolution: int) -> None:
+        known = resolutions(self._manifest.resolution)
+        if resolution not in known:
+            raise ValueError(f"{self.url} has no resolution {resolution}; it has {', '.join(map(str, known))}")
 
     def labels(self, rows: Rows) -> NDArray[np.int64]:
         """int64 [len(rows)]; -1 where an image has no label."""
@@ -185,9 +194,9 @@ class Split:
         raw = self._manifest.columns[column] == "raw"
         return self._files.images(shard, group, column, math.prod(images.shape[1:]) if raw else None)
 
-    def _decode(self, images: Pixels, part: _Part, stored: Stored, column: str) -> None:
+    def _decode(self, images: Pixels, slots: Rows, part: _Part, stored: Stored, column: str) -> None:
         try:
-            decode_into(images, part.places, stored, part.rows, self._manifest.columns[column])
+            decode_into(images, slots, stored, part.rows, self._manifest.columns[column])
         except DamagedImageError as error:
             shard, group = self._groups[part.group]
             where = storage.join(self.url, shard.path)
@@ -262,8 +271,8 @@ class Dataset:
 
 
 def places(damage: Sequence[Damage]) -> Rows:
-    """The places in a result that its damage, of which there is some, has left unset."""
-    return np.concatenate([part.places for part in damage])
+    """The places of damaged images among those that were asked for."""
+    return np.concatenate([np.empty(0, np.int64), *(part.places for part in damage)])
 
 
 def read_manifest(url: str) -> Manifest | None:

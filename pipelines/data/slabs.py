@@ -1,7 +1,8 @@
 """What a reading task does: the images of one span of the stream, cut into one slab per rank.
 
-A slab is one row of a table, and its bytes are the rank's share of every batch of the span. Nothing here imports torch,
-so that the processes of the tasks start quickly and stay small.
+A slab is one row of a table, and its bytes are the rank's share of every batch of the span: of each batch the images of
+one domain after those of the other. Nothing here imports torch, so that the processes of the tasks start quickly and stay
+small.
 """
 
 from collections.abc import Iterator
@@ -33,7 +34,8 @@ SLAB = pa.schema(
 class SlabReader:
     """Reads spans of the stream for so many ranks."""
 
-    split: Split
+    splits: tuple[Split, ...]
+    """One per domain, all with images of as many channels."""
     seed: int
     ranks: int
     damaged: Damaged = "stop"
@@ -46,25 +48,45 @@ class SlabReader:
         return Memory()
 
     @cached_property
-    def _order(self) -> StreamOrder:
-        return StreamOrder(self.split.group_sizes, self.seed)
+    def _orders(self) -> tuple[StreamOrder, ...]:
+        return tuple(StreamOrder(split.group_sizes, self.seed, domain) for domain, split in enumerate(self.splits))
 
     def read(self, span: Span) -> Iterator[pa.Table]:
         """The slabs of a span, rank after rank; each with the columns of SLAB."""
-        rows = np.concatenate([self._order.rows(window.start, window.stop) for window in span.windows])
-        batches = np.arange(len(rows)).reshape(-1, self.ranks, span.batch_size // self.ranks)
-        # The pixels are read straight into the order of the slabs: rank, batch, image.
-        order = batches.transpose(1, 0, 2).reshape(-1)
-        pixels, damage = self.split.read_sound(span.resolution, rows[order], self.threads, self._memory.room)
-        sentences = [part.sentence for part in damage]
-        if not damage:
+        slots = self._slots(span)
+        pixels = self._memory.room((slots.size, span.resolution, span.resolution, self.splits[0].channels))
+        damage = [self._read(domain, span, pixels, own) for domain, own in enumerate(slots)]
+        sentences = [part.sentence for parts in damage for part in parts]
+        if not sentences:
             yield from self._slabs(span, pixels, [], [])
         elif self.damaged == "stop":
             yield from self._refusals(span, f"{sentences[0]}, or train on without its images by data.damaged=skip")
-        elif (skipped := _put_others(pixels, order, damage, span)) is None:
-            yield from self._refusals(span, f"{sentences[0]}, and nothing else is left to put in its place")
         else:
-            yield from self._slabs(span, pixels, (span.start + skipped).tolist(), sentences)
+            yield from self._mended(span, pixels, slots, damage)
+
+    def _slots(self, span: Span) -> Rows:
+        """Where in a span's pixels each image of the stream belongs, by domain: [domains, images].
+
+        The pixels lie in the order of the slabs: rank, batch, domain, image.
+        """
+        domains, share = len(self.splits), span.batch_size // self.ranks
+        slots = np.arange(domains * (span.stop - span.start)).reshape(self.ranks, -1, domains, share)
+        return slots.transpose(2, 1, 0, 3).reshape(domains, -1)
+
+    def _read(self, domain: int, span: Span, pixels: Pixels, slots: Rows) -> list[Damage]:
+        rows = np.concatenate([self._orders[domain].rows(window.start, window.stop) for window in span.windows])
+        return self.splits[domain].read_into(pixels, slots, rows, self.threads)
+
+    def _mended(self, span: Span, pixels: Pixels, slots: Rows, damage: list[list[Damage]]) -> Iterator[pa.Table]:
+        """The slabs with other images in the places of damaged ones; refusals where a window has none."""
+        skipped: list[int] = []
+        for own, parts in zip(slots, damage, strict=True):
+            lost = _put_others(pixels, own, parts, span)
+            if lost is None:
+                yield from self._refusals(span, f"{parts[0].sentence}, and nothing else is left to put in its place")
+                return
+            skipped += (span.start + lost).tolist()
+        yield from self._slabs(span, pixels, skipped, [part.sentence for parts in damage for part in parts])
 
     def _slabs(self, span: Span, pixels: Pixels, skipped: list[int], sentences: list[str]) -> Iterator[pa.Table]:
         for rank, part in enumerate(np.split(pixels, self.ranks)):
@@ -83,19 +105,18 @@ def _row(span: Span, rank: int, pixels: pa.Array, skipped: list[int], damage: li
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, SLAB, strict=True)], SLAB)
 
 
-def _put_others(pixels: Pixels, order: Rows, damage: list[Damage], span: Span) -> Rows | None:
-    """Put whole images in the places of damaged ones, and return the offsets of those in the span, ascending.
+def _put_others(pixels: Pixels, slots: Rows, damage: list[Damage], span: Span) -> Rows | None:
+    """Put whole images of a domain in the places of damaged ones, and return the offsets of those in the span, ascending.
 
     The k-th damaged image of a window, in the order of the stream, becomes the window's k-th whole one, counted round
-    and round. None if a window has no whole image. `order`: the offset in the span of each image of `pixels`.
+    and round. None if a window has no whole image. `slots`: where in `pixels` each image of the span is.
     """
-    place = np.argsort(order)
-    lost = np.zeros(len(order), bool)
-    lost[order[places(damage)]] = True
+    lost = np.zeros(len(slots), bool)
+    lost[places(damage)] = True
     for window in span.windows:
         offsets = np.arange(window.start, window.stop) - span.start
         gaps, whole = offsets[lost[offsets]], offsets[~lost[offsets]]
         if len(gaps) and not len(whole):
             return None
-        pixels[place[gaps]] = pixels[place[np.resize(whole, len(gaps))]]
+        pixels[slots[gaps]] = pixels[slots[np.resize(whole, len(gaps))]]
     return np.flatnonzero(lost)

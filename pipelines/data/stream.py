@@ -18,10 +18,10 @@ from ray.data import DataIterator, ExecutionOptions, ExecutionResources
 from ray.exceptions import RayTaskError
 
 from alae_core.order import Span, spans
-from pipelines.data.shards import Dataset
+from pipelines.data.domains import open_datasets
 from pipelines.data.slab_tasks import Slabs
 from pipelines.data.slabs import SlabReader
-from pipelines.experiment import Experiment
+from pipelines.experiment import Experiment, domains_of
 
 SPLIT = "train"
 SPANS_AT_ONCE = 2000
@@ -37,13 +37,14 @@ def plan(experiment: Experiment, nimg: int) -> Iterator[Span]:
 
 def _planned(experiment: Experiment, nimg: int) -> Callable[[], Iterator[Span]]:
     """Sent to the process that plans: with the experiment itself that would load torch."""
-    return partial(spans, experiment.schedule, experiment.data.window_images, experiment.algorithm.channels, nimg)
+    channels = domains_of(experiment) * experiment.algorithm.channels
+    return partial(spans, experiment.schedule, experiment.data.window_images, channels, nimg)
 
 
 def slab_reader(experiment: Experiment) -> SlabReader:
-    """Opens the dataset of an experiment for its tasks; raises ValueError if it is not there."""
+    """Opens the datasets of an experiment for its tasks; raises ValueError if they are not there."""
     return SlabReader(
-        split=Dataset.open(experiment.data.path).split(SPLIT),
+        splits=tuple(dataset.split(SPLIT) for dataset in open_datasets(experiment.data.path, domains_of(experiment))),
         seed=experiment.seed,
         ranks=experiment.scaling.workers,
         damaged=experiment.data.damaged,

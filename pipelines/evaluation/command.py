@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from alae_core.metrics.protocol import PROBES, Protocol
 from alae_core.metrics.protocol_names import parse
 from pipelines import checkpoint, storage
-from pipelines.data.shards import Dataset
+from pipelines.data.domains import open_datasets
 from pipelines.evaluation import requirements
 from pipelines.evaluation.distributed import load_subject, measure_checkpoint
 from pipelines.evaluation.extractors import short_digest
@@ -14,7 +14,7 @@ from pipelines.evaluation.keeping import run_of
 from pipelines.evaluation.runner import Measured, metrics_of
 from pipelines.evaluation.subject import Subject
 from pipelines.evaluation.validation import evaluation_url, record
-from pipelines.experiment import Experiment
+from pipelines.experiment import Experiment, domains_of
 from pipelines.override import override
 from pipelines.run import with_absolute_paths
 
@@ -41,13 +41,14 @@ def evaluate_again(
     ValueError for what the user can mend, before anything is drawn.
     """
     url, experiment, subject, nimg = load(place, overrides)
-    names = [_resized(name, samples) for name in metrics or requirements.metric_names(experiment.evaluation)]
-    dataset = Dataset.open(experiment.data.path, experiment.data.damaged)
-    measured = measure_checkpoint(url, experiment, subject, dataset, names)
+    domains = domains_of(experiment)
+    names = [_resized(name, samples) for name in metrics or requirements.metric_names(experiment.evaluation, domains)]
+    datasets = open_datasets(experiment.data.path, domains, experiment.data.damaged)
+    measured = measure_checkpoint(url, experiment, subject, datasets, names)
     # A file of its own: the run's evaluation of this checkpoint may be under way, and is never overwritten.
     own = evaluation_url(run_of(url), nimg).removesuffix(".json")
     path = f"{own}_{short_digest(','.join(sorted([*names, *overrides])))}.json"
-    storage.write_json_verified(path, record(url, nimg, subject, dataset, metrics_of(measured), measured))
+    storage.write_json_verified(path, record(url, nimg, subject, datasets, metrics_of(measured), measured))
     return Evaluated(url, nimg, measured, path)
 
 
@@ -89,11 +90,16 @@ def describe(protocol: Protocol) -> str:
 def _clauses(protocol: Protocol) -> Iterator[str]:
     things = {"ppl": "paths", "msssim": "pairs", "reciprocity": "codes"}
     things |= dict.fromkeys(PROBES, "long codes of the train split" if protocol.long else "codes of the train split")
-    yield f"{protocol.images:,} {things.get(protocol.metric, protocol.of)}"
+    way = f" of the {protocol.split} split to {protocol.to}" if protocol.to else ""
+    yield f"{protocol.images:,} {things.get(protocol.metric, protocol.of)}{way}"
+    if protocol.each:
+        yield f"{protocol.each} {'pairs' if protocol.metric == 'diversity' else 'outputs'} each"
     if protocol.extractor:
         yield f"features of {protocol.extractor}{', cleanly resized' if protocol.resize == 'clean' else ''}"
     if protocol.metric in ("fid", "fd", "kid", "kd", "pr"):
         yield f"against {'the whole' if protocol.full else 'as many of the'} {protocol.split} split"
+    if protocol.paired:
+        yield "against their counterparts"
     if protocol.of == "reconstructions":
         yield f"of the {protocol.split} split"
     if protocol.metric in PROBES:

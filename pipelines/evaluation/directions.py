@@ -79,6 +79,10 @@ def find_and_keep(place: str, *, images: int = IMAGES, overrides: Sequence[str] 
     Raises ValueError for what the user can mend, before anything is drawn.
     """
     url, experiment, subject, nimg = load(place, overrides)
+    if subject.domains > 1:
+        raise ValueError(
+            f"{url} translates between two domains and has no codes to edit; give a run of another algorithm"
+        )
     dataset = Dataset.open(experiment.data.path, experiment.data.damaged)
     directions, source = find(subject, dataset, images)
     run, stem = run_of(url), f"{FOLDER}/{nimg:012d}"
@@ -93,7 +97,7 @@ def find_and_keep(place: str, *, images: int = IMAGES, overrides: Sequence[str] 
         "nimg": nimg,
         "time": time.time(),
         "checkpoint": url,
-        "dataset": dataset_record(dataset),
+        "dataset": dataset_record((dataset,)),
         "space": "w",
         "source": source,
         "weights": f"{stem}.safetensors",
@@ -216,7 +220,7 @@ def _made(subject: Subject, dataset: Dataset, images: int) -> Coded:
     found = attributes.ensure_attributes(dataset)
     codes, probabilities, start = [], [], 0
     for number, size in enumerate(batches(images, subject.level.resolution)):
-        drawn = CodedSamples().draw(subject, dataset, number, start, size)
+        drawn = CodedSamples().draw(subject, (dataset,), number, start, size)
         assert drawn.second is not None
         codes.append(drawn.second[:, 1])
         probabilities.append(drawn.classes(found.extractor, "nearest"))

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from pipelines import checkpoint
 from pipelines.connection import connect, on_cluster
-from pipelines.data.shards import Dataset
+from pipelines.data.domains import open_datasets
 from pipelines.evaluation.measures import Part
 from pipelines.evaluation.plan import Planner
 from pipelines.evaluation.runner import Measured, Shard, finish, gather, measure
+from pipelines.evaluation.streams import Datasets
 from pipelines.evaluation.subject import Subject
-from pipelines.experiment import Experiment
+from pipelines.experiment import Experiment, domains_of
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def load_subject(url: str) -> tuple[Experiment, Subject, int]:
 
 
 def measure_checkpoint(
-    url: str, experiment: Experiment, subject: Subject, dataset: Dataset, names: Sequence[str]
+    url: str, experiment: Experiment, subject: Subject, datasets: Datasets, names: Sequence[str]
 ) -> list[Measured]:
     """The metrics `names` of the checkpoint at `url`, which is `subject`, in `evaluation.workers` tasks of the cluster.
 
@@ -42,13 +43,14 @@ def measure_checkpoint(
         log.warning("evaluation.workers=%d needs a cluster (RAY_ADDRESS); one process measures alone", workers)
         workers = 1
     if workers == 1:
-        return measure(names, subject, dataset, experiment.evaluation)
-    # What the tasks share beside the dataset, such as a classifier, is made here if it is not there.
-    tasks = Planner(subject, dataset, experiment.evaluation).plan(names)
+        return measure(names, subject, datasets, experiment.evaluation)
+    # What the tasks share beside a dataset, such as a classifier, is made here if it is not there.
+    tasks = Planner(subject, datasets, experiment.evaluation).plan(names)
     shares = _gather_on_cluster(url, experiment, names, workers)
     for share in shares:
-        for split, rows in share.replaced.items():
-            dataset.split(split).replaced.update(rows)
+        for dataset, replaced in zip(datasets, share.replaced, strict=True):
+            for split, rows in replaced.items():
+                dataset.split(split).replaced.update(rows)
     return finish(tasks, [share.parts for share in shares])
 
 
@@ -58,18 +60,18 @@ class Share:
 
     parts: list[Part]
     """What each metric keeps."""
-    replaced: dict[str, set[int]]
-    """By split, the rows of damaged images that others stood in for."""
+    replaced: list[dict[str, set[int]]]
+    """Of each dataset by split, the rows of damaged images that others stood in for."""
 
 
 def gather_share(url: str, experiment_json: str, names: Sequence[str], shard: Shard) -> Share:
-    """What the metrics keep of one shard, by any process that reaches the checkpoint and the dataset."""
+    """What the metrics keep of one shard, by any process that reaches the checkpoint and the datasets."""
     experiment = Experiment.from_json(experiment_json)
     _, subject, _ = load_subject(url)
-    dataset = Dataset.open(experiment.data.path, experiment.data.damaged)
-    tasks = Planner(subject, dataset, experiment.evaluation).plan(names)
-    parts = gather(tasks, subject, dataset, shard)
-    return Share(parts, {name: dataset.split(name).replaced for name in dataset.manifest.splits})
+    datasets = open_datasets(experiment.data.path, domains_of(experiment), experiment.data.damaged)
+    tasks = Planner(subject, datasets, experiment.evaluation).plan(names)
+    parts = gather(tasks, subject, datasets, shard)
+    return Share(parts, [{name: each.split(name).replaced for name in each.manifest.splits} for each in datasets])
 
 
 def _gather_on_cluster(url: str, experiment: Experiment, names: Sequence[str], workers: int) -> list[Share]:

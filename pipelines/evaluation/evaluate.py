@@ -14,14 +14,16 @@ from torch import Tensor
 from alae_core import images
 from alae_core.algorithm import PLAIN_SAMPLING, Sampling, SamplingError
 from alae_core.schedule import Level
+from pipelines.data.domains import FOLDERS
 from pipelines.data.shards import Dataset, Split
-from pipelines.evaluation import figures
+from pipelines.evaluation import figures, translation_pages
 from pipelines.evaluation.extractor import batches
 from pipelines.evaluation.extractors import ensure_extractor
 from pipelines.evaluation.pages import MIXED, drawn_from_codes
 from pipelines.evaluation.reals import blended
 from pipelines.evaluation.requirements import metric_names
 from pipelines.evaluation.runner import Measured, measure, metrics_of
+from pipelines.evaluation.streams import Datasets
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
 
@@ -45,31 +47,30 @@ class Scores:
 @torch.no_grad()
 def evaluate(
     subject: Subject,
-    dataset: Dataset,
+    datasets: Datasets,
     config: EvaluationConfig,
     take: Callable[[Sequence[str]], list[Measured]] | None = None,
 ) -> Scores:
-    """Score `subject` against `dataset` by the metrics that `config` names, which `take` measures; else this process does.
+    """Score `subject` by the metrics that `config` names, which `take` measures; else this process does.
 
-    Without any it is the distance between `config.samples` generated images and the whole train split at the level's
-    resolution. The reconstruction errors are those of held-out images, or of training images under a name that says so.
+    `datasets`: one per domain. Without any name it is the distance between `config.samples` generated images and the whole
+    train split at the level's resolution, and of translations the kernel distances of `requirements.default_names`. The
+    reconstruction errors are those of held-out images, or of training images under a name that says so; of translators, of
+    each domain by itself.
     """
     began = time.perf_counter()
-    _warn_of_few_samples(dataset, config)
-    names = metric_names(config)
-    measured = take(names) if take else measure(names, subject, dataset, config)
-    held_out, suffix = _reconstructed_split(dataset)
-    errors = _reconstruction_errors(subject, held_out, config.reconstructions)
+    if len(datasets) == 1:
+        _warn_of_few_samples(datasets[0], config)
+    names = metric_names(config, len(datasets))
+    measured = take(names) if take else measure(names, subject, datasets, config)
     metrics = {
         **metrics_of(measured),
-        **{f"eval/reconstruction_{name}{suffix}": value for name, value in errors.items()},
+        **_reconstruction_errors(subject, datasets, config.reconstructions),
         "eval/resolution": float(subject.level.resolution),
         **({} if config.metrics else {"eval/samples": float(config.samples)}),
     }
-    pages = _pages(subject, held_out, config.grid_columns)
-    if replaced := sum(len(dataset.split(name).replaced) for name in dataset.manifest.splits):
-        log.warning("%d damaged images of %s are evaluated as others in their places", replaced, dataset.url)
-        metrics["eval/skipped_images"] = float(replaced)
+    pages = _pages(subject, datasets, config.grid_columns)
+    metrics |= _skipped_images(datasets)
     metrics["eval/seconds"] = time.perf_counter() - began
     return Scores(metrics, pages, measured)
 
@@ -93,14 +94,35 @@ def _reconstructed_split(dataset: Dataset) -> tuple[Split, str]:
     return dataset.split("train"), "_train"
 
 
-def _reconstruction_errors(subject: Subject, split: Split, count: int) -> dict[str, float]:
+def _skipped_images(datasets: Datasets) -> dict[str, float]:
+    """How many damaged images were evaluated as others, if any."""
+    skipped = 0
+    for dataset in datasets:
+        if replaced := sum(len(dataset.split(name).replaced) for name in dataset.manifest.splits):
+            log.warning("%d damaged images of %s are evaluated as others in their places", replaced, dataset.url)
+            skipped += replaced
+    return {"eval/skipped_images": float(skipped)} if skipped else {}
+
+
+def _reconstruction_errors(subject: Subject, datasets: Datasets, count: int) -> dict[str, float]:
+    """`eval/reconstruction_l1` and `_l2`, of translators with the domain at the end; nothing without an encoder."""
+    errors: dict[str, float] = {}
+    for domain, dataset in enumerate(datasets):
+        split, suffix = _reconstructed_split(dataset)
+        ending = f"{suffix}_{FOLDERS[domain]}" if len(datasets) > 1 else suffix
+        found = _errors(subject, split, count, domain)
+        errors |= {f"eval/reconstruction_{name}{ending}": value for name, value in found.items()}
+    return errors
+
+
+def _errors(subject: Subject, split: Split, count: int, domain: int) -> dict[str, float]:
     """Mean absolute and mean squared error per pixel, in units of [-1, 1]; nothing without an encoder."""
     l1 = l2 = 0.0
     count = min(count, split.rows)
     first = 0
     for size in batches(count, subject.level.resolution):
         real = _read(split, subject.level, first, size)
-        reconstructed = subject.reconstruction(real)
+        reconstructed = subject.reconstruction(real, domain)
         if reconstructed is None:
             return {}
         difference = reconstructed - real
@@ -110,9 +132,15 @@ def _reconstruction_errors(subject: Subject, split: Split, count: int) -> dict[s
     return {"l1": l1, "l2": l2}
 
 
-def _pages(subject: Subject, split: Split, columns: int) -> dict[str, Pixels]:
-    count = min(columns * columns, split.rows)
-    real = _read(split, subject.level, 0, count)
+def _pages(subject: Subject, datasets: Datasets, columns: int) -> dict[str, Pixels]:
+    splits = [_reconstructed_split(dataset)[0] for dataset in datasets]
+    reals = tuple(_read(split, subject.level, 0, min(columns * columns, split.rows)) for split in splits)
+    if len(reals) > 1:
+        return translation_pages.pages(subject, reals, columns)
+    return _pages_of_one(subject, reals[0], columns)
+
+
+def _pages_of_one(subject: Subject, real: Tensor, columns: int) -> dict[str, Pixels]:
     pages = {
         "reals": figures.sample_page(_pixels(real), columns),
         "samples": _sample_page(subject, columns),

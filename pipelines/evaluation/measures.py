@@ -3,8 +3,8 @@
 Everything kept is float64 or numbered by image, so that any division of the batches gives the same result to rounding.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, Literal, Protocol
 
@@ -64,7 +64,7 @@ class Rows:
         return in_order(self.parts)
 
 
-class _Mergeable:
+class Mergeable:
     """Parts that merge by their own `merge`."""
 
     def start(self) -> Part:
@@ -79,25 +79,37 @@ class _Mergeable:
 
 
 @dataclass(frozen=True)
-class Frechet(_Mergeable):
+class Frechet(Mergeable):
     """Fréchet distance from the reals."""
 
     reals: Reals
     rounding: Rounding
     images: int
+    baselines: tuple[Reals, ...] = ()
+    """Real images to measure too, in the place of the generated ones."""
 
     def start(self) -> FeatureBlocks:
-        return FeatureBlocks(self.reals.extractor.dimension, max(min(BLOCKS, self.images), 2))
+        return self._blocks(self.images)
 
     def add(self, part: FeatureBlocks, numbers: Tensor, drawn: Drawn) -> None:
         part.update(drawn.features(self.reals.extractor, self.rounding)[: len(numbers)], numbers)
 
     def finish(self, part: FeatureBlocks) -> list[Estimate]:
-        return [frechet_estimate(self.reals.statistics(), part)]
+        statistics = self.reals.statistics()
+        found = [frechet_estimate(statistics, blocks) for blocks in (part, *map(self._baseline, self.baselines))]
+        return _with_counts(found, self.reals) if self.baselines else found
+
+    def _blocks(self, images: int) -> FeatureBlocks:
+        return FeatureBlocks(self.reals.extractor.dimension, max(min(BLOCKS, images), 2))
+
+    def _baseline(self, baseline: Reals) -> FeatureBlocks:
+        features, blocks = baseline.features(), self._blocks(baseline.rows)
+        blocks.update(features, torch.arange(len(features)))
+        return blocks
 
 
 @dataclass(frozen=True)
-class _OfFeatures(_Mergeable):
+class _OfFeatures(Mergeable):
     """What needs whole sets of features."""
 
     reals: Reals
@@ -117,12 +129,19 @@ class Kernel(_OfFeatures):
 
     subsets: int
     subset_size: int
+    baselines: tuple[Reals, ...] = ()
+    """Real images to measure too, in the place of the generated ones."""
 
     def finish(self, part: Rows) -> list[Estimate]:
-        features = self.reals.features(), part.ordered()
+        real = self.reals.features()
+        others = (baseline.features() for baseline in self.baselines)
+        found = [self._distance(real, features) for features in (part.ordered(), *others)]
+        return _with_counts(found, self.reals) if self.baselines else found
+
+    def _distance(self, real: Tensor, features: Tensor) -> Estimate:
         if not self.subsets:
-            return [kernel.kernel_distance(*features)]
-        return [kernel.kernel_distance_of_subsets(*features, subsets=self.subsets, subset_size=self.subset_size)]
+            return kernel.kernel_distance(real, features)
+        return kernel.kernel_distance_of_subsets(real, features, subsets=self.subsets, subset_size=self.subset_size)
 
 
 @dataclass(frozen=True)
@@ -136,35 +155,48 @@ class PrecisionRecall(_OfFeatures):
 
 
 @dataclass(frozen=True)
-class InceptionScore:
-    """Inception score over ten parts of the images in a row."""
+class OfClasses:
+    """Parts of the labels that a classifier gives to groups of images."""
 
     extractor: Extractor
     rounding: Rounding
-    images: int
+
+    def groups(self, numbers: Tensor) -> Tensor:
+        """The group, int64 [n], of each image."""
+        raise NotImplementedError
 
     def start(self) -> dict[int, LabelStatistics]:
         return {}
 
     def add(self, part: dict[int, LabelStatistics], numbers: Tensor, drawn: Drawn) -> None:
         classes = drawn.classes(self.extractor, self.rounding)[: len(numbers)]
-        splits = numbers * IS_SPLITS // self.images
-        for split in splits.unique().tolist():
-            part.setdefault(split, LabelStatistics(classes.shape[1])).update(classes[splits == split])
+        groups = self.groups(numbers)
+        for group in groups.unique().tolist():
+            part.setdefault(group, LabelStatistics(classes.shape[1])).update(classes[groups == group])
 
     def merge(self, parts: list[dict[int, LabelStatistics]]) -> dict[int, LabelStatistics]:
         merged: dict[int, LabelStatistics] = {}
         for part in parts:
-            for split, statistics in part.items():
-                merged.setdefault(split, LabelStatistics(len(statistics.sum))).merge(statistics)
+            for group, statistics in part.items():
+                merged.setdefault(group, LabelStatistics(len(statistics.sum))).merge(statistics)
         return merged
+
+
+@dataclass(frozen=True)
+class InceptionScore(OfClasses):
+    """Inception score over ten parts of the images in a row."""
+
+    images: int
+
+    def groups(self, numbers: Tensor) -> Tensor:
+        return numbers * IS_SPLITS // self.images
 
     def finish(self, part: dict[int, LabelStatistics]) -> list[Estimate]:
         return [inception_score([part[split] for split in sorted(part)])]
 
 
 @dataclass(frozen=True)
-class Mean(_Mergeable):
+class Mean(Mergeable):
     """Mean of a value of each pair."""
 
     value: Callable[[Tensor, Tensor], Tensor]
@@ -183,7 +215,7 @@ class Mean(_Mergeable):
 
 
 @dataclass(frozen=True)
-class PathLength(_Mergeable):
+class PathLength(Mergeable):
     """Perceptual path length under a distance between images."""
 
     distance: Callable[[Tensor, Tensor], Tensor]
@@ -258,7 +290,7 @@ class Probe(_OfPairsOfRows):
         return [self.accuracy(*sides[0], *sides[1])]
 
 
-class Reciprocity(_Mergeable):
+class Reciprocity(Mergeable):
     """Mean squared distance of w from what the encoder finds, with its share of the codes' variance as a note."""
 
     def start(self) -> Rows:
@@ -275,3 +307,11 @@ class Reciprocity(_Mergeable):
         mean.update(reconstruction.reciprocity(codes, recovered))
         note = f"{share} of the codes' variance; W has no scale of its own, so only this share compares models"
         return [mean.estimate((note,))]
+
+
+def _with_counts(estimates: Sequence[Estimate], reals: Reals) -> list[Estimate]:
+    """The estimates with both numbers of images among their notes."""
+    return [
+        replace(found, notes=(f"{found.count:,} images against {reals.rows:,} real ones", *found.notes))
+        for found in estimates
+    ]

@@ -1,7 +1,7 @@
 """From the names of metrics to what is drawn for each and how it is measured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,9 +11,10 @@ from alae_core.metrics import ms_ssim, reconstruction
 from alae_core.metrics.probes import nearest_neighbour_accuracy
 from alae_core.metrics.protocol import PROBES, Protocol
 from alae_core.metrics.protocol_names import parse
-from pipelines.data.shards import Dataset
-from pipelines.evaluation import measures, pretrained, probes, requirements, streams
+from pipelines.data.shards import Dataset, Split
+from pipelines.evaluation import measures, pretrained, probes, requirements, streams, translation_measures
 from pipelines.evaluation.attributes import Attributes, ensure_attributes
+from pipelines.evaluation.counterparts import Counterparts, matches
 from pipelines.evaluation.extractors import extractor
 from pipelines.evaluation.reals import Reals
 from pipelines.evaluation.subject import Subject
@@ -39,12 +40,14 @@ class Task:
 class Planner:
     """Plans metrics of one subject; weights are read once for all that need them."""
 
-    def __init__(self, subject: Subject, dataset: Dataset, config: EvaluationConfig) -> None:
+    def __init__(self, subject: Subject, datasets: Sequence[Dataset], config: EvaluationConfig) -> None:
+        """`datasets`: one per domain."""
         self.subject = subject
-        self.dataset = dataset
+        self.datasets = datasets
         self.config = config
-        self._extractors: dict[tuple[str, bool], measures.Extractor] = {}
-        self._perceptual: pretrained.Perceptual | None = None
+        self._extractors: dict[tuple[str, bool, int], measures.Extractor] = {}
+        self._counterparts_of: dict[Protocol, Counterparts] = {}
+        self._perceptual: dict[str, pretrained.Perceptual] = {}
         self._found_attributes: Attributes | None = None
 
     def plan(self, names: Sequence[str]) -> list[Task]:
@@ -53,7 +56,8 @@ class Planner:
         What cannot be taken at the subject's level alone is left out, with the reason, for the other metrics' sake.
         """
         subject = self.subject
-        requirements.check(names, self.config, self.dataset, encodes=subject.encodes, encodes_long=subject.encodes_long)
+        can = {name: getattr(subject, name) for name in ("encodes", "encodes_long", "draws_styles")}
+        requirements.check(names, self.config, self.datasets, **can)
         return [self._task(parse(name)) for name in names]
 
     def _task(self, protocol: Protocol) -> Task:
@@ -61,17 +65,33 @@ class Planner:
         stream, measure = self._stream(protocol, count), self._measure(protocol, count)
         if reason := requirements.left_out(protocol, self.subject.level.resolution):
             return Task(protocol, stream, 0, measure, left_out=reason)
-        scored = self.dataset.split(protocol.split).rows if protocol.metric in PROBES else 0
-        notes = _count_notes(protocol, count)
-        return Task(protocol, stream, count + scored, measure, notes, weights=self._weights(protocol))
+        scored = self._compared(protocol).rows if protocol.metric in PROBES else 0
+        drawn = count * (protocol.each or 1) + scored
+        return Task(
+            protocol, stream, drawn, measure, self._count_notes(protocol, count), weights=self._weights(protocol)
+        )
 
     def _available(self, protocol: Protocol) -> int:
+        """Images that there are to take it of."""
+        if protocol.paired:
+            return len(self._counterparts(protocol).matches)
+        if protocol.of == "translations":
+            return self._inputs(protocol).rows
         if protocol.metric in PROBES:
-            return self.dataset.split("train").rows
-        return self.dataset.split(protocol.split).rows if protocol.of == "reconstructions" else protocol.images
+            return self._dataset(protocol).split("train").rows
+        return self._compared(protocol).rows if protocol.of == "reconstructions" else protocol.images
+
+    def _count_notes(self, protocol: Protocol, count: int) -> tuple[str, ...]:
+        if protocol.paired and count < min(protocol.images, self._inputs(protocol).rows):
+            return (f"only {count:,} of the split's {self._inputs(protocol).rows:,} images have a counterpart",)
+        if count < protocol.images:
+            return (f"the split has only {count:,} of the {protocol.images:,} images that the name says",)
+        return ()
 
     def _stream(self, protocol: Protocol, count: int) -> streams.Stream:
         sampling = Sampling(truncation=protocol.truncation, mixing_probability=protocol.mixing)
+        if protocol.of == "translations":
+            return self._translations(protocol)
         if protocol.of == "reconstructions":
             return streams.Reconstructions(protocol.split)
         if protocol.metric == "reciprocity":
@@ -87,21 +107,37 @@ class Planner:
             return streams.Pairs(sampling)
         return streams.Samples(sampling)
 
+    def _translations(self, protocol: Protocol) -> streams.Stream:
+        to = requirements.domain_of(protocol)
+        if protocol.paired:
+            pairs = tuple((int(own), int(other)) for own, other in self._counterparts(protocol).matches)
+            return streams.PairedTranslations(to, protocol.split, pairs)
+        if protocol.metric == "diversity":
+            return streams.StylePairs(to, protocol.split, protocol.each or 1)
+        return streams.Translations(to, protocol.split, protocol.each or 1)
+
     def _measure(self, protocol: Protocol, count: int) -> measures.Measure:
         rounding = protocol.rounding
         match protocol.metric:
             case "fid" | "fd":
-                return measures.Frechet(self._reals(protocol), rounding, count)
+                return measures.Frechet(self._reals(protocol), rounding, count, self._baselines(protocol))
             case "kid" | "kd":
-                return measures.Kernel(
-                    self._reals(protocol), rounding, protocol.subsets or 0, protocol.subset_size or 0
-                )
+                draw = protocol.subsets or 0, protocol.subset_size or 0
+                return measures.Kernel(self._reals(protocol), rounding, *draw, self._baselines(protocol))
             case "pr":
                 return measures.PrecisionRecall(self._reals(protocol), rounding, protocol.neighbours or 0)
             case "is":
                 return measures.InceptionScore(self._extractor(protocol), rounding, count)
+            case "cis":
+                return translation_measures.ConditionalScore(
+                    self._extractor(protocol), rounding, each=protocol.each or 1
+                )
+            case "diversity":
+                distance = _OfRounded(self._perceptual_distance(protocol), rounding)
+                compared, resolution = self._compared(protocol), self.subject.level.resolution
+                return translation_measures.Diversity(distance, protocol.each or 1, compared, resolution)
             case "ppl":
-                return measures.PathLength(self._perceptual_distance())
+                return measures.PathLength(self._perceptual_distance(protocol))
             case "ls":
                 assert protocol.space, "a protocol of ls has one"
                 return measures.Separability(self._attributes(), protocol.space, rounding)
@@ -115,11 +151,37 @@ class Planner:
                 return measures.Mean(_Similarity(rounding))
             case _:
                 value = {"l1": reconstruction.l1, "l2": reconstruction.l2}.get(protocol.metric)
-                return measures.Mean(_OfRounded(value or self._perceptual_distance(), rounding))
+                distance = _OfRounded(value or self._perceptual_distance(protocol), rounding)
+                if not protocol.paired:
+                    return measures.Mean(distance)
+                name = f"{protocol.metric} {self._weights(protocol)} {rounding}"
+                return translation_measures.Paired(distance, counterparts=self._counterparts(protocol), name=name)
+
+    def _dataset(self, protocol: Protocol) -> Dataset:
+        return self.datasets[requirements.domain_of(protocol)]
+
+    def _compared(self, protocol: Protocol) -> Split:
+        """The images that the metric's are compared with."""
+        return self._dataset(protocol).split(protocol.split)
+
+    def _inputs(self, protocol: Protocol) -> Split:
+        """The images that are translated."""
+        return self.datasets[1 - requirements.domain_of(protocol)].split(protocol.split)
+
+    def _counterparts(self, protocol: Protocol) -> Counterparts:
+        if protocol not in self._counterparts_of:
+            self._counterparts_of[protocol] = Counterparts(
+                source=self.datasets[1 - requirements.domain_of(protocol)],
+                target=self._dataset(protocol),
+                split=protocol.split,
+                resolution=self.subject.level.resolution,
+                matches=matches(self._inputs(protocol), self._compared(protocol))[: protocol.images],
+            )
+        return self._counterparts_of[protocol]
 
     def _reals(self, protocol: Protocol) -> Reals:
         return Reals(
-            dataset=self.dataset,
+            dataset=self._dataset(protocol),
             extractor=self._extractor(protocol),
             resolution=self.subject.level.resolution,
             split=protocol.split,
@@ -127,35 +189,47 @@ class Planner:
             mirrored=protocol.mirrored,
         )
 
+    def _baselines(self, protocol: Protocol) -> tuple[Reals, ...]:
+        """As many images of the other domain as are translated, and of this one's train split."""
+        if not protocol.to:
+            return ()
+        asked = replace(self._reals(protocol), count=protocol.images, mirrored=False)
+        identity = replace(asked, dataset=self.datasets[1 - requirements.domain_of(protocol)])
+        return (identity, replace(asked, split="train"))[: len(protocol.baselines)]
+
     def _extractor(self, protocol: Protocol) -> measures.Extractor:
-        key = protocol.extractor, protocol.resize == "clean"
+        own = requirements.domain_of(protocol) if protocol.extractor in ("classifier", "pixels") else 0
+        key = protocol.extractor, protocol.resize == "clean", own
         if key not in self._extractors:
-            self._extractors[key] = extractor(key[0], self.dataset, self.config, clean=key[1])
+            self._extractors[key] = extractor(key[0], self._dataset(protocol), self.config, clean=key[1])
         return self._extractors[key]
 
     def _attributes(self) -> Attributes:
         if self._found_attributes is None:
-            self._found_attributes = ensure_attributes(self.dataset)
+            self._found_attributes = ensure_attributes(self.datasets[0])
         return self._found_attributes
 
     def _weights(self, protocol: Protocol) -> str:
         if protocol.metric == "ls":
             return self._attributes().extractor.digest
         if protocol.metric in requirements.PERCEPTUAL:
-            return self._perceptual_distance().digest
+            return self._perceptual_distance(protocol).digest
         return self._extractor(protocol).digest if protocol.extractor else ""
 
-    def _perceptual_distance(self) -> pretrained.Perceptual:
-        if self._perceptual is None:
-            assert self.config.vgg16_weights and self.config.lpips_heads, "checked before"
-            self._perceptual = pretrained.perceptual_distance(self.config.vgg16_weights, self.config.lpips_heads)
-        return self._perceptual
+    def _perceptual_distance(self, protocol: Protocol) -> pretrained.Perceptual:
+        if protocol.extractor not in self._perceptual:
+            self._perceptual[protocol.extractor] = _perceptual(protocol.extractor, self.config)
+        return self._perceptual[protocol.extractor]
 
 
-def _count_notes(protocol: Protocol, count: int) -> tuple[str, ...]:
-    if count < protocol.images:
-        return (f"the split has only {count:,} of the {protocol.images:,} images that the name says",)
-    return ()
+def _perceptual(name: str, config: EvaluationConfig) -> pretrained.Perceptual:
+    if name == "lite0":
+        return pretrained.lite0_distance()
+    if name == "alexnet":
+        assert config.alexnet_weights and config.alexnet_heads, "checked before"
+        return pretrained.alexnet_distance(config.alexnet_weights, config.alexnet_heads)
+    assert config.vgg16_weights and config.lpips_heads, "checked before"
+    return pretrained.perceptual_distance(config.vgg16_weights, config.lpips_heads)
 
 
 @dataclass(frozen=True)

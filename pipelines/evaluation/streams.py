@@ -1,4 +1,4 @@
-"""What metrics are taken of, drawn batch by batch: samples, pairs, reconstructions, paths and codes.
+"""What metrics are taken of, drawn batch by batch: samples, pairs, reconstructions, translations, paths and codes.
 
 A batch is a function of the subject and its number, so that any process can draw any of them; metrics that ask for the same
 stream share its batches, and the features taken of them.
@@ -16,12 +16,14 @@ from torch import Tensor
 from alae_core import images
 from alae_core.algorithm import Batch, Sampling
 from alae_core.metrics import path_length
-from pipelines.data.shards import Dataset, Split
+from pipelines.data.shards import Dataset, Rows, Split
 from pipelines.evaluation.extractor import Extractor
 from pipelines.evaluation.reals import blended
 from pipelines.evaluation.subject import Subject
 
 Rounding = Literal["nearest", "official"]
+Datasets = tuple[Dataset, ...]
+"""One per domain."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Drawn:
 class Stream(Protocol):
     """A hashable description; equal streams draw equal batches."""
 
-    def draw(self, subject: Subject, dataset: Dataset, number: int, start: int, size: int) -> Drawn:
+    def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
         """Batch `number`, whose first member is number `start` of the stream."""
         ...
 
@@ -61,7 +63,7 @@ class Samples:
 
     sampling: Sampling
 
-    def draw(self, subject: Subject, dataset: Dataset, number: int, start: int, size: int) -> Drawn:
+    def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
         return Drawn(subject.generate(subject.batch(number, size), self.sampling))
 
 
@@ -71,7 +73,7 @@ class Pairs:
 
     sampling: Sampling
 
-    def draw(self, subject: Subject, dataset: Dataset, number: int, start: int, size: int) -> Drawn:
+    def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
         others = subject.batch(number, size, purpose="second of a pair")
         return Drawn(
             subject.generate(subject.batch(number, size), self.sampling), subject.generate(others, self.sampling)
@@ -84,18 +86,64 @@ class Reconstructions:
 
     split: str
 
-    def draw(self, subject: Subject, dataset: Dataset, number: int, start: int, size: int) -> Drawn:
-        real = blended(dataset.split(self.split), subject.level.resolution, subject.level.blend, start, size)
+    def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
+        real = blended(datasets[0].split(self.split), subject.level.resolution, subject.level.blend, start, size)
         reconstructed = subject.reconstruction(real)
         assert reconstructed is not None, "a plan asks only those that encode"
         return Drawn(reconstructed, real)
 
 
 @dataclass(frozen=True)
+class Translations:
+    """Images of the other domain's split in domain `to`, `each` of an image in a row."""
+
+    to: int
+    split: str
+    each: int = 1
+
+    def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
+        return Drawn(subject.translated(self._inputs(subject, datasets, start, size), self.to, number))
+
+    def _inputs(self, subject: Subject, datasets: Datasets, start: int, size: int) -> Tensor:
+        rows = np.arange(start, start + size) // self.each
+        distinct = real_images(datasets[1 - self.to].split(self.split), subject.level.resolution, np.unique(rows))
+        return distinct[rows - rows[0]]
+
+
+@dataclass(frozen=True)
+class StylePairs(Translations):
+    """Two translations of an image by independent styles, `each` such pairs of an image in a row."""
+
+    def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
+        inputs = self._inputs(subject, datasets, start, size)
+        first, second = (
+            subject.translated(inputs, self.to, number, purpose) for purpose in ("translations", "second of a pair")
+        )
+        return Drawn(first, second)
+
+
+@dataclass(frozen=True)
+class PairedTranslations:
+    """Translations with their counterparts, the true images of domain `to`."""
+
+    to: int
+    split: str
+    matches: tuple[tuple[int, int], ...]
+    """Row of each input in the other domain's split, and of its counterpart in the domain's own."""
+
+    def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
+        inputs, truths = np.array(self.matches[start : start + size], np.int64).T
+        size_px = subject.level.resolution
+        real = real_images(datasets[1 - self.to].split(self.split), size_px, inputs)
+        counterparts = real_images(datasets[self.to].split(self.split), size_px, truths)
+        return Drawn(subject.translated(real, self.to, number), counterparts)
+
+
+@dataclass(frozen=True)
 class Codes:
     """w of random z, and what the encoder finds in their images."""
 
-    def draw(self, subject: Subject, dataset: Dataset, number: int, start: int, size: int) -> Drawn:
+    def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
         batch = subject.batch(number, size, purpose="codes")
         w = subject.mapped(batch.noise("z", subject.latent))
         again = subject.batch(number, size, subject.decoded(w, batch), purpose="codes")
@@ -106,7 +154,7 @@ class Codes:
 class CodedSamples:
     """Generated images, with the z and w [n, 2, D] that they are made of."""
 
-    def draw(self, subject: Subject, dataset: Dataset, number: int, start: int, size: int) -> Drawn:
+    def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
         batch = subject.batch(number, size, purpose="coded samples")
         z = batch.noise("z", subject.latent)
         w = subject.mapped(z)
@@ -121,10 +169,10 @@ class RealCodes:
     split: str
     long: bool
 
-    def draw(self, subject: Subject, dataset: Dataset, number: int, start: int, size: int) -> Drawn:
+    def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
         taken = max(min(self.train - start, size), 0)
         pieces = [("train", start, taken), (self.split, start + taken - self.train, size - taken)]
-        coded = [self._coded(subject, dataset.split(name), first, count) for name, first, count in pieces if count]
+        coded = [self._coded(subject, datasets[0].split(name), first, count) for name, first, count in pieces if count]
         codes, labels = zip(*coded, strict=True)
         return Drawn(torch.cat(codes), torch.cat(labels))
 
@@ -147,7 +195,7 @@ class Paths:
     path: Literal["full", "end"]
     crop: path_length.Crop
 
-    def draw(self, subject: Subject, dataset: Dataset, number: int, start: int, size: int) -> Drawn:
+    def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
         with path_length.exact_products():
             return self._small_steps(subject, subject.batch(number, size, purpose="paths"))
 
@@ -164,6 +212,11 @@ class Paths:
             return path_length.comparable(made, self.crop)
 
         return Drawn(image(t), image(t + path_length.EPSILON))
+
+
+def real_images(split: Split, resolution: int, rows: Rows) -> Tensor:
+    """Images of `rows`, float [n, C, R, R] in [-1, 1]."""
+    return images.to_float(torch.from_numpy(split.read(resolution, rows)))
 
 
 def as_bytes(content: Tensor, rounding: Rounding) -> Tensor:

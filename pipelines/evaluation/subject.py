@@ -1,4 +1,4 @@
-"""The networks under evaluation, and what can be asked of them: samples, reconstructions, codes."""
+"""The networks under evaluation, and what can be asked of them: samples, reconstructions, translations, codes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -25,15 +25,18 @@ class Subject:
     channels: int
     seed: int
 
-    def batch(self, number: int, count: int, real: Tensor | None = None, purpose: str = "evaluate") -> Batch:
-        """`count` images of the evaluation, the `number`-th such batch; `real`: [count, C, R, R].
+    def batch(
+        self, number: int, count: int, real: Tensor | None = None, purpose: str = "evaluate", domain: int = 0
+    ) -> Batch:
+        """`count` images of the evaluation, the `number`-th such batch; `real`: [count, C, R, R] of the domain, and no other.
 
         The noise of an image does not depend on `count`, so that fewer images are the first of more.
         """
         size = self.level.resolution
         shown = torch.zeros(count, self.channels, size, size) if real is None else real
+        images = tuple(shown if own == domain else shown[:0] for own in range(self.domains))
         level = replace(self.level, batch_size=max(most_at_once(size), count))
-        return Batch(images=(shown,), level=level, nimg=number, seed=self.seed, rows=slice(0, count), update=purpose)
+        return Batch(images=images, level=level, nimg=number, seed=self.seed, rows=slice(0, count), update=purpose)
 
     def generate(self, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
         """New images [n, C, R, R]; RuntimeError if one is not finite."""
@@ -44,15 +47,39 @@ class Subject:
         for number, size in enumerate(batches(count, self.level.resolution)):
             yield self.generate(self.batch(number, size), sampling)
 
-    def reconstruction(self, real: Tensor) -> Tensor | None:
-        """[n, C, R, R], encoded and decoded; None without an encoder; RuntimeError if one is not finite."""
+    def reconstruction(self, real: Tensor, domain: int = 0) -> Tensor | None:
+        """[n, C, R, R], encoded and decoded within the domain; None without an encoder; RuntimeError if one is not finite."""
+        algorithm: Any = self.algorithm
+        within = (domain,) if self.domains > 1 else ()
         parts = []
         for part in real.split(batches(len(real), self.level.resolution)):
-            reconstructed = self.algorithm.reconstruct(self.networks, self.batch(0, len(part), part))
+            batch = self.batch(0, len(part), part, domain=domain)
+            reconstructed = algorithm.reconstruct(self.networks, batch, *within)
             if reconstructed is None:
                 return None
             parts.append(reconstructed)
         return _finite("reconstructions", torch.cat(parts))
+
+    # Of translators.
+
+    @property
+    def domains(self) -> int:
+        """Image streams: 1, or 2 of a translator."""
+        return getattr(self.algorithm, "domains", 1)
+
+    @property
+    def draws_styles(self) -> bool:
+        """Whether an image has many translations, each by a style; else it has one."""
+        return draws_styles(self.algorithm)
+
+    def translated(self, real: Tensor, to: int, number: int, purpose: str = "translations") -> Tensor:
+        """Real images [n, C, R, R] of the other domain in domain `to`, each by a style of its own where styles are drawn.
+
+        Styles are named by `purpose` and by `number`, that of the batch. RuntimeError if one is not finite.
+        """
+        algorithm: Any = self.algorithm
+        batch = self.batch(number, len(real), real, purpose, domain=1 - to)
+        return _finite("translations", algorithm.translate(self.networks, batch, to))
 
     # Codes: what path lengths, reciprocity, interpolation and editing need of an algorithm of the family.
 
@@ -112,6 +139,11 @@ class Subject:
 def encodes_long(algorithm: Algorithm) -> bool:
     """Whether the layer before the code can be had of real images."""
     return hasattr(algorithm, "embed") and hasattr(algorithm.networks.get("encoder"), "features")
+
+
+def draws_styles(algorithm: Algorithm) -> bool:
+    """Whether a translator has many translations of an image."""
+    return hasattr(algorithm, "style_of")
 
 
 def _finite(what: str, content: Tensor) -> Tensor:

@@ -7,14 +7,16 @@ from typing import Any
 
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
-from pipelines.data.shards import Dataset
+from pipelines.data.domains import open_datasets
 from pipelines.evaluation import figures
 from pipelines.evaluation.distributed import load_subject, measure_checkpoint
 from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.keeping import keep_best
 from pipelines.evaluation.readings import dataset_record
 from pipelines.evaluation.runner import Measured
+from pipelines.evaluation.streams import Datasets
 from pipelines.evaluation.subject import Subject
+from pipelines.experiment import domains_of
 
 
 def evaluate_checkpoint(run_url: str, url: str) -> dict[str, float]:
@@ -33,7 +35,12 @@ def evaluation_url(run_url: str, nimg: int) -> str:
 
 
 def record(
-    url: str, nimg: int, subject: Subject, dataset: Dataset, metrics: Mapping[str, float], measured: Iterable[Measured]
+    url: str,
+    nimg: int,
+    subject: Subject,
+    datasets: Datasets,
+    metrics: Mapping[str, float],
+    measured: Iterable[Measured],
 ) -> dict[str, Any]:
     """What is written down of the evaluation of the checkpoint at `url`: plain values, fit for JSON."""
     return {
@@ -43,7 +50,7 @@ def record(
         "measured": {found.protocol.name: found.record() for found in measured},
         "figures": {},
         "checkpoint": url,
-        "dataset": dataset_record(dataset),
+        "dataset": dataset_record(datasets),
         "resolution": subject.level.resolution,
     }
 
@@ -51,10 +58,10 @@ def record(
 def _evaluated(run_url: str, url: str) -> dict[str, Any]:
     """The record of a fresh evaluation, its figures stored before."""
     experiment, subject, nimg = load_subject(url)
-    dataset = Dataset.open(experiment.data.path, experiment.data.damaged)
-    take = partial(measure_checkpoint, url, experiment, subject, dataset)
-    scores = evaluate(subject, dataset, experiment.evaluation, take)
+    datasets = open_datasets(experiment.data.path, domains_of(experiment), experiment.data.damaged)
+    take = partial(measure_checkpoint, url, experiment, subject, datasets)
+    scores = evaluate(subject, datasets, experiment.evaluation, take)
     pages = {name: f"figures/{name}_{nimg:012d}.png" for name in scores.figures}
     for name, page in scores.figures.items():
         storage.write_bytes_verified(f"{run_url}/{pages[name]}", figures.png_bytes(page))
-    return record(url, nimg, subject, dataset, scores.metrics, scores.measured) | {"figures": pages}
+    return record(url, nimg, subject, datasets, scores.metrics, scores.measured) | {"figures": pages}

@@ -31,6 +31,10 @@ VGG16 = WeightFile("evaluation.vgg16_weights", {"vgg16-397923af.pth": "397923af"
 LPIPS_HEADS = WeightFile(
     "evaluation.lpips_heads", {"lpips/weights/v0.1/vgg.pth of the package lpips": "a78928a0af1e5f0f"}
 )
+ALEXNET = WeightFile("evaluation.alexnet_weights", {"alexnet-owt-7be5be79.pth": "7be5be79"})
+ALEXNET_HEADS = WeightFile(
+    "evaluation.alexnet_heads", {"lpips/weights/v0.1/alex.pth of the package lpips": "df73285e35b22355"}
+)
 
 
 def read(file: WeightFile, url: str) -> tuple[dict[str, Tensor], str]:

@@ -1,0 +1,71 @@
+"""Metrics of translations alone: how many ways an input is translated in, and how near it comes to its true counterpart."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from alae_core.metrics.diversity import upper_reference
+from alae_core.metrics.estimate import Estimate, RunningMean, mean_estimate
+from alae_core.metrics.inception_score import LabelStatistics, conditional_inception_score
+from pipelines.data.shards import Split
+from pipelines.evaluation.counterparts import Counterparts
+from pipelines.evaluation.measures import Mean, Mergeable, OfClasses, Rows
+from pipelines.evaluation.pretrained import Distance
+from pipelines.evaluation.streams import Drawn, real_images
+
+
+@dataclass(frozen=True)
+class ConditionalScore(OfClasses):
+    """Conditional Inception score over the `each` outputs of each input."""
+
+    each: int
+
+    def groups(self, numbers: Tensor) -> Tensor:
+        return numbers // self.each
+
+    def finish(self, part: dict[int, LabelStatistics]) -> list[Estimate]:
+        return [conditional_inception_score([part[number] for number in sorted(part)])]
+
+
+@dataclass(frozen=True)
+class Diversity(Mergeable):
+    """Mean distance of two outputs for one input, `each` pairs an input, then that of random pairs of real images.
+
+    Pairs of one input are alike, so that the error is over the inputs' means.
+    """
+
+    distance: Distance
+    each: int
+    real: Split
+    resolution: int
+
+    def start(self) -> Rows:
+        return Rows()
+
+    def add(self, part: Rows, numbers: Tensor, drawn: Drawn) -> None:
+        assert drawn.second is not None
+        distances = self.distance(drawn.first[: len(numbers)], drawn.second[: len(numbers)])
+        part.parts.append((numbers, distances.double().cpu()))
+
+    def finish(self, part: Rows) -> list[Estimate]:
+        of_inputs = part.ordered().view(-1, self.each).mean(1)
+        return [mean_estimate(of_inputs), self._reference(len(of_inputs))]
+
+    def _reference(self, inputs: int) -> Estimate:
+        def read(numbers: Tensor) -> Tensor:
+            return real_images(self.real, self.resolution, numbers.numpy())
+
+        return upper_reference(read, self.real.rows, self.distance, pairs=min(inputs, self.real.rows // 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired(Mean):
+    """Mean error of translations from their counterparts, then what the baselines would score."""
+
+    counterparts: Counterparts
+    name: str
+    """Of the error, with the weights that it is taken by."""
+
+    def finish(self, part: RunningMean) -> list[Estimate]:
+        errors = self.counterparts.baselines(self.name, self.value)
+        return [*super().finish(part), *(mean_estimate(errors[kind]) for kind in ("identity", "mean", "nearest"))]
