@@ -36,7 +36,7 @@ def blend_with_coarser(images: Tensor, blend: float) -> Tensor:
 
 
 FLAT = 1e-3
-"""A cut whose values deviate less than this, in [-1, 1], is nearly constant."""
+"""A cut each of whose channels deviates less than this, in [-1, 1], is nearly constant."""
 
 
 def shift(images: Tensor, chance: Tensor, share: float) -> Tensor:
@@ -62,7 +62,7 @@ def cut_from_enlarged(images: Tensor, chance: Tensor, factor: float) -> Tensor:
     enlarged = F.interpolate(images, size=(larger, larger), mode="bilinear", align_corners=False)
     corner = (chance * (larger - size + 1)).long()
     cut = _pixels_of(enlarged, torch.arange(size, device=images.device) + corner[:, :, None])
-    flat = cut.std((1, 2, 3), correction=0, keepdim=True) < FLAT
+    flat = cut.std((2, 3), correction=0, keepdim=True).amax(1, keepdim=True) < FLAT
     return torch.where(flat, images, cut)
 
 

@@ -199,8 +199,8 @@ def _put(done: Translated, url: str, pixels: Pixels) -> None:
 def _grid(rows: Sequence[Sequence[Pixels]]) -> Pixels:
     """A row for each input: itself, and what was made of it; images of other sizes than the largest stand within paper."""
     side = max(max(tile.shape[:2]) for row in rows for tile in row)
-    # A multiple of 64, so that a wide page can be halved to fit.
-    side = -(-side // 64) * 64 if side > 64 else side
+    # A multiple of 16, so that a wide page can be halved until it fits.
+    side = -(-side // 16) * 16 if side > 64 else side
     channels = max(tile.shape[2] for row in rows for tile in row)
     first, *others = zip(*([_tile(tile, side, channels) for tile in row] for row in rows), strict=True)
     made = [tile for row in zip(*others, strict=True) for tile in row]

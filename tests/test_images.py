@@ -125,6 +125,12 @@ def test_a_nearly_constant_cut_is_replaced_by_the_image_it_came_of_and_no_other_
     assert full.mean() < white[1].mean() and full.std() > images.FLAT
 
 
+def test_a_cut_of_one_colour_is_nearly_constant_though_its_channels_differ() -> None:
+    red = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1).repeat(1, 1, 16, 16)
+    red[:, :, 12:, 12:] = 0.0
+    assert torch.equal(images.cut_from_enlarged(red, torch.zeros(1, 2), 1.99), red)
+
+
 def test_a_cut_of_a_faint_image_is_kept() -> None:
     faint = 0.01 * torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     assert not torch.equal(images.cut_from_enlarged(faint, torch.zeros(1, 2), 1.5), faint)

@@ -121,9 +121,16 @@ def test_local_weights_are_found_from_any_folder_and_keep_their_sum(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = override(
-        experiment, ["evaluation.inception_weights=w.pth#sha256=ab", "evaluation.vgg16_weights=s3://b/v.pth"]
+        experiment,
+        [
+            "evaluation.inception_weights=w.pth#sha256=ab",
+            "evaluation.vgg16_weights=s3://b/v.pth",
+            "evaluation.alexnet_weights=a.pth",
+            "evaluation.alexnet_heads=h.pth",
+        ],
     )
     found = with_absolute_paths(given).evaluation
+    assert (found.alexnet_weights, found.alexnet_heads) == (f"{tmp_path}/a.pth", f"{tmp_path}/h.pth")
     assert found.inception_weights == f"{tmp_path}/w.pth#sha256=ab"
     assert found.vgg16_weights == "s3://b/v.pth" and found.lpips_heads is None
 

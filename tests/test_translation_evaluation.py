@@ -12,8 +12,8 @@ from alae_core.metrics.protocol_names import parse
 from pipelines import checkpoint, presets
 from pipelines.comparing import compare
 from pipelines.data.shards import Dataset
-from pipelines.evaluation import requirements
-from pipelines.evaluation.command import describe, evaluate_again
+from pipelines.evaluation import requirements, runner
+from pipelines.evaluation.command import BASELINES, describe, evaluate_again, table
 from pipelines.evaluation.directions import find_and_keep
 from pipelines.evaluation.distributed import gather_share, load_subject, measure_checkpoint
 from pipelines.evaluation.evaluate import evaluate
@@ -56,6 +56,7 @@ def url(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> str
     return str(folder)
 
 
+@pytest.mark.slow
 def test_without_names_the_kernel_distances_of_both_ways_are_taken_of_the_held_out_images(
     pair: tuple[Dataset, ...],
 ) -> None:
@@ -82,6 +83,7 @@ def evaluate_errors(pair: tuple[Dataset, ...], config: EvaluationConfig) -> dict
         return evaluate(of_algorithm(ECHO), pair, config).metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["munit", "nice_gan"])
 def test_pages_are_those_of_translators(pair: tuple[Dataset, ...], tmp_path: Path, kind: str) -> None:
     datasets = pair if kind == "munit" else packed_pair(tmp_path / "larger", 20, 20, side=64)
@@ -92,6 +94,7 @@ def test_pages_are_those_of_translators(pair: tuple[Dataset, ...], tmp_path: Pat
     assert "samples" not in pages
 
 
+@pytest.mark.slow
 def test_shares_rebuilt_from_the_url_give_what_one_process_measures(
     url: str, experiment: Experiment, pair: tuple[Dataset, ...]
 ) -> None:
@@ -108,6 +111,7 @@ def test_shares_rebuilt_from_the_url_give_what_one_process_measures(
             assert estimate.value == pytest.approx(other.estimates[key].value, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_measured_again_and_its_record_names_both_domains(url: str, pair: tuple[Dataset, ...]) -> None:
     found = evaluate_again(url, ["kd_pixels1k_pairs_validation_to_b"], samples=10)
     (evaluation,) = (each for each in read_evaluations(str(Path(url).parent)) if not each.own)
@@ -120,6 +124,23 @@ def test_a_checkpoint_is_measured_again_and_its_record_names_both_domains(url: s
     assert evaluation.dataset == dataset_record(pair) != dataset_record(pair[::-1])
 
 
+@pytest.mark.slow
+def test_the_table_says_what_each_baseline_is_of(url: str, pair: tuple[Dataset, ...]) -> None:
+    names = [
+        f"{metric}_validation_to_b{ending}"
+        for metric, ending in (("kd_pixels1k_pairs", ""), ("l1_1k", "_paired"), ("diversity_lite0_2x1", ""))
+    ]
+    lines = table(runner.measure(names, load_subject(url)[1], pair, CONFIG)).splitlines()
+    told = {line.split()[0]: line for line in lines if line.strip() and not line.startswith(" ")}
+    keys = [key for name in names for key in parse(name).keys]
+    assert list(told) == keys
+    for name in names:
+        assert told[name].endswith(describe(parse(name)))
+        for key in parse(name).baselines:
+            assert told[key].endswith(f"baseline: the same of {BASELINES[key.rpartition('_')[2]]}")
+
+
+@pytest.mark.slow
 def test_the_run_s_own_evaluation_keeps_metrics_and_figures(url: str) -> None:
     run = str(Path(url).parent)
     metrics = evaluate_checkpoint(run, url)
@@ -128,6 +149,7 @@ def test_the_run_s_own_evaluation_keeps_metrics_and_figures(url: str) -> None:
     assert all(Path(run, figure).exists() for figure in evaluation.figures.values()) and evaluation.figures
 
 
+@pytest.mark.slow
 def test_translators_have_no_directions_of_editing(url: str) -> None:
     with pytest.raises(ValueError, match="translates between two domains and has no codes to edit"):
         find_and_keep(url)

@@ -23,9 +23,9 @@ from tests.runs import differing, final_state, prompt_ray, train_workers
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-TOTAL = 320
+TOTAL = 192
 TICK = 32
-LOST_AT = 3 * TICK
+LOST_AT = 2 * TICK
 """The worker is lost as soon as this tick is known, long before the end."""
 
 
@@ -43,7 +43,7 @@ def _cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=["munit", "nice_gan"])
 def experiment(request: pytest.FixtureRequest, pair: str, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """Forty iterations with one worker, flips and cuts, saved every 64 images."""
+    """Two dozen iterations with one worker, flips and cuts, saved every 64 images."""
     return override(
         presets.load(f"debug_emoji_noto2twemoji64_{request.param}"),
         [

@@ -21,6 +21,15 @@ from pipelines.run import with_absolute_paths
 SETTINGS = ("evaluation.", "data.path")
 """Of the checkpoint's experiment, what an evaluation may change."""
 
+BASELINES = {
+    "identity": "the other domain's images as they are",
+    "floor": "train images of the domain itself",
+    "mean": "the mean train image of the domain",
+    "nearest": "the train image of the domain nearest to each input",
+    "reals": "random pairs of real images",
+}
+"""What takes the place of translations, by the ending of the number's name."""
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -69,7 +78,7 @@ def table(measured: Iterable[Measured]) -> str:
     """A line for each number, `value ± standard error` and how it was taken, with its notes below."""
     found = list(measured)
     rows = [
-        (key, str(estimate), describe(each.protocol), estimate.notes)
+        (key, str(estimate), _how(each.protocol, key), estimate.notes)
         for each in found
         for key, estimate in each.estimates.items()
     ]
@@ -80,6 +89,12 @@ def table(measured: Iterable[Measured]) -> str:
         lines.append(f"{key:<{width}}  {number:>{numbers}}  {how}")
         lines += [f"{'':<{width}}  note: {note}" for note in notes]
     return "\n".join(lines)
+
+
+def _how(protocol: Protocol, key: str) -> str:
+    if key not in protocol.baselines:
+        return describe(protocol)
+    return f"baseline: the same of {BASELINES[key.removeprefix(f'{protocol.name}_')]}"
 
 
 def describe(protocol: Protocol) -> str:
