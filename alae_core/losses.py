@@ -96,6 +96,15 @@ def mean_absolute(values: Tensor, target: Tensor) -> Tensor:
     return _per_image(_at_least_float32(values - target).abs())
 
 
+def perceptual(features: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of two feature maps [N, C, h, w] whose channels have mean 0 and variance 1 in each image.
+
+    Without what instance norm takes, the style, which a domain has of its own (MUNIT, section 5.1).
+    """
+    normalised = (F.instance_norm(_at_least_float32(maps)) for maps in (features, target))
+    return _per_image(torch.sub(*normalised).square())
+
+
 def deviation(values: Tensor) -> Tensor:
     """Standard deviation over all but the first dimension of [N, ...]."""
     return _at_least_float32(values).flatten(1).std(1)

@@ -86,6 +86,8 @@ class TrainingConfig:
     """Folder or URL that holds the runs, each in a folder of its name."""
     init_from: str | None = None
     """Checkpoint whose networks a new run starts from; a run with checkpoints of its own resumes those."""
+    vgg16_weights: str | None = None
+    """Path or URL of torchvision's VGG16, for MUNIT's perceptual loss (algorithm.loss.vgg_w)."""
     check_replicas: bool = True
     """Compare the ranks' weights bit for bit at every checkpoint."""
 

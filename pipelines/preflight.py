@@ -4,10 +4,10 @@ import math
 
 import ray
 
-from pipelines import checkpoint, storage
+from pipelines import checkpoint, perceptual, storage
 from pipelines.data.domains import open_datasets
 from pipelines.data.shards import Dataset
-from pipelines.evaluation import requirements
+from pipelines.evaluation import requirements, weights
 from pipelines.experiment import Experiment, domains_of
 from pipelines.run import Run
 
@@ -26,6 +26,8 @@ def check(experiment: Experiment) -> tuple[Dataset, ...]:
     requirements.check_experiment(experiment, datasets)
     storage.check_writable(experiment.training.storage)
     _check_init_from(experiment)
+    if experiment.training.vgg16_weights:
+        weights.check_exists(perceptual.WEIGHTS, experiment.training.vgg16_weights)
     return datasets
 
 

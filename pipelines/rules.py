@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _SIZES = ("resolution", "channels", "latent", "base_channels", "max_channels", "hidden")
 _WEIGHTS = ("inception_weights", "vgg16_weights", "lpips_heads", "alexnet_weights", "alexnet_heads")
+_VGG16_SIDE = 16
 # Searched for in the whole text: a secret key may hold a "/", which ends the part a parser would look at.
 # A lone user name is a token on the web, but a container in Azure's container@account.
 _SECRET = re.compile(
@@ -39,6 +40,7 @@ def problems(experiment: "Experiment") -> list[str]:
         _tick,
         _mixing,
         _augmentations,
+        _perceptual,
     )
     return [sentence for rule in rules for sentence in rule(experiment)]
 
@@ -57,6 +59,7 @@ def _secrets(experiment: "Experiment") -> Iterator[str]:
         "data.path": experiment.data.path,
         "training.storage": experiment.training.storage,
         "training.init_from": experiment.training.init_from,
+        "training.vgg16_weights": experiment.training.vgg16_weights,
         "tracking.uri": experiment.tracking.uri,
         **{f"evaluation.{name}": getattr(experiment.evaluation, name) for name in _WEIGHTS},
     }
@@ -221,6 +224,20 @@ def _augmentations(experiment: "Experiment") -> Iterator[str]:
         yield (
             f"data.crop={data.crop:g} and data.enlarge={data.enlarge:g} both move the images about by chance; use "
             "data.crop=0 or data.enlarge=1"
+        )
+
+
+def _perceptual(experiment: "Experiment") -> Iterator[str]:
+    weight = getattr(getattr(experiment.algorithm, "loss", None), "vgg_w", 0.0)
+    if weight and experiment.training.vgg16_weights is None:
+        yield (
+            f"algorithm.loss.vgg_w={weight:g} needs the weights of a VGG-16; give training.vgg16_weights=<path or URL of "
+            "torchvision's vgg16-397923af.pth>, or use algorithm.loss.vgg_w=0"
+        )
+    elif weight and experiment.algorithm.resolution < _VGG16_SIDE:
+        yield (
+            f"algorithm.loss.vgg_w={weight:g} compares images of {_VGG16_SIDE} px or more, and algorithm.resolution="
+            f"{experiment.algorithm.resolution}; use algorithm.loss.vgg_w=0"
         )
 
 

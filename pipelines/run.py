@@ -139,6 +139,7 @@ def with_absolute_paths(experiment: Experiment) -> Experiment:
     """The experiment with its local paths made absolute: Ray's actors and tasks run in folders of their own."""
     training, tracking, evaluation = experiment.training, experiment.tracking, experiment.evaluation
     init_from = training.init_from and _absolute(training.init_from)
+    vgg16_weights = training.vgg16_weights and _absolute(training.vgg16_weights)
     uri = tracking.uri and absolute_uri(tracking.uri, Path.cwd())
     return replace(
         experiment,
@@ -151,7 +152,9 @@ def with_absolute_paths(experiment: Experiment) -> Experiment:
             alexnet_heads=evaluation.alexnet_heads and _absolute(evaluation.alexnet_heads),
         ),
         data=replace(experiment.data, path=_absolute(experiment.data.path)),
-        training=replace(training, storage=_absolute(training.storage), init_from=init_from),
+        training=replace(
+            training, storage=_absolute(training.storage), init_from=init_from, vgg16_weights=vgg16_weights
+        ),
         tracking=replace(tracking, uri=uri),
     )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from alae_core import fused, sync
 from alae_core.engine import Engine, NonFiniteError
 from alae_core.state import TrainState
-from pipelines import checkpoint, storage
+from pipelines import checkpoint, perceptual, storage
 from pipelines.data.feed import Feed, UnreadableError
 from pipelines.data.stream import SPLIT, plan, slabs
 from pipelines.experiment import Experiment, domains_of
@@ -73,6 +73,7 @@ def train_worker(config: dict[str, Any]) -> None:
         device,
         experiment.training.averages_from,
     )
+    perceptual.give(state.algorithm, experiment.training.vgg16_weights, device)
     _restore(state, experiment, own)
     sync.broadcast_networks(state.algorithm.networks)
     loop = Loop(experiment, state, config["run_url"], config["commit"])

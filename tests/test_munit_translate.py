@@ -127,13 +127,6 @@ def test_nothing_is_made_of_noise_alone_and_nothing_is_mixed(algorithm: munit.MU
     assert algorithm.mix(algorithm.networks, batch(), batch()) is None
 
 
-def test_a_perceptual_loss_is_refused_as_long_as_its_network_cannot_be_given() -> None:
-    with pytest.raises(
-        ValueError, match=r"^algorithm\.loss\.vgg_w=1 needs the weights of a VGG-16, .*; set .*vgg_w=0$"
-    ):
-        munit.LossConfig(vgg_w=1.0)
-
-
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -36,14 +36,7 @@ class LossConfig:
     recon_x_cyc_w: float = 0.0
     """Of an image translated there and back with its own style; 10 where pixels must stay in their places."""
     vgg_w: float = 0.0
-    """Of the domain-invariant perceptual loss: only 0 so far."""
-
-    def __post_init__(self) -> None:
-        if self.vgg_w:
-            raise ValueError(
-                f"algorithm.loss.vgg_w={self.vgg_w:g} needs the weights of a VGG-16, and there is no way to give them yet; "
-                "set algorithm.loss.vgg_w=0"
-            )
+    """Of the domain-invariant perceptual loss, which needs `MUNIT.features`; for images of 512 px and more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +114,9 @@ class MUNIT(Translator):
     def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
         self.networks = networks
         self.loss = config.loss
+        self.features: Callable[[Tensor], Tensor] | None = None
+        """Frozen deep features [n, D, h, w] of images [n, C, H, W] in [-1, 1], of VGG16's relu5_3 in the official code; whoever
+        has their weights sets this."""
         self.latent = config.latent
         self.step = 2**config.downsamplings
 
@@ -129,6 +125,8 @@ class MUNIT(Translator):
         coders = {"gan": loss.gan_w, "recon_x": loss.recon_x_w, "recon_s": loss.recon_s_w, "recon_c": loss.recon_c_w}
         if loss.recon_x_cyc_w:
             coders["recon_x_cyc"] = loss.recon_x_cyc_w
+        if loss.vgg_w:
+            coders["vgg"] = loss.vgg_w
         coders |= dict.fromkeys(health.SIGNS, 0.0)
         return (
             Update(
@@ -237,6 +235,8 @@ class MUNIT(Translator):
             terms[f"recon_s_{b}"] = losses.mean_absolute(self.style_of(self.networks, fake, other), drawn)
             # Both contents get a gradient: that of the real, too, moves towards that of its translation.
             terms[f"recon_c_{a}"] = losses.mean_absolute(fake_content, contents[own])
+            if self.loss.vgg_w:
+                terms[f"vgg_{b}"] = self._perceptual(fake, real[own])
             terms |= health.signs(fake, real[own], other)
             if self.loss.recon_x_cyc_w:
                 back = self.image_of(self.networks, fake_content, styles[own], own)
@@ -246,6 +246,15 @@ class MUNIT(Translator):
     def _drawn(self, batch: Batch, domain: int) -> Tensor:
         """Styles [n, D] of the domain for the batch's images of the other one."""
         return batch.noise(f"style_{DOMAINS[domain]}", self.latent)
+
+    def _perceptual(self, fake: Tensor, source: Tensor) -> Tensor:
+        if self.features is None:
+            raise RuntimeError(
+                f"algorithm.loss.vgg_w={self.loss.vgg_w:g} needs the features of a VGG-16; set MUNIT.features, or vgg_w=0"
+            )
+        with torch.no_grad():
+            target = self.features(source)
+        return losses.perceptual(self.features(fake), target)
 
     def _maps(self, images: Tensor, domain: int) -> list[Tensor]:
         """What the domain's discriminator makes of images at each scale."""
