@@ -4,8 +4,9 @@
 
 The folders are those of emoji_translation.py. For each direction: kd, the kernel distance x 1000 of Lite0's features to the
 held-out images (100 subsets of 100); and the distance from the true counterpart, as l1 in units of [-1, 1] and as distance of
-Lite0's feature maps. `nearest` is the training image of the other domain with the smallest l1 to the input; `reals` are as many
-training images of it, which have no counterpart.
+Lite0's feature maps. `nearest` is the training image of the other domain with the smallest l1 to the input; `truth at 32 px`
+are the counterparts themselves at half their resolution; `reals` are as many training images of that domain, which have no
+counterpart.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from paired_emoji import AT_ONCE, PairedEmoji, Pixels, features, kernel_distance
 from torch import Tensor
 
 from alae_core import images
+from alae_core.halving import box_halve
 from alae_core.metrics.diversity import diversity, upper_reference
 from alae_core.schedule import Level
 from alae_core.state import TrainState
@@ -43,7 +45,14 @@ def rivals(emoji: PairedEmoji, to: int) -> dict[str, Pixels]:
     mean = np.broadcast_to(known.mean(0).round().astype(np.uint8), given.shape)
     flat = torch.from_numpy(known.reshape(len(known), -1)).float()
     nearest = [int((flat - torch.from_numpy(image.reshape(-1)).float()).abs().sum(1).argmin()) for image in given]
-    return {"identity": given, "mean image": mean, "nearest": known[nearest], "reals": known[: len(given)]}
+    halved = box_halve(emoji.test[to]).repeat(2, axis=1).repeat(2, axis=2)
+    return {
+        "identity": given,
+        "mean image": mean,
+        "nearest": known[nearest],
+        "truth at 32 px": halved,
+        "reals": known[: len(given)],
+    }
 
 
 def trained(folder: Path) -> tuple[str, TrainState]:
