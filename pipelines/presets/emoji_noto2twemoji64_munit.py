@@ -3,9 +3,11 @@
 Command:   alae train emoji_noto2twemoji64_munit
            after: alae pack NOTO data/emoji_noto2twemoji64 --second TWEMOJI --resolution 64 --validation 0.1
            the whole width, for a GPU: algorithm.base_channels=64 algorithm.hidden=256 scaling.gpus_per_worker=1
-Expected:  not yet measured
-Cost:      not yet measured; 12 thousand images of each domain
-Status:    not yet run
+Expected:  to Noto and to Twemoji: kernel distance x 1000 on Lite0 137.6 and 154.9 (the images themselves: 13.7 and
+           14.3), paired l1 0.398 and 0.423 (0.341); blurred or speckled
+           See benchmarks/emoji64_cpu2_2026-11-22.md
+Cost:      73 minutes of one busy thread; 12 thousand images of each domain
+Status:    run in the plain loop
 
 The weights are those that a small budget needs [S]: 7, 3, 3 and 3 in place of 10, 1, 1 and 0. One halving in place of two leaves
 as many pixels to a content as a larger image has.
