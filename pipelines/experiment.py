@@ -188,6 +188,11 @@ class Experiment:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the run is written down."""
 
+    @property
+    def domains(self) -> int:
+        """Image streams of the algorithm: 1, or 2 of a translator."""
+        return int(getattr(self.algorithm, "domains", 1))
+
     def to_json(self) -> str:
         """The experiment as indented JSON, every field written out."""
         # A value that JSON lacks becomes a list, which no scalar field accepts, so that validate() names it.
@@ -276,11 +281,6 @@ def _sooner(schedule: ProgressiveSchedule) -> dict[str, Any]:
     names = ("lr_falls_from_kimg", "lr_halves_every_kimg")
     given = {name: getattr(schedule, name) for name in names}
     return {name: min(kimg, _TINY_LR_KIMG) for name, kimg in given.items() if kimg is not None}
-
-
-def domains_of(experiment: Experiment) -> int:
-    """Image streams of its algorithm: 1, or 2 of a translator."""
-    return int(getattr(experiment.algorithm, "domains", 1))
 
 
 def _leaves(value: Any, path: str) -> "list[tuple[str, Scalar]]":

@@ -8,7 +8,7 @@ from pipelines import checkpoint, perceptual, storage
 from pipelines.data.domains import open_datasets
 from pipelines.data.shards import Dataset
 from pipelines.evaluation import requirements, weights
-from pipelines.experiment import Experiment, domains_of
+from pipelines.experiment import Experiment
 from pipelines.run import Run
 
 
@@ -19,7 +19,7 @@ def check(experiment: Experiment) -> tuple[Dataset, ...]:
     A store that does not answer is not waited for: the address may be wrong.
     """
     experiment.validate()
-    datasets = open_datasets(experiment.data.path, domains_of(experiment), experiment.data.damaged)
+    datasets = open_datasets(experiment.data.path, experiment.domains, experiment.data.damaged)
     _check_same_channels(datasets)
     for dataset in datasets:
         _check_dataset(experiment, dataset)

@@ -122,7 +122,7 @@ def _resolutions(experiment: "Experiment") -> Iterator[str]:
 
 def _one_level(experiment: "Experiment") -> Iterator[str]:
     resolutions = experiment.schedule.resolutions
-    if _domains(experiment) > 1 and len(resolutions) > 1:
+    if experiment.domains > 1 and len(resolutions) > 1:
         yield (
             f"schedule.resolutions={','.join(map(str, resolutions))} are several levels, and "
             f"algorithm.kind={experiment.algorithm.kind} trains at one; use schedule.resolutions={resolutions[-1]}"
@@ -185,7 +185,7 @@ def _window(experiment: "Experiment") -> Iterator[str]:
             f"use {largest} or more"
         )
     resolutions = experiment.schedule.resolutions
-    channels = _domains(experiment) * experiment.algorithm.channels
+    channels = experiment.domains * experiment.algorithm.channels
     if resolutions[0] < 1 or channels < 1:
         return
     batches = [at_level(experiment.schedule.batch_size, level) for level in range(len(resolutions))]
@@ -239,10 +239,6 @@ def _perceptual(experiment: "Experiment") -> Iterator[str]:
             f"algorithm.loss.vgg_w={weight:g} compares images of {_VGG16_SIDE} px or more, and algorithm.resolution="
             f"{experiment.algorithm.resolution}; use algorithm.loss.vgg_w=0"
         )
-
-
-def _domains(experiment: "Experiment") -> int:
-    return int(getattr(experiment.algorithm, "domains", 1))
 
 
 def _divisors(number: int) -> list[int]:

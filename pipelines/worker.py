@@ -18,7 +18,7 @@ from alae_core.state import TrainState
 from pipelines import checkpoint, perceptual, storage
 from pipelines.data.feed import Feed, UnreadableError
 from pipelines.data.stream import SPLIT, plan, slabs
-from pipelines.experiment import Experiment, domains_of
+from pipelines.experiment import Experiment
 from pipelines.history import Tick
 from pipelines.meter import Meter, merged
 from pipelines.run import Run
@@ -93,7 +93,7 @@ def _feed(experiment: Experiment, nimg: int, device: torch.device) -> Feed:
         ranks=sync.world_size(),
         channels=experiment.algorithm.channels,
         device=device,
-        domains=domains_of(experiment),
+        domains=experiment.domains,
     )
 
 

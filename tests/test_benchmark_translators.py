@@ -158,15 +158,11 @@ def test_an_iteration_of_the_reference_moves_all_networks_and_the_averages(kind:
     case = case_of(kind)
     plain: Any = cases.reference(case)
     found = [*plain.networks.values(), *plain.averages.values()]
-    before = [_flat(network) for network in found]
+    before = [tiny.vector(network) for network in found]
     plain.train_iteration(tuple(pixels.permute(0, 3, 1, 2) for pixels in case.domains(channels_last=False)))
     for network, old in zip(found, before, strict=True):
-        assert torch.isfinite(_flat(network)).all() and not torch.equal(_flat(network), old)
+        assert torch.isfinite(tiny.vector(network)).all() and not torch.equal(tiny.vector(network), old)
     assert plain.averages.keys() == set(TrainState.build(case.config(), 0, case.adam).algorithm.averaged)
-
-
-def _flat(network: torch.nn.Module) -> Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
 @KINDS

@@ -162,15 +162,11 @@ def test_an_iteration_of_the_reference_moves_both_networks_and_their_averages(ki
     plain: Any = cases.reference(case)
     networks = {"encoder": plain.encoder, "generator": plain.generator}
     found = [(network, plain.averages[name]) for name, network in networks.items()]
-    before = [(_flat(network), _flat(average)) for network, average in found]
+    before = [(tiny.vector(network), tiny.vector(average)) for network, average in found]
     plain.train_iteration(case.pixels(channels_last=False).permute(0, 3, 1, 2))
     for (network, average), (old, old_average) in zip(found, before, strict=True):
-        assert torch.isfinite(_flat(network)).all()
-        assert not torch.equal(_flat(network), old) and not torch.equal(_flat(average), old_average)
-
-
-def _flat(network: torch.nn.Module) -> Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+        assert torch.isfinite(tiny.vector(network)).all()
+        assert not torch.equal(tiny.vector(network), old) and not torch.equal(tiny.vector(average), old_average)
 
 
 @KINDS

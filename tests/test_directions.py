@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from alae_core.schedule import Level
-from pipelines import checkpoint, cli, presets
+from pipelines import cli, presets
 from pipelines.data.shards import Dataset
 from pipelines.evaluation import figures, pages
 from pipelines.evaluation.attributes import binary_values
@@ -203,9 +203,7 @@ def test_the_command_keeps_directions_description_and_pages_with_the_run(
     state = tiny.build(experiment)
     state.nimg = 4000
     run = tmp_path / "run"
-    folder = run / checkpoint.directory_name(4000)
-    folder.mkdir(parents=True)
-    checkpoint.write(state, experiment, folder, None)
+    folder = tiny.checkpointed(run, state, experiment)
     assert cli.main(["directions", str(run), "--images", "200"]) == 0
     printed = capsys.readouterr().out
     about = json.loads((run / "directions" / "000000004000.json").read_text())

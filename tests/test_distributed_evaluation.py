@@ -11,7 +11,7 @@ import pytest
 import ray
 from ray.exceptions import RayTaskError
 
-from pipelines import checkpoint, presets
+from pipelines import presets
 from pipelines.data.shards import Dataset
 from pipelines.evaluation.command import evaluate_again
 from pipelines.evaluation.distributed import Share, gather_share, load_subject, measure_checkpoint
@@ -37,10 +37,7 @@ def url(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> str
     """A checkpoint at the finer level."""
     state = tiny.build(experiment)
     state.nimg = 4000
-    folder = tmp_path_factory.mktemp("run") / checkpoint.directory_name(state.nimg)
-    folder.mkdir()
-    checkpoint.write(state, experiment, folder, None)
-    return str(folder)
+    return str(tiny.checkpointed(tmp_path_factory.mktemp("run"), state, experiment))
 
 
 @pytest.fixture(scope="module")

@@ -32,9 +32,7 @@ def run(experiment: Experiment, tmp_path: Path) -> str:
     state = tiny.build(experiment)
     for nimg in AT:
         state.nimg = nimg
-        folder = tmp_path / "run" / checkpoint.directory_name(nimg)
-        folder.mkdir(parents=True)
-        checkpoint.write(state, experiment, folder, None)
+        tiny.checkpointed(tmp_path / "run", state, experiment)
     return str(tmp_path / "run")
 
 

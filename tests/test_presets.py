@@ -8,7 +8,7 @@ import pytest
 
 from alae_core.algorithms import CONFIGS
 from pipelines import presets
-from pipelines.experiment import Experiment, domains_of
+from pipelines.experiment import Experiment
 from pipelines.override import differences, override
 
 SMALLEST = {"nice_gan": 64}
@@ -28,7 +28,7 @@ def test_every_preset_of_a_translator_is_that_of_its_data_and_method() -> None:
     expected = {f"{data}_munit" for data in ("edges2shoes256", "edges2handbags256", "summer2winter256")}
     expected |= {f"{data}256_nice_gan" for data in ("summer2winter", "cat2dog", "horse2zebra", "vangogh2photo")}
     expected |= {f"emoji_noto2twemoji64_{method}" for method in ("munit", "nice_gan")}
-    assert {name for name in presets.names() if domains_of(presets.load(name)) == 2} == expected
+    assert {name for name in presets.names() if presets.load(name).domains == 2} == expected
 
 
 def test_the_rates_of_the_translators_fall_as_the_official_ones_do() -> None:

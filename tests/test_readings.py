@@ -158,9 +158,7 @@ def test_the_evaluation_of_a_checkpoint_keeps_it_also_if_it_was_killed_before_it
     keeping = experiment(*settings, metrics="fd_pixels0.05k")
     state = tiny.build(keeping)
     state.nimg = 480
-    folder = tmp_path / checkpoint.directory_name(480)
-    folder.mkdir()
-    checkpoint.write(state, keeping, folder, None)
+    folder = tiny.checkpointed(tmp_path, state, keeping)
     metrics = evaluate_checkpoint(str(tmp_path), str(folder))
     assert kept(tmp_path) == [480]
     (found,) = series(read_evaluations(str(tmp_path)), "fd_pixels0.05k")

@@ -20,6 +20,7 @@ from pipelines.experiment import Experiment
 from pipelines.sources.decoding import Pixels
 from pipelines.translating import GRID_ROWS, How, translate
 from pipelines.translating_inputs import MOST_PIXELS, fitted
+from tests import tiny
 from tests.commands import refused
 
 NIMG = 4000
@@ -44,9 +45,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     experiment: Experiment = replace(template, algorithm=CONFIGS[name], schedule=schedule)
     state = state_of(name)
     state.nimg = NIMG
-    folder = tmp_path / "run" / checkpoint.directory_name(NIMG)
-    folder.mkdir(parents=True)
-    checkpoint.write(state, experiment, folder, None)
+    tiny.checkpointed(tmp_path / "run", state, experiment)
     return str(tmp_path / "run")
 
 
@@ -284,10 +283,8 @@ def test_a_missing_image_and_a_run_of_one_domain_are_refused(
         capsys, "translate", run, f"{photos}/none.png", "--to", "b"
     )
     experiment = presets.load("debug_mnist32_alae")
-    folder = tmp_path / "other" / checkpoint.directory_name(NIMG)
-    folder.mkdir(parents=True)
     state = TrainState.build(experiment.algorithm, 0, AdamConfig())
-    checkpoint.write(state, experiment, folder, None)
+    tiny.checkpointed(tmp_path / "other", state, experiment)
     message = refused(capsys, "translate", str(tmp_path / "other"), str(photos), "--to", "b")
     assert message == (
         "alae translate: alae has one domain and translates nothing; name a run of two, such as munit's\n"

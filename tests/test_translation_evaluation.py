@@ -50,10 +50,7 @@ def url(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> str
     """A checkpoint of a run."""
     state = tiny.build(experiment)
     state.nimg = 24
-    folder = tmp_path_factory.mktemp("run") / checkpoint.directory_name(state.nimg)
-    folder.mkdir()
-    checkpoint.write(state, experiment, folder, None)
-    return str(folder)
+    return str(tiny.checkpointed(tmp_path_factory.mktemp("run"), state, experiment))
 
 
 @pytest.mark.slow

@@ -1,22 +1,22 @@
 """Every preset shrunk to a dozen iterations on random images, for the tests of training."""
 
 import io
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from alae_core import images, sync
 from alae_core.engine import Engine, Metrics
 from alae_core.random import named_seed
 from alae_core.state import TrainState
-from pipelines import presets
+from pipelines import checkpoint, presets
 from pipelines.experiment import Experiment
 
 BATCH = 8
@@ -99,8 +99,7 @@ def pixels(experiment: Experiment, nimg: int) -> tuple[Tensor, ...]:
     shape = (level.batch_size, level.resolution, level.resolution, experiment.algorithm.channels)
     share = level.batch_size // sync.world_size()
     rows = slice(sync.rank() * share, (sync.rank() + 1) * share)
-    domains = range(_domains(cast(Hashable, experiment.algorithm)))
-    return tuple(torch.from_numpy(_noise(shape, nimg, domain)[rows]) for domain in domains)
+    return tuple(torch.from_numpy(_noise(shape, nimg, domain)[rows]) for domain in range(experiment.domains))
 
 
 def train(state: TrainState, experiment: Experiment, until: int, **changes: Any) -> list[Metrics]:
@@ -124,6 +123,14 @@ def restored(experiment: Experiment, file: bytes) -> TrainState:
     state = build(experiment, seed=experiment.seed + 1)
     state.load_state_dict(torch.load(io.BytesIO(file), weights_only=True))
     return state
+
+
+def checkpointed(run: Path, state: TrainState, experiment: Experiment) -> Path:
+    """A finished checkpoint of the state in a run's folder."""
+    folder = run / checkpoint.directory_name(state.nimg)
+    folder.mkdir(parents=True)
+    checkpoint.write(state, experiment, folder, None)
+    return folder
 
 
 def flat(value: Any) -> dict[str, Any]:
@@ -150,6 +157,11 @@ def distance(first: Any, second: Any) -> float:
     return max(float((a[key] - b[key]).abs().max()) for key in a if isinstance(a[key], Tensor) and a[key].numel())
 
 
+def vector(network: nn.Module) -> Tensor:
+    """All parameters in a row, copied."""
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
 def networks_of(state: TrainState) -> dict[str, dict[str, Tensor]]:
     """Parameters and buffers of the networks, copied."""
     return {
@@ -169,12 +181,6 @@ def float64() -> Iterator[None]:
     finally:
         images.to_float = original
         torch.set_default_dtype(torch.float32)
-
-
-@cache
-def _domains(config: Hashable) -> int:
-    built: Any = config
-    return int(built.build().domains)
 
 
 def _noise(shape: tuple[int, ...], *parts: int) -> NDArray[np.uint8]:

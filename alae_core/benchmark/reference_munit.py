@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alae_core.algorithms.two_domains import DOMAINS
 from alae_core.benchmark.reference_translator import Draw, TranslatorReference
 from alae_core.networks.munit import CRITIC_HALVINGS, EPS, STYLE_HALVINGS, halvings_of, scale_sides
-
-DOMAINS = ("a", "b")
 
 
 class Block(nn.Module):

@@ -11,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alae_core.algorithms.two_domains import DOMAINS
 from alae_core.benchmark.reference_translator import Draw, TranslatorReference
 from alae_core.networks.nice_gan import SCALE
-
-DOMAINS = ("a", "b")
 
 
 class SpectralConv(nn.Module):

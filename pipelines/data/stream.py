@@ -21,7 +21,7 @@ from alae_core.order import Span, spans
 from pipelines.data.domains import open_datasets
 from pipelines.data.slab_tasks import Slabs
 from pipelines.data.slabs import SlabReader
-from pipelines.experiment import Experiment, domains_of
+from pipelines.experiment import Experiment
 
 SPLIT = "train"
 SPANS_AT_ONCE = 2000
@@ -37,14 +37,14 @@ def plan(experiment: Experiment, nimg: int) -> Iterator[Span]:
 
 def _planned(experiment: Experiment, nimg: int) -> Callable[[], Iterator[Span]]:
     """Sent to the process that plans: with the experiment itself that would load torch."""
-    channels = domains_of(experiment) * experiment.algorithm.channels
+    channels = experiment.domains * experiment.algorithm.channels
     return partial(spans, experiment.schedule, experiment.data.window_images, channels, nimg)
 
 
 def slab_reader(experiment: Experiment) -> SlabReader:
     """Opens the datasets of an experiment for its tasks; raises ValueError if they are not there."""
     return SlabReader(
-        splits=tuple(dataset.split(SPLIT) for dataset in open_datasets(experiment.data.path, domains_of(experiment))),
+        splits=tuple(dataset.split(SPLIT) for dataset in open_datasets(experiment.data.path, experiment.domains)),
         seed=experiment.seed,
         ranks=experiment.scaling.workers,
         damaged=experiment.data.damaged,

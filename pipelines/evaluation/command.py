@@ -14,7 +14,7 @@ from pipelines.evaluation.keeping import run_of
 from pipelines.evaluation.runner import Measured, metrics_of
 from pipelines.evaluation.subject import Subject
 from pipelines.evaluation.validation import evaluation_url, record
-from pipelines.experiment import Experiment, domains_of
+from pipelines.experiment import Experiment
 from pipelines.override import override
 from pipelines.run import with_absolute_paths
 
@@ -50,7 +50,7 @@ def evaluate_again(
     ValueError for what the user can mend, before anything is drawn.
     """
     url, experiment, subject, nimg = load(place, overrides)
-    domains = domains_of(experiment)
+    domains = experiment.domains
     names = [_resized(name, samples) for name in metrics or requirements.metric_names(experiment.evaluation, domains)]
     datasets = open_datasets(experiment.data.path, domains, experiment.data.damaged)
     measured = measure_checkpoint(url, experiment, subject, datasets, names)

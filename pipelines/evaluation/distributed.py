@@ -12,7 +12,7 @@ from pipelines.evaluation.plan import Planner
 from pipelines.evaluation.runner import Measured, Shard, finish, gather, measure
 from pipelines.evaluation.streams import Datasets
 from pipelines.evaluation.subject import Subject
-from pipelines.experiment import Experiment, domains_of
+from pipelines.experiment import Experiment
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def gather_share(url: str, experiment_json: str, names: Sequence[str], shard: Sh
     """What the metrics keep of one shard, by any process that reaches the checkpoint and the datasets."""
     experiment = Experiment.from_json(experiment_json)
     _, subject, _ = load_subject(url)
-    datasets = open_datasets(experiment.data.path, domains_of(experiment), experiment.data.damaged)
+    datasets = open_datasets(experiment.data.path, experiment.domains, experiment.data.damaged)
     tasks = Planner(subject, datasets, experiment.evaluation).plan(names)
     parts = gather(tasks, subject, datasets, shard)
     return Share(parts, [{name: each.split(name).replaced for name in each.manifest.splits} for each in datasets])

@@ -15,7 +15,7 @@ from pipelines.evaluation import attributes, counterparts, weights
 from pipelines.evaluation.extractors import ensure_extractor, metric_name
 from pipelines.evaluation.pretrained import EXTRA
 from pipelines.evaluation.subject import draws_styles, encodes_long
-from pipelines.experiment import EvaluationConfig, Experiment, domains_of
+from pipelines.experiment import EvaluationConfig, Experiment
 
 EXTRACTORS = ("inception", "vgg16", "lite0", "classifier", "pixels")
 INSTEAD = {
@@ -86,7 +86,7 @@ def best_metric(experiment: Experiment) -> str | None:
     """
     if not experiment.evaluation.enabled:
         return None
-    protocols = [parse(name) for name in metric_names(experiment.evaluation, domains_of(experiment))]
+    protocols = [parse(name) for name in metric_names(experiment.evaluation, experiment.domains)]
     judging = [each for each in protocols if HIGHER_IS_BETTER.get(each.metric, False) is not None]
     known = [key for each in judging for key in each.keys if key not in each.baselines]
     named = experiment.tracking.best_metric

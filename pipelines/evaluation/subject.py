@@ -72,14 +72,15 @@ class Subject:
         """Whether an image has many translations, each by a style; else it has one."""
         return draws_styles(self.algorithm)
 
-    def translated(self, real: Tensor, to: int, number: int, purpose: str = "translations") -> Tensor:
+    def translated(self, real: Tensor, to: int, number: int, purpose: str = "translations", **how: Any) -> Tensor:
         """Real images [n, C, R, R] of the other domain in domain `to`, each by a style of its own where styles are drawn.
 
-        Styles are named by `purpose` and by `number`, that of the batch. RuntimeError if one is not finite.
+        Styles are named by `purpose` and by `number`, that of the batch; `how` is the algorithm's own, as `style` or `count`.
+        RuntimeError if one is not finite.
         """
         algorithm: Any = self.algorithm
         batch = self.batch(number, len(real), real, purpose, domain=1 - to)
-        return _finite("translations", algorithm.translate(self.networks, batch, to))
+        return _finite("translations", algorithm.translate(self.networks, batch, to, **how))
 
     # Codes: what path lengths, reciprocity, interpolation and editing need of an algorithm of the family.
 

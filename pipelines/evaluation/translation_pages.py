@@ -63,24 +63,14 @@ def _attention(subject: Subject, real: Tensor, domain: int, columns: int) -> Pix
 
 def _translated(subject: Subject, real: Tensor, to: int, each: int = 1, **how: Any) -> Tensor:
     """`each` translations of each image in a row, [n * each, C, R, R]."""
-    algorithm: Any = subject.algorithm
     parts = real.split(max(most_at_once(subject.level.resolution) // each, 1))
-    batches = [subject.batch(0, len(part), part, "pages", domain=1 - to) for part in parts]
-    return _finite([algorithm.translate(subject.networks, batch, to, **how) for batch in batches])
+    return torch.cat([subject.translated(part, to, 0, "pages", **how) for part in parts])
 
 
 def _reconstructions(subject: Subject, real: Tensor, domain: int, columns: int) -> Pixels:
     again = subject.reconstruction(real, domain)
     assert again is not None, "a translator decodes within its domain too"
     return _beside(real, again, columns)
-
-
-def _finite(parts: list[Tensor]) -> Tensor:
-    whole = torch.cat(parts)
-    # Rounded to uint8, NaN would pass for black.
-    if not torch.isfinite(whole).all():
-        raise RuntimeError("images of a page are not finite; the averaged networks are no good")
-    return whole
 
 
 def _beside(real: Tensor, made: Tensor, columns: int) -> Pixels:

@@ -16,7 +16,6 @@ from pipelines.evaluation.readings import dataset_record
 from pipelines.evaluation.runner import Measured
 from pipelines.evaluation.streams import Datasets
 from pipelines.evaluation.subject import Subject
-from pipelines.experiment import domains_of
 
 
 def evaluate_checkpoint(run_url: str, url: str) -> dict[str, float]:
@@ -58,7 +57,7 @@ def record(
 def _evaluated(run_url: str, url: str) -> dict[str, Any]:
     """The record of a fresh evaluation, its figures stored before."""
     experiment, subject, nimg = load_subject(url)
-    datasets = open_datasets(experiment.data.path, domains_of(experiment), experiment.data.damaged)
+    datasets = open_datasets(experiment.data.path, experiment.domains, experiment.data.damaged)
     take = partial(measure_checkpoint, url, experiment, subject, datasets)
     scores = evaluate(subject, datasets, experiment.evaluation, take)
     pages = {name: f"figures/{name}_{nimg:012d}.png" for name in scores.figures}

@@ -10,24 +10,19 @@ Status:    not yet run at full size
 The official configuration [C], whose cycle weight of 10 keeps every pixel in its place.
 """
 
+from dataclasses import replace
+
 from alae_core.algorithms import munit
-from alae_core.optim import AdamConfig
-from alae_core.schedule import ProgressiveSchedule
-from pipelines.experiment import DataConfig, EvaluationConfig, Experiment, ScalingConfig, TrainingConfig
+from pipelines.experiment import Experiment
+from pipelines.presets import edges2shoes256_munit
 
 
 def experiment() -> Experiment:
-    """A million iterations of one image of each domain, the rate halved after every hundred thousand."""
-    return Experiment(
+    """The configuration of the shoes, with a cycle."""
+    shoes = edges2shoes256_munit.experiment()
+    return replace(
+        shoes,
         name="summer2winter256_munit",
         algorithm=munit.Config(resolution=256, loss=munit.LossConfig(recon_x_cyc_w=10.0)),
-        schedule=ProgressiveSchedule(
-            resolutions=(256,), stable_kimg=(1000.0,), batch_size=(1,), lr=(0.0001,), lr_halves_every_kimg=100.0
-        ),
-        data=DataConfig(path="data/summer2winter256", flip=True),
-        training=TrainingConfig(
-            optimizer=AdamConfig(beta1=0.5, beta2=0.999, weight_decay=1e-4), tick_kimg=1.0, keep_checkpoints=10
-        ),
-        evaluation=EvaluationConfig(samples=200, extractor="pixels"),
-        scaling=ScalingConfig(workers=1, gpus_per_worker=1.0),
+        data=replace(shoes.data, path="data/summer2winter256"),
     )
