@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 .PHONY: demo test fast check bench compiler stores clean
 
 demo: .venv/demo.installed
-	$(BIN)/python -m pipelines.demo
+	$(BIN)/python -m pipelines.cli.demo
 
 test: .venv/dev.installed compiler stores
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
@@ -24,7 +24,7 @@ check: .venv/dev.installed
 
 # Speed on this machine, in minutes; options in docs/benchmark.md.
 bench: .venv/demo.installed
-	$(BIN)/python -m alae_core.benchmark
+	$(BIN)/python -m benchmarks.step
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed; try: make PYTHON=python3.11 $(MAKECMDGOALS)")'

@@ -7,8 +7,11 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from alae_core import random
+from alae_core import noise
 from alae_core.schedule import Level
+
+DOMAINS = ("a", "b")
+"""The endings of the names of networks and terms, in the order of `Batch.images`."""
 
 Networks = Mapping[str, nn.Module]
 Terms = Mapping[str, Tensor]
@@ -42,11 +45,11 @@ class Batch:
 
     def noise(self, name: str, *shape: int, shared: bool = False) -> Tensor:
         """Standard normal [n, *shape], one draw per image, or one for all if `shared`."""
-        return self._draw(random.normal, name, shape, shared)
+        return self._draw(noise.normal, name, shape, shared)
 
     def uniform(self, name: str, *shape: int, shared: bool = False) -> Tensor:
         """Uniform in [0, 1), [n, *shape], one draw per image, or one for all if `shared`."""
-        return self._draw(random.uniform, name, shape, shared)
+        return self._draw(noise.uniform, name, shape, shared)
 
     def whole(self) -> "Batch":
         """The same names over the whole global batch, without images: for statistics every rank must agree on."""

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alae_core.halving import box_halve as box_halve
+from alae_core.box_average import box_halve as box_halve
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from torch.optim import Adam
 
 from alae_core.algorithm import Algorithm
 from alae_core.ema import averaged_copies
+from alae_core.noise import named_seed
 from alae_core.optim import AdamConfig, lazy_correction, load_moments, optimizer_name
-from alae_core.random import named_seed
 
 SCHEMA = 1
 _SCALARS = ("nimg", "iteration", "level_index")

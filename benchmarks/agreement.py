@@ -18,7 +18,7 @@ from alae_core.metrics.inception_score import LabelStatistics, inception_score
 from alae_core.metrics.kernel import kernel_distance, kernel_distance_of_subsets
 from alae_core.metrics.ms_ssim import ms_ssim
 from alae_core.metrics.precision_recall import precision_recall
-from pipelines.torchvision_import import torchvision
+from alae_core.torchvision_import import torchvision
 
 DIMENSION, REALS, GENERATED = 2048, 4000, 3000
 Row = tuple[str, str, float, float]

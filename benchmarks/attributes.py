@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pipelines.data.packing import pack
-from pipelines.data.shards import Dataset
-from pipelines.evaluation.attributes import Attributes, binary_labels, ensure_attributes
+from pipelines.data.format.shards import Dataset
+from pipelines.data.pack.pack import pack
+from pipelines.evaluation.features.attributes import Attributes, binary_labels, ensure_attributes
 
 VALIDATION = 0.1
 

@@ -17,9 +17,9 @@ from alae_core import images
 from alae_core.algorithm import Sampling
 from alae_core.state import TrainState
 from pipelines import presets
-from pipelines.evaluation import figures
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import Experiment
+from pipelines.pictures import grids
 
 SAMPLES = 2000
 EVERY_KIMG = 15
@@ -56,20 +56,20 @@ class Evaluation:
     def _pages(self, subject: Subject, held_out: Pixels) -> None:
         for title, sampling in (("samples", Sampling()), ("samples_truncated", Sampling(truncation=0.7))):
             parts = np.concatenate([images.to_uint8(part).numpy() for part in subject.samples(64, sampling)])
-            self._write(title, figures.sample_page(parts))
+            self._write(title, grids.sample_page(parts))
         real = images.to_float(torch.from_numpy(held_out[:32]))
         reconstructed = subject.reconstruction(real)
         if reconstructed is None:
             return
-        page = figures.reconstruction_page(held_out[:32], images.to_uint8(reconstructed).numpy())
+        page = grids.reconstruction_page(held_out[:32], images.to_uint8(reconstructed).numpy())
         self._write("reconstructions", page)
         sources, destinations = subject.batch(0, 6, real[:6]), subject.batch(0, 6, real[6:12])
         mixed = subject.algorithm.mix(subject.networks, sources, destinations)
         if mixed is not None:
-            self._write("mixing", figures.mixing_page(held_out[:6], held_out[6:12], images.to_uint8(mixed).numpy()))
+            self._write("mixing", grids.mixing_page(held_out[:6], held_out[6:12], images.to_uint8(mixed).numpy()))
 
     def _write(self, title: str, page: Pixels) -> None:
-        (self.out / f"{self.experiment.name}_{title}.png").write_bytes(figures.png_bytes(page))
+        (self.out / f"{self.experiment.name}_{title}.png").write_bytes(grids.png_bytes(page))
 
 
 def main() -> None:

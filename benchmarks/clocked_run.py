@@ -19,8 +19,8 @@ from alae_core.engine import Metrics
 from alae_core.fit import fit
 from alae_core.state import TrainState
 from pipelines.experiment import Experiment
-from pipelines.override import resume_differences
-from pipelines.worker import engine
+from pipelines.experiment.override import resume_differences
+from pipelines.training.worker import engine
 
 CHECKED_EVERY = 256
 """Images between two looks at the clock, where it stops the run."""

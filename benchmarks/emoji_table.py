@@ -22,11 +22,11 @@ from paired_emoji import AT_ONCE, PairedEmoji, Pixels, features, kernel_distance
 from torch import Tensor
 
 from alae_core import images
-from alae_core.halving import box_halve
+from alae_core.box_average import box_halve
 from alae_core.metrics.diversity import diversity, upper_reference
 from alae_core.schedule import Level
 from alae_core.state import TrainState
-from pipelines.evaluation.pretrained import lite0_distance
+from pipelines.evaluation.features.pretrained import lite0_distance
 from pipelines.experiment import Experiment
 
 PAIRS_SEEN = 100

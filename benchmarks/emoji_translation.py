@@ -23,9 +23,9 @@ from alae_core.algorithm import Batch
 from alae_core.schedule import Level
 from alae_core.state import TrainState
 from pipelines import presets
-from pipelines.evaluation import figures
 from pipelines.experiment import Experiment
-from pipelines.override import override
+from pipelines.experiment.override import override
+from pipelines.pictures import grids
 
 SHOWN = 12
 """Held-out emoji of a page: a column each of the image, its translation, its true counterpart and its reconstruction."""
@@ -63,7 +63,7 @@ class Evaluation:
         algorithm: Any = state.algorithm
         given, truth = self.emoji.test[1 - to][:SHOWN], self.emoji.test[to][:SHOWN]
         again = translated(given, lambda images: algorithm.reconstruct(state.ema, self.batch(images, 1 - to), 1 - to))
-        page = figures.sample_page(np.concatenate([given, found[:SHOWN], truth, again]), SHOWN)
+        page = grids.sample_page(np.concatenate([given, found[:SHOWN], truth, again]), SHOWN)
         Image.fromarray(page).save(self.out / f"to_{'ab'[to]}.png")
 
     def batch(self, images: Tensor, domain: int, number: int = 0) -> Batch:

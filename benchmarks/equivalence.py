@@ -17,14 +17,14 @@ from torch import Tensor
 
 from alae_core import images
 from alae_core.algorithms import style_alae
-from alae_core.benchmark.reference import Losses, Reference
-from alae_core.benchmark.reference_weights import reference_of
 from alae_core.ema import averaged_copies
 from alae_core.engine import Engine
+from alae_core.noise import generator
 from alae_core.optim import AdamConfig
-from alae_core.random import generator
 from alae_core.schedule import ProgressiveSchedule
 from alae_core.state import TrainState
+from benchmarks.step.reference import Losses, Reference
+from benchmarks.step.reference_weights import reference_of
 from pipelines.sources import DIGITS
 from pipelines.sources.arrays import open_digits
 

@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipelines.history import read_history
-from pipelines.run import Run
+from pipelines.runs.history import read_history
+from pipelines.runs.run import Run
 
 PRESET = "cartoon32_style_alae"
 SHORT = (
@@ -30,7 +30,16 @@ SHORT = (
 
 def images_per_s(packed: Path, out: Path, name: str, evaluated: bool) -> tuple[float, int]:
     """Images per second over the ticks after the second checkpoint, and how many evaluations there were."""
-    command = [sys.executable, "-m", "pipelines.cli", "train", PRESET, *SHORT, f"name={name}", f"data.path={packed}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "train",
+        PRESET,
+        *SHORT,
+        f"name={name}",
+        f"data.path={packed}",
+    ]
     command += [f"training.storage={out}", f"evaluation.enabled={str(evaluated).lower()}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     run = Run(f"{out.absolute()}/{name}")

@@ -17,7 +17,7 @@ import ray
 from alae_core.order import sizes
 from benchmarks.feed import ours
 from pipelines import presets
-from pipelines.data import stream
+from pipelines.data.feed import stream
 
 SIDE = 64
 SPANS = (20, 200, 2_000, 20_000)

@@ -27,10 +27,10 @@ from alae_core.metrics.diversity import upper_reference
 from alae_core.metrics.ms_ssim import ms_ssim
 from alae_core.state import TrainState
 from pipelines import presets
-from pipelines.evaluation import curves, figures
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import Experiment
-from pipelines.override import override
+from pipelines.experiment.override import override
+from pipelines.pictures import curves, grids
 
 SAMPLES = 2000
 PAIRS = SAMPLES // 2
@@ -86,13 +86,13 @@ class Evaluation:
 
     def _pages(self, subject: Subject, held_out: Tensor, reconstructed: Tensor, samples: Pixels) -> None:
         originals = images.to_uint8(held_out).numpy()
-        self._write("samples", figures.sample_page(samples[:64]))
+        self._write("samples", grids.sample_page(samples[:64]))
         again = images.to_uint8(reconstructed).numpy()
-        self._write("reconstructions", figures.reconstruction_page(originals[:32], again[:32]))
+        self._write("reconstructions", grids.reconstruction_page(originals[:32], again[:32]))
         between = images.to_uint8(_interpolated(subject, held_out[: 2 * ROWS])).numpy()
         left, right = originals[: 2 * ROWS : 2], originals[1 : 2 * ROWS : 2]
         rows = np.concatenate([between.reshape(ROWS, STEPS, *originals.shape[1:]), right[:, None]], 1)
-        self._write("interpolations", figures.edited_page(left, rows.reshape(-1, *originals.shape[1:])))
+        self._write("interpolations", grids.edited_page(left, rows.reshape(-1, *originals.shape[1:])))
 
     def chart(self, lines: list[dict[str, Any]]) -> None:
         """The pages of the charts that the algorithm declares, over the lines of the curve."""
@@ -103,7 +103,7 @@ class Evaluation:
             self._write(title.lower(), page)
 
     def _write(self, title: str, page: Pixels) -> None:
-        (self.out / f"{self.experiment.name}_{title}.png").write_bytes(figures.png_bytes(page))
+        (self.out / f"{self.experiment.name}_{title}.png").write_bytes(grids.png_bytes(page))
 
 
 def _of_codes(subject: Subject, held_out: Tensor, reconstructed: Tensor, samples: Pixels) -> dict[str, float]:

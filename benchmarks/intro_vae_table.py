@@ -12,7 +12,7 @@ from clocked_run import lines
 
 from pipelines import presets
 from pipelines.experiment import Experiment
-from pipelines.override import differences
+from pipelines.experiment.override import differences
 
 Line = dict[str, Any]
 SCORES = {

@@ -19,8 +19,9 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
-from pipelines import report
-from pipelines.data.packing import pack
+from pipelines.cli import tables
+from pipelines.cli.bar import Bar
+from pipelines.data.pack.pack import pack
 from pipelines.sources import Source, open_source
 from pipelines.sources.decoding import Pixels
 
@@ -154,7 +155,7 @@ def main() -> int:
     memory = Memory(arguments.memory, every_s=2.0)
     memory.start()
     began = time.monotonic()
-    with report.Bar("packing") as bar:
+    with Bar("packing") as bar:
 
         def progress(done: int, total: int) -> None:
             memory.images = done
@@ -163,7 +164,7 @@ def main() -> int:
         packed = pack(source, arguments.dest, resolution=arguments.resolution, executor="ray", progress=progress)
     seconds = time.monotonic() - began
     memory.end()
-    print(report.packed(packed))
+    print(tables.packed(packed))
     print(f"{seconds:.1f} s on {arguments.cpus} CPUs: {arguments.images / seconds:,.0f} images/s")
     if arguments.plot:
         plot(arguments.memory, arguments.plot)

@@ -27,7 +27,8 @@ from alae_core.networks.mlp import MLPEncoder, MLPGenerator
 from alae_core.optim import AdamConfig
 from alae_core.schedule import ProgressiveSchedule
 from alae_core.state import TrainState
-from pipelines.evaluation import figures, probes
+from pipelines.evaluation import probes
+from pipelines.pictures import grids
 from pipelines.sources import DIGITS
 from pipelines.sources.arrays import open_digits, open_npz
 
@@ -197,7 +198,7 @@ def _mean_and_deviation(values: Sequence[float]) -> str:
     return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
 
 
-def page(state: TrainState, digits: Digits, columns: int = 16) -> figures.Pixels:
+def page(state: TrainState, digits: Digits, columns: int = 16) -> grids.Pixels:
     """A row of held-out digits, their reconstructions, and four rows of samples, by the averaged networks."""
     schedule = ProgressiveSchedule(resolutions=(28,), stable_kimg=(1.0,), batch_size=(4 * columns,))
     held = digits.test[: 4 * columns]
@@ -213,7 +214,7 @@ def page(state: TrainState, digits: Digits, columns: int = 16) -> figures.Pixels
         reconstructions = state.algorithm.reconstruct(state.ema, batch)
         samples = images.to_uint8(state.algorithm.generate(state.ema, batch)).numpy()
     pairs = np.concatenate([held[:columns], images.to_uint8(reconstructions).numpy()[:columns]])
-    return figures.sample_page(np.concatenate([pairs, samples]), columns)
+    return grids.sample_page(np.concatenate([pairs, samples]), columns)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -232,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found, state = of_seed(digits, seed, given.kimg)
         rows += found
         if given.page and number == 0:
-            given.page.write_bytes(figures.png_bytes(page(state, digits)))
+            given.page.write_bytes(grids.png_bytes(page(state, digits)))
         if given.out:
             given.out.write_text(json.dumps({"kimg": given.kimg, "rows": [asdict(row) for row in rows]}, indent=1))
     print(table(rows))

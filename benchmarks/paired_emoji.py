@@ -16,7 +16,7 @@ from torch import Tensor
 from alae_core import images
 from alae_core.metrics.estimate import Estimate
 from alae_core.metrics.kernel import kernel_distance_of_subsets
-from pipelines.evaluation.pretrained import lite0
+from pipelines.evaluation.features.pretrained import lite0
 
 Pixels = NDArray[np.uint8]
 HELD_OUT = 0.1

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.data import codec
-from pipelines.data.pages import fixed_values
-from pipelines.data.pyramid import pyramid
+from pipelines.data.format import codec
+from pipelines.data.format.pages import fixed_values
+from pipelines.data.format.pyramid import pyramid
 from pipelines.sources.decoding import Pixels
 
 IMAGES, ROUNDS = 128, 15
@@ -72,7 +72,7 @@ def decoders(encoding: codec.Encoding, stored: list[bytes], shape: tuple[int, ..
     ways: dict[str, Callable[[], object]] = {
         "Pillow": lambda: [np.asarray(Image.open(io.BytesIO(file))) for file in stored],
         "imagecodecs": lambda: [library(file) for file in stored],
-        "pipelines.data.codec": lambda: codec.decode_into(room, every, ours, every, encoding),
+        "pipelines.data.format.codec": lambda: codec.decode_into(room, every, ours, every, encoding),
     }
     for name, work in ways.items():
         yield name, len(stored) / cpu_s(work)
@@ -82,8 +82,8 @@ def encodings(images: Pixels) -> Iterator[str]:
     """A line for each way to encode and each way to decode what it gives."""
     kept: dict[str, tuple[codec.Encoding, Callable[[], list[bytes]]]] = {
         "PNG by Pillow, level 4": ("png", lambda: by_pillow(images, "png", compress_level=4)),
-        "PNG by pipelines.data.codec": ("png", lambda: [codec.encode(image, "png") for image in images]),
-        "JPEG by pipelines.data.codec": ("jpeg", lambda: [codec.encode(image, "jpeg") for image in images]),
+        "PNG by pipelines.data.format.codec": ("png", lambda: [codec.encode(image, "png") for image in images]),
+        "JPEG by pipelines.data.format.codec": ("jpeg", lambda: [codec.encode(image, "jpeg") for image in images]),
     }
     for title, (encoding, encode) in kept.items():
         began = time.process_time()
@@ -131,7 +131,7 @@ def row_groups(images: Pixels) -> Iterator[str]:
         ways: dict[str, Callable[[], object]] = {
             "pyarrow, checksums verified": lambda: by_pyarrow(True),
             "pyarrow, checksums not verified": lambda: by_pyarrow(False),
-            "pipelines.data.pages, checksums verified": lambda: fixed_values(
+            "pipelines.data.format.pages, checksums verified": lambda: fixed_values(
                 source.read_at(place.total_compressed_size, place.data_page_offset), group.shape[1]
             ),
         }
@@ -147,7 +147,7 @@ def main() -> None:
     print(f"{len(images)} photographs of 256 px\n")
     print("| files | | images per CPU second | kB each |\n| --- | --- | --- | --- |")
     print("\n".join(encodings(images)))
-    print("\nDecoding by pipelines.data.codec, by the clock\n")
+    print("\nDecoding by pipelines.data.format.codec, by the clock\n")
     print("| files | threads | images per second |\n| --- | --- | --- |")
     print("\n".join(threads(images)))
     print(f"\nA row group of {GROUP} raw images of 64 px from the page cache\n")

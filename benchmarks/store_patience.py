@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pyarrow.fs import AwsDefaultS3RetryStrategy, AwsStandardS3RetryStrategy, S3FileSystem
 
 from pipelines import storage
-from pipelines.storage_pyarrow import PATIENT_ATTEMPTS
+from pipelines.storage.patient_s3 import PATIENT_ATTEMPTS
 
 CASES = [
     *[(AwsStandardS3RetryStrategy, attempts, threads) for attempts in (3, 13) for threads in (1, 8, 16)],

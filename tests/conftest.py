@@ -5,7 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest_plugins = ["tests.store", "tests.ranks", "tests.runs", "tests.packed", "tests.toy_run", "tests.attributes"]
+pytest_plugins = [
+    "tests.support.store",
+    "tests.support.ranks",
+    "tests.support.runs",
+    "tests.support.packed",
+    "tests.support.toy_run",
+    "tests.support.attributes",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,7 +3,7 @@
 import argparse
 
 from pipelines import presets
-from pipelines.override import override
+from pipelines.experiment.override import override
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -9,15 +9,17 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import BasicVariantGenerator
 
-from pipelines import preflight
 from pipelines.evaluation import requirements
-from pipelines.experiment import Experiment
-from pipelines.mlflow_run import connect as connect_mlflow
-from pipelines.mlflow_run import experiment_id, redact
-from pipelines.recorder import replica
-from pipelines.run import Run, with_absolute_paths
-from pipelines.trainer import connect
-from pipelines.watching import Watch
+from pipelines.experiment import Experiment, metric_choice
+from pipelines.experiment.paths import with_absolute_paths
+from pipelines.runs.monitor import Watch
+from pipelines.runs.run import Run
+from pipelines.storage.address import redact
+from pipelines.tracking.mlflow_run import connect as connect_mlflow
+from pipelines.tracking.mlflow_run import experiment_id
+from pipelines.tracking.track import replica
+from pipelines.training import preflight
+from pipelines.training.trainer import connect
 from tuning import space, summary
 from tuning.trial import PROGRESS, alarmed, run_name, trial
 
@@ -54,11 +56,11 @@ def search(
     datasets = preflight.check(experiment)
     if not experiment.evaluation.enabled:
         raise ValueError("evaluation.enabled=false gives a search nothing to compare; use evaluation.enabled=true")
-    requirements.prepare(requirements.metric_names(experiment.evaluation, len(datasets)), datasets)
+    requirements.prepare(metric_choice.metric_names(experiment.evaluation, len(datasets)), datasets)
     connect()
     preflight.check_capacity(experiment, runs=config.concurrent)
     experiment = _with_parent_run(experiment)
-    metric = config.metric or f"eval/{requirements.default_names(experiment.evaluation, len(datasets))[0]}"
+    metric = config.metric or f"eval/{metric_choice.default_names(experiment.evaluation, len(datasets))[0]}"
     results = _tuner(experiment, sampled, config, metric).fit()
     trials = summary.ranked(results, metric)
     for found in trials:

@@ -7,9 +7,9 @@ from typing import Any
 
 from ray import tune
 
-from pipelines import checkpoint
 from pipelines.experiment import Experiment
-from pipelines.override import override
+from pipelines.experiment.override import override
+from pipelines.runs import checkpoint
 
 FALLBACK = ("algorithm.loss.latent_reconstruction_weight=loguniform(0.1, 10)",)
 MARGIN, RATIO = "algorithm.loss.margin", "algorithm.loss.margin_ratio"

@@ -8,10 +8,10 @@ from typing import Any
 from ray import tune
 
 from pipelines.experiment import Experiment
-from pipelines.history import Evaluation
-from pipelines.override import override
-from pipelines.trainer import train
-from pipelines.watching import Raised
+from pipelines.experiment.override import override
+from pipelines.runs.history import Evaluation
+from pipelines.runs.monitor import Raised
+from pipelines.training.trainer import train
 
 PROGRESS = "nimg"
 ALARM = "alarm"

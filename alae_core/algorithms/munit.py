@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from alae_core import losses
 from alae_core.alarms import Alarm
-from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Terms, Update
-from alae_core.algorithms import translation_health as health
-from alae_core.algorithms.two_domains import DOMAINS, Translator, check_domain, check_sides, of_both_domains
+from alae_core.alarms import translation as health
+from alae_core.algorithm import DOMAINS, PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Terms, Update
+from alae_core.algorithms.two_domains import Translator, check_domain, check_sides, of_both_domains
 from alae_core.networks.munit import ContentEncoder, Generator, MultiScaleDiscriminator, StyleEncoder, scale_sides
 
 _CODERS = ("content_encoder", "style_encoder", "generator")

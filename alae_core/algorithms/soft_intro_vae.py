@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from alae_core import losses
 from alae_core.alarms import Alarm
+from alae_core.alarms import introspection as health
 from alae_core.algorithm import Batch, Update
-from alae_core.algorithms import introspection_health as health
 from alae_core.algorithms.introspection import Introspection, Posterior, ResidualConfig, check_weights
 from alae_core.schedule import Level, at_level
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from alae_core import latents
 from alae_core.alarms import Alarm
+from alae_core.alarms import introspection as health
 from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, Terms
-from alae_core.algorithms import introspection_health as health
 from alae_core.algorithms.introspection import Posterior, of_iteration
 from alae_core.algorithms.soft_intro_vae import LossConfig, SoftIntroVAE
 from alae_core.algorithms.style_synthesis import StyleSynthesis, layers_of

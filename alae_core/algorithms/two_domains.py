@@ -4,10 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from alae_core.algorithm import Batch, Networks
-
-DOMAINS = ("a", "b")
-"""The endings of the names of networks and terms, in the order of `Batch.images`."""
+from alae_core.algorithm import DOMAINS, Batch, Networks
 
 
 class Translator:

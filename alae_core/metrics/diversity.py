@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from alae_core.metrics.estimate import Estimate, mean_estimate
-from alae_core.random import generator
+from alae_core.noise import generator
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Two batches of images [n, C, H, W] -> [n]: LPIPS for MUNIT, MS-SSIM for ProGAN and IntroVAE."""

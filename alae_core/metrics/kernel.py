@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alae_core.metrics.estimate import Estimate, jackknife_error
 from alae_core.metrics.neighbours import checked
-from alae_core.random import generator
+from alae_core.noise import generator
 
 CHUNK_NUMBERS = 2**24
 

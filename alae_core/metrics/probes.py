@@ -11,7 +11,7 @@ from torch import Tensor
 
 from alae_core.metrics.estimate import Estimate, share_estimate
 from alae_core.metrics.neighbours import nearest
-from alae_core.random import generator
+from alae_core.noise import generator
 
 
 def nearest_neighbour_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> Estimate:

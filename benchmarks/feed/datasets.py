@@ -9,7 +9,7 @@ from PIL import Image
 
 from alae_core.order import SPAN_IMAGES
 from benchmarks.feed.images import photographs, write_files
-from pipelines.data.packing import pack
+from pipelines.data.pack.pack import pack
 
 ROOT = Path(__file__).parents[2]
 WHOLE = "whole.json"  # written last

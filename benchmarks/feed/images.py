@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.data.codec import Encoding, encode
-from pipelines.data.pyramid import pyramid
+from pipelines.data.format.codec import Encoding, encode
+from pipelines.data.format.pyramid import pyramid
 from pipelines.sources.decoding import Pixels
 
 SIDE = 256

@@ -15,8 +15,8 @@ from ray.train import DataConfig
 from alae_core.schedule import ProgressiveSchedule
 from benchmarks.feed.measure import Batch, answer, measure
 from pipelines import presets
-from pipelines.data.feed import Feed
-from pipelines.data.stream import SPLIT, execution_options, plan, slab_reader, slabs, training_dataset
+from pipelines.data.feed.feed import Feed
+from pipelines.data.feed.stream import SPLIT, execution_options, plan, slab_reader, slabs, training_dataset
 from pipelines.experiment import Experiment
 
 BATCH = 32

@@ -13,9 +13,9 @@ from typing import Any
 
 import boto3
 
-from tests.ceph import Ceph
-from tests.proxy import SlowStore
-from tests.store import KEY, SECRET, free_port
+from tests.support.ceph import Ceph
+from tests.support.proxy import SlowStore
+from tests.support.store import KEY, SECRET, free_port
 
 LATENCY_S = 0.02
 BUCKET = "images"

@@ -1,8 +1,8 @@
 """The datasets of an experiment: one, or the two of a translator, which lie side by side in the folders `a` and `b`."""
 
 from pipelines import storage
-from pipelines.data.pyramid import MANIFEST
-from pipelines.data.shards import Damaged, Dataset
+from pipelines.data.format.pyramid import MANIFEST
+from pipelines.data.format.shards import Damaged, Dataset
 
 FOLDERS = ("a", "b")
 """Of the domains within a dataset of two, in their order."""

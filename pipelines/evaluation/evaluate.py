@@ -1,179 +1,123 @@
-"""Scores the averaged networks of one checkpoint: distances, reconstruction errors, and pages of images."""
+"""`alae evaluate`: metrics of one checkpoint, as a table and as a record of the run."""
 
-import logging
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from alae_core.metrics.protocol import PROBES, Protocol
+from alae_core.metrics.protocol_names import parse
+from pipelines import storage
+from pipelines.data.domains import open_datasets
+from pipelines.evaluation.loading import load
+from pipelines.evaluation.runner import Measured, metrics_of
+from pipelines.evaluation.shares import measure_checkpoint
+from pipelines.evaluation.validation import evaluation_url, record
+from pipelines.experiment import metric_choice
+from pipelines.runs.best import run_of
+from pipelines.storage.digests import short_digest
 
-from alae_core import images
-from alae_core.algorithm import PLAIN_SAMPLING, Sampling, SamplingError
-from alae_core.schedule import Level
-from pipelines.data.domains import FOLDERS
-from pipelines.data.shards import Dataset, Split
-from pipelines.evaluation import figures, translation_pages
-from pipelines.evaluation.extractor import batches
-from pipelines.evaluation.extractors import ensure_extractor
-from pipelines.evaluation.pages import MIXED, drawn_from_codes
-from pipelines.evaluation.reals import blended
-from pipelines.evaluation.requirements import metric_names
-from pipelines.evaluation.runner import Measured, measure, metrics_of
-from pipelines.evaluation.streams import Datasets
-from pipelines.evaluation.subject import Subject
-from pipelines.experiment import EvaluationConfig
-
-Pixels = NDArray[np.uint8]
-TRUNCATED = Sampling(truncation=0.7)
-"""Of the page of truncated samples; the metrics use none."""
-
-log = logging.getLogger(__name__)
+BASELINES = {
+    "identity": "the other domain's images as they are",
+    "floor": "train images of the domain itself",
+    "mean": "the mean train image of the domain",
+    "nearest": "the train image of the domain nearest to each input",
+    "reals": "random pairs of real images",
+}
+"""What takes the place of translations, by the ending of the number's name."""
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What one checkpoint gave: numbers by metric name, pages uint8 [H, W, C] by figure name."""
+class Evaluated:
+    """What came of a checkpoint, and where it is kept."""
 
-    metrics: dict[str, float]
-    figures: dict[str, Pixels]
-    measured: list[Measured] = field(default_factory=list)
-    """The metrics by name, with error bars, protocols and notes."""
+    checkpoint: str
+    nimg: int
+    measured: list[Measured]
+    record: str
 
 
-@torch.no_grad()
-def evaluate(
-    subject: Subject,
-    datasets: Datasets,
-    config: EvaluationConfig,
-    take: Callable[[Sequence[str]], list[Measured]] | None = None,
-) -> Scores:
-    """Score `subject` by the metrics that `config` names, which `take` measures; else this process does.
+def evaluate_again(
+    place: str, metrics: Sequence[str] = (), *, samples: int | None = None, overrides: Sequence[str] = ()
+) -> Evaluated:
+    """Take `metrics` of the checkpoint at `place`, or of the newest of the run there; without any, those of its experiment.
 
-    `datasets`: one per domain. Without any name it is the distance between `config.samples` generated images and the whole
-    train split at the level's resolution, and of translations the kernel distances of `requirements.default_names`. The
-    reconstruction errors are those of held-out images, or of training images under a name that says so; of translators, of
-    each domain by itself.
+    `samples` replaces the number of images in every name. The record lies beside the run's own evaluations. Raises
+    ValueError for what the user can mend, before anything is drawn.
     """
-    began = time.perf_counter()
-    if len(datasets) == 1:
-        _warn_of_few_samples(datasets[0], config)
-    names = metric_names(config, len(datasets))
-    measured = take(names) if take else measure(names, subject, datasets, config)
-    metrics = {
-        **metrics_of(measured),
-        **_reconstruction_errors(subject, datasets, config.reconstructions),
-        "eval/resolution": float(subject.level.resolution),
-        **({} if config.metrics else {"eval/samples": float(config.samples)}),
-    }
-    pages = _pages(subject, datasets, config.grid_columns)
-    metrics |= _skipped_images(datasets)
-    metrics["eval/seconds"] = time.perf_counter() - began
-    return Scores(metrics, pages, measured)
+    url, experiment, subject, nimg = load(place, overrides)
+    domains = experiment.domains
+    names = [_resized(name, samples) for name in metrics or metric_choice.metric_names(experiment.evaluation, domains)]
+    datasets = open_datasets(experiment.data.path, domains, experiment.data.damaged)
+    measured = measure_checkpoint(url, experiment, subject, datasets, names)
+    # A file of its own: the run's evaluation of this checkpoint may be under way, and is never overwritten.
+    own = evaluation_url(run_of(url), nimg).removesuffix(".json")
+    path = f"{own}_{short_digest(','.join(sorted([*names, *overrides])))}.json"
+    storage.write_json_verified(path, record(url, nimg, subject, datasets, metrics_of(measured), measured))
+    return Evaluated(url, nimg, measured, path)
 
 
-def _warn_of_few_samples(dataset: Dataset, config: EvaluationConfig) -> None:
-    if config.metrics:
-        return
-    features = ensure_extractor(dataset, config.extractor)
-    if config.samples < features.dimension:
-        log.warning(
-            "evaluation.samples=%d is below the %d features of evaluation.extractor=%s: the distance is biased upwards",
-            config.samples,
-            features.dimension,
-            features.name,
-        )
+def table(measured: Iterable[Measured]) -> str:
+    """A line for each number, `value ± standard error` and how it was taken, with its notes below."""
+    found = list(measured)
+    rows = [
+        (key, str(estimate), _how(each.protocol, key), estimate.notes)
+        for each in found
+        for key, estimate in each.estimates.items()
+    ]
+    rows += [(each.protocol.name, "left out", each.left_out, ()) for each in found if each.left_out]
+    width, numbers = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = []
+    for key, number, how, notes in rows:
+        lines.append(f"{key:<{width}}  {number:>{numbers}}  {how}")
+        lines += [f"{'':<{width}}  note: {note}" for note in notes]
+    return "\n".join(lines)
 
 
-def _reconstructed_split(dataset: Dataset) -> tuple[Split, str]:
-    if "validation" in dataset.manifest.splits:
-        return dataset.split("validation"), ""
-    return dataset.split("train"), "_train"
+def _how(protocol: Protocol, key: str) -> str:
+    if key not in protocol.baselines:
+        return describe(protocol)
+    return f"baseline: the same of {BASELINES[key.removeprefix(f'{protocol.name}_')]}"
 
 
-def _skipped_images(datasets: Datasets) -> dict[str, float]:
-    """How many damaged images were evaluated as others, if any."""
-    skipped = 0
-    for dataset in datasets:
-        if replaced := sum(len(dataset.split(name).replaced) for name in dataset.manifest.splits):
-            log.warning("%d damaged images of %s are evaluated as others in their places", replaced, dataset.url)
-            skipped += replaced
-    return {"eval/skipped_images": float(skipped)} if skipped else {}
+def describe(protocol: Protocol) -> str:
+    """How a number was taken, for people."""
+    return ", ".join(_clauses(protocol))
 
 
-def _reconstruction_errors(subject: Subject, datasets: Datasets, count: int) -> dict[str, float]:
-    """`eval/reconstruction_l1` and `_l2`, of translators with the domain at the end; nothing without an encoder."""
-    errors: dict[str, float] = {}
-    for domain, dataset in enumerate(datasets):
-        split, suffix = _reconstructed_split(dataset)
-        ending = f"{suffix}_{FOLDERS[domain]}" if len(datasets) > 1 else suffix
-        found = _errors(subject, split, count, domain)
-        errors |= {f"eval/reconstruction_{name}{ending}": value for name, value in found.items()}
-    return errors
+def _clauses(protocol: Protocol) -> Iterator[str]:
+    things = {"ppl": "paths", "msssim": "pairs", "reciprocity": "codes"}
+    things |= dict.fromkeys(PROBES, "long codes of the train split" if protocol.long else "codes of the train split")
+    way = f" of the {protocol.split} split to {protocol.to}" if protocol.to else ""
+    yield f"{protocol.images:,} {things.get(protocol.metric, protocol.of)}{way}"
+    if protocol.each:
+        yield f"{protocol.each} {'pairs' if protocol.metric == 'diversity' else 'outputs'} each"
+    if protocol.extractor:
+        yield f"features of {protocol.extractor}{', cleanly resized' if protocol.resize == 'clean' else ''}"
+    if protocol.metric in ("fid", "fd", "kid", "kd", "pr"):
+        yield f"against {'the whole' if protocol.full else 'as many of the'} {protocol.split} split"
+    if protocol.paired:
+        yield "against their counterparts"
+    if protocol.of == "reconstructions":
+        yield f"of the {protocol.split} split"
+    if protocol.metric in PROBES:
+        yield f"scored on the {protocol.split} split"
+    if protocol.subsets:
+        yield f"{protocol.subsets} subsets of {protocol.subset_size:,}"
+    if protocol.neighbours:
+        yield f"{protocol.neighbours} neighbours"
+    if protocol.path:
+        yield f"{protocol.path} paths in {(protocol.space or '').upper()}, crop {protocol.crop}"
+    if protocol.metric == "ls":
+        yield f"attributes in {(protocol.space or '').upper()}"
+    if protocol.truncation != 1:
+        yield f"psi {protocol.truncation:g}"
+    if protocol.mixing:
+        yield f"styles mixed with chance {protocol.mixing:g}"
+    if protocol.rounding == "official":
+        yield "floored to bytes"
+    if protocol.mirrored:
+        yield "reals mirrored by chance"
 
 
-def _errors(subject: Subject, split: Split, count: int, domain: int) -> dict[str, float]:
-    """Mean absolute and mean squared error per pixel, in units of [-1, 1]; nothing without an encoder."""
-    l1 = l2 = 0.0
-    count = min(count, split.rows)
-    first = 0
-    for size in batches(count, subject.level.resolution):
-        real = _read(split, subject.level, first, size)
-        reconstructed = subject.reconstruction(real, domain)
-        if reconstructed is None:
-            return {}
-        difference = reconstructed - real
-        l1 += difference.abs().mean().item() * size / count
-        l2 += difference.square().mean().item() * size / count
-        first += size
-    return {"l1": l1, "l2": l2}
-
-
-def _pages(subject: Subject, datasets: Datasets, columns: int) -> dict[str, Pixels]:
-    splits = [_reconstructed_split(dataset)[0] for dataset in datasets]
-    reals = tuple(_read(split, subject.level, 0, min(columns * columns, split.rows)) for split in splits)
-    if len(reals) > 1:
-        return translation_pages.pages(subject, reals, columns)
-    return _pages_of_one(subject, reals[0], columns)
-
-
-def _pages_of_one(subject: Subject, real: Tensor, columns: int) -> dict[str, Pixels]:
-    pages = {
-        "reals": figures.sample_page(_pixels(real), columns),
-        "samples": _sample_page(subject, columns),
-    }
-    # Without a mean to pull towards there is no such page.
-    with suppress(SamplingError):
-        pages["samples_truncated"] = _sample_page(subject, columns, TRUNCATED)
-    pages |= drawn_from_codes(subject, real, columns)
-    reconstructed = subject.reconstruction(real)
-    if reconstructed is None:
-        return pages
-    pages["reconstructions"] = figures.reconstruction_page(_pixels(real), _pixels(reconstructed), columns)
-    sources, destinations = real[:MIXED], real[MIXED : 2 * MIXED]
-    if len(destinations):
-        mixed = subject.algorithm.mix(
-            subject.networks,
-            subject.batch(0, len(sources), sources),
-            subject.batch(0, len(destinations), destinations),
-        )
-        if mixed is not None:
-            pages["mixing"] = figures.mixing_page(_pixels(sources), _pixels(destinations), _pixels(mixed))
-    return pages
-
-
-def _sample_page(subject: Subject, columns: int, sampling: Sampling = PLAIN_SAMPLING) -> Pixels:
-    parts = [_pixels(part) for part in subject.samples(columns * columns, sampling)]
-    return figures.sample_page(np.concatenate(parts), columns)
-
-
-def _read(split: Split, level: Level, first: int, count: int) -> Tensor:
-    """Real images as the training saw them at this level."""
-    return blended(split, level.resolution, level.blend, first, count)
-
-
-def _pixels(content: Tensor) -> Pixels:
-    return images.to_uint8(content).numpy()
+def _resized(name: str, samples: int | None) -> str:
+    protocol = parse(name)
+    return name if samples is None else replace(protocol, images=samples).name

@@ -19,10 +19,10 @@ from alae_core.metrics.inception_score import LabelStatistics, inception_score
 from alae_core.metrics.path_length import EPSILON, exact_products, path_length_estimate
 from alae_core.metrics.precision_recall import precision_recall
 from pipelines.evaluation import planes
-from pipelines.evaluation.attributes import Attributes
-from pipelines.evaluation.extractor import Extractor
-from pipelines.evaluation.reals import Reals
-from pipelines.evaluation.streams import Drawn, Rounding
+from pipelines.evaluation.draws import Drawn, Rounding
+from pipelines.evaluation.features.attributes import Attributes
+from pipelines.evaluation.features.extractor import Extractor
+from pipelines.evaluation.features.reference import Reals
 
 IS_SPLITS = 10
 Part = Any

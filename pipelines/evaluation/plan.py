@@ -11,12 +11,13 @@ from alae_core.metrics import ms_ssim, reconstruction
 from alae_core.metrics.probes import nearest_neighbour_accuracy
 from alae_core.metrics.protocol import PROBES, Protocol
 from alae_core.metrics.protocol_names import parse
-from pipelines.data.shards import Dataset, Split
-from pipelines.evaluation import measures, pretrained, probes, requirements, streams, translation_measures
-from pipelines.evaluation.attributes import Attributes, ensure_attributes
-from pipelines.evaluation.counterparts import Counterparts, matches
-from pipelines.evaluation.extractors import extractor
-from pipelines.evaluation.reals import Reals
+from pipelines.data.format.shards import Dataset, Split
+from pipelines.evaluation import draws, measures, probes, requirements, translation_measures
+from pipelines.evaluation.features import pretrained
+from pipelines.evaluation.features.attributes import Attributes, ensure_attributes
+from pipelines.evaluation.features.counterparts import Counterparts, matches
+from pipelines.evaluation.features.extractors import extractor
+from pipelines.evaluation.features.reference import Reals
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
 
@@ -26,7 +27,7 @@ class Task:
     """One metric: what is drawn for it, how many, and how it is measured."""
 
     protocol: Protocol
-    stream: streams.Stream
+    stream: draws.Stream
     count: int
     measure: measures.Measure
     notes: tuple[str, ...] = ()
@@ -88,33 +89,33 @@ class Planner:
             return (f"the split has only {count:,} of the {protocol.images:,} images that the name says",)
         return ()
 
-    def _stream(self, protocol: Protocol, count: int) -> streams.Stream:
+    def _stream(self, protocol: Protocol, count: int) -> draws.Stream:
         sampling = Sampling(truncation=protocol.truncation, mixing_probability=protocol.mixing)
         if protocol.of == "translations":
             return self._translations(protocol)
         if protocol.of == "reconstructions":
-            return streams.Reconstructions(protocol.split)
+            return draws.Reconstructions(protocol.split)
         if protocol.metric == "reciprocity":
-            return streams.Codes()
+            return draws.Codes()
         if protocol.metric in PROBES:
-            return streams.RealCodes(count, protocol.split, protocol.long)
+            return draws.RealCodes(count, protocol.split, protocol.long)
         if protocol.metric == "ls":
-            return streams.CodedSamples()
+            return draws.CodedSamples()
         if protocol.metric == "ppl":
             assert protocol.space and protocol.path, "a protocol of ppl has both"
-            return streams.Paths(protocol.space, protocol.path, protocol.crop)
+            return draws.Paths(protocol.space, protocol.path, protocol.crop)
         if protocol.metric == "msssim":
-            return streams.Pairs(sampling)
-        return streams.Samples(sampling)
+            return draws.Pairs(sampling)
+        return draws.Samples(sampling)
 
-    def _translations(self, protocol: Protocol) -> streams.Stream:
+    def _translations(self, protocol: Protocol) -> draws.Stream:
         to = requirements.domain_of(protocol)
         if protocol.paired:
             pairs = tuple((int(own), int(other)) for own, other in self._counterparts(protocol).matches)
-            return streams.PairedTranslations(to, protocol.split, pairs)
+            return draws.PairedTranslations(to, protocol.split, pairs)
         if protocol.metric == "diversity":
-            return streams.StylePairs(to, protocol.split, protocol.each or 1)
-        return streams.Translations(to, protocol.split, protocol.each or 1)
+            return draws.StylePairs(to, protocol.split, protocol.each or 1)
+        return draws.Translations(to, protocol.split, protocol.each or 1)
 
     def _measure(self, protocol: Protocol, count: int) -> measures.Measure:
         rounding = protocol.rounding
@@ -236,10 +237,10 @@ def _perceptual(name: str, config: EvaluationConfig) -> pretrained.Perceptual:
 class _Similarity:
     """MS-SSIM [n] of two batches of images in [-1, 1], as bytes."""
 
-    rounding: streams.Rounding
+    rounding: draws.Rounding
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        first, second = (streams.as_bytes(images, self.rounding).permute(0, 3, 1, 2) for images in (a, b))
+        first, second = (draws.as_bytes(images, self.rounding).permute(0, 3, 1, 2) for images in (a, b))
         return ms_ssim.ms_ssim(first, second).values
 
 
@@ -251,10 +252,10 @@ class _OfRounded:
     """
 
     distance: pretrained.Distance
-    rounding: streams.Rounding
+    rounding: draws.Rounding
 
     def __call__(self, reconstructions: Tensor, reals: Tensor) -> Tensor:
         if self.rounding == "official":
-            reconstructions = streams.as_bytes(reconstructions, "official").permute(0, 3, 1, 2) / 127.5 - 1.0
+            reconstructions = draws.as_bytes(reconstructions, "official").permute(0, 3, 1, 2) / 127.5 - 1.0
         with torch.no_grad():
             return self.distance(reconstructions, reals)

@@ -10,12 +10,13 @@ from alae_core.metrics import ms_ssim, path_length
 from alae_core.metrics.protocol import PROBES, Protocol
 from alae_core.metrics.protocol_names import parse
 from pipelines.data.domains import FOLDERS
-from pipelines.data.shards import Dataset
-from pipelines.evaluation import attributes, counterparts, weights
-from pipelines.evaluation.extractors import ensure_extractor, metric_name
-from pipelines.evaluation.pretrained import EXTRA
+from pipelines.data.format.shards import Dataset
+from pipelines.evaluation.features import attributes, counterparts, weights
+from pipelines.evaluation.features.extractors import ensure_extractor
+from pipelines.evaluation.features.pretrained import EXTRA
 from pipelines.evaluation.subject import draws_styles, encodes_long
 from pipelines.experiment import EvaluationConfig, Experiment
+from pipelines.experiment.metric_choice import best_metric, default_names, metric_names
 
 EXTRACTORS = ("inception", "vgg16", "lite0", "classifier", "pixels")
 INSTEAD = {
@@ -33,11 +34,6 @@ TAKEN_BY = {
     **dict.fromkeys(("is", "cis"), ("inception", "classifier")),
 }
 """The extractors of the metrics that not every one of `EXTRACTORS` serves."""
-HIGHER_IS_BETTER: dict[str, bool | None] = {
-    **{"pr": True, "is": True, "cis": True, "probe1nn": True, "probesvm": True},
-    **{"msssim": None, "diversity": None},
-}
-"""Of the metrics whose lower values are not the better ones; None where neither side is."""
 NOT_OF = {
     "ls": ("extractor", "split", "truncation", "mixing"),
     "ppl": ("mixing",),
@@ -51,51 +47,9 @@ DEFAULTS = {field.name: field.default for field in fields(Protocol)}
 PACKAGES = {"lite0": "efficientnet_lite_pytorch", "inception": "torch_fidelity"}
 
 
-def metric_names(config: EvaluationConfig, domains: int = 1) -> tuple[str, ...]:
-    """The names of the metrics that are asked for; without any, the default ones of so many domains."""
-    return config.metrics or default_names(config, domains)
-
-
-def default_names(config: EvaluationConfig, domains: int = 1) -> tuple[str, ...]:
-    """The default distance; of two domains the kernel distances of translations both ways, over the held-out images."""
-    if domains == 1:
-        return (metric_name(config).removeprefix("eval/"),)
-    distance = Protocol(
-        metric="kd",
-        images=config.samples,
-        extractor=config.extractor,
-        subsets=0,
-        subset_size=0,
-        split="validation",
-        of="translations",
-        to="a",
-        rounding=config.rounding,
-    )
-    return distance.name, replace(distance, to="b").name
-
-
 def domain_of(protocol: Protocol) -> int:
     """The place of the dataset whose images a metric compares with: that of the domain translated to, else the one."""
     return FOLDERS.index(protocol.to) if protocol.to else 0
-
-
-def best_metric(experiment: Experiment) -> str | None:
-    """The key whose best value makes a checkpoint the best one: tracking.best_metric, else the first that has a better side.
-
-    Raises ValueError if the experiment does not measure what it names.
-    """
-    if not experiment.evaluation.enabled:
-        return None
-    protocols = [parse(name) for name in metric_names(experiment.evaluation, experiment.domains)]
-    judging = [each for each in protocols if HIGHER_IS_BETTER.get(each.metric, False) is not None]
-    known = [key for each in judging for key in each.keys if key not in each.baselines]
-    named = experiment.tracking.best_metric
-    if named is not None and named not in known:
-        raise ValueError(
-            f"tracking.best_metric={named} is nothing that evaluation.metrics measures and that has a better side; use "
-            f"{' or '.join(known) or 'null'}"
-        )
-    return named or next(iter(known), None)
 
 
 def check_experiment(experiment: Experiment, datasets: Sequence[Dataset]) -> None:

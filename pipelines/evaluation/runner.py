@@ -10,10 +10,10 @@ import torch
 
 from alae_core.metrics.estimate import Estimate
 from alae_core.metrics.protocol import Protocol
-from pipelines.evaluation.extractor import batches, most_at_once
+from pipelines.evaluation.draws import Datasets, Stream, positions
+from pipelines.evaluation.features.extractor import batches, most_at_once
 from pipelines.evaluation.measures import Part
 from pipelines.evaluation.plan import Planner, Task
-from pipelines.evaluation.streams import Datasets, Stream, positions
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
 

@@ -12,7 +12,7 @@ from alae_core.algorithm import PLAIN_SAMPLING, Algorithm, Batch, Networks, Samp
 from alae_core.algorithms.style_synthesis import layers_of
 from alae_core.layers import pixel_norm
 from alae_core.schedule import Level
-from pipelines.evaluation.extractor import batches, most_at_once
+from pipelines.evaluation.features.extractor import batches, most_at_once
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,11 @@ from torch import Tensor
 from alae_core.metrics.diversity import upper_reference
 from alae_core.metrics.estimate import Estimate, RunningMean, mean_estimate
 from alae_core.metrics.inception_score import LabelStatistics, conditional_inception_score
-from pipelines.data.shards import Split
-from pipelines.evaluation.counterparts import Counterparts
+from pipelines.data.format.shards import Split
+from pipelines.evaluation.draws import Drawn, real_images
+from pipelines.evaluation.features.counterparts import Counterparts
+from pipelines.evaluation.features.pretrained import Distance
 from pipelines.evaluation.measures import Mean, Mergeable, OfClasses, Rows
-from pipelines.evaluation.pretrained import Distance
-from pipelines.evaluation.streams import Drawn, real_images
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,18 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.data.domains import open_datasets
-from pipelines.evaluation import figures
-from pipelines.evaluation.distributed import load_subject, measure_checkpoint
-from pipelines.evaluation.evaluate import evaluate
-from pipelines.evaluation.keeping import keep_best
-from pipelines.evaluation.readings import dataset_record
+from pipelines.evaluation.draws import Datasets
+from pipelines.evaluation.loading import load_subject
 from pipelines.evaluation.runner import Measured
-from pipelines.evaluation.streams import Datasets
+from pipelines.evaluation.score import evaluate
+from pipelines.evaluation.shares import measure_checkpoint
 from pipelines.evaluation.subject import Subject
+from pipelines.pictures import grids
+from pipelines.runs import checkpoint as checkpoints
+from pipelines.runs.best import keep_best
+from pipelines.runs.results import dataset_record
 
 
 def evaluate_checkpoint(run_url: str, url: str) -> dict[str, float]:
@@ -62,5 +63,5 @@ def _evaluated(run_url: str, url: str) -> dict[str, Any]:
     scores = evaluate(subject, datasets, experiment.evaluation, take)
     pages = {name: f"figures/{name}_{nimg:012d}.png" for name in scores.figures}
     for name, page in scores.figures.items():
-        storage.write_bytes_verified(f"{run_url}/{pages[name]}", figures.png_bytes(page))
+        storage.write_bytes_verified(f"{run_url}/{pages[name]}", grids.png_bytes(page))
     return record(url, nimg, subject, datasets, scores.metrics, scores.measured) | {"figures": pages}

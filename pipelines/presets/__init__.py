@@ -8,9 +8,8 @@ from dataclasses import replace
 from importlib import import_module
 from pkgutil import iter_modules
 
-from pipelines import schema
-from pipelines.compat import compat
-from pipelines.experiment import Experiment
+from pipelines.experiment import Experiment, schema
+from pipelines.experiment.official import compat
 
 DEBUG = "debug_"
 COMPAT = "_compat"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from pipelines import storage
-from pipelines.storage_errors import raise_if_bucket_missing
+from pipelines.storage.errors import raise_if_bucket_missing
 
 _NAMED = r"(?:image|label)=[^,#=]+"
 _WITH_COLUMNS = re.compile(rf"(?P<address>.*)#(?P<columns>{_NAMED}(?:,{_NAMED})*)")

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from alae_core.torchvision_import import torchvision
 from pipelines.sources.columns import NO_ATTRIBUTES, scalars
 from pipelines.sources.decoding import ImageRejectedError, Pixels
 from pipelines.sources.source import Source, make_source
-from pipelines.torchvision_import import torchvision
 
 PREFIX = "torchvision:"
 _LABEL_LISTS = ("targets", "labels", "_labels", "y")

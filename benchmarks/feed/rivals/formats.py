@@ -6,8 +6,8 @@ from pathlib import Path
 
 import webdataset
 
+from alae_core.torchvision_import import torchvision
 from benchmarks.feed.rivals.decoding import decode
-from pipelines.torchvision_import import torchvision
 
 torchvision()  # in a way that works beside any build of torch; the next import needs it
 from streaming import MDSWriter  # noqa: E402

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader  # noqa: TID251
 
+from alae_core.torchvision_import import torchvision
 from benchmarks.feed.measure import Batch, answer, measure
 from benchmarks.feed.rivals.decoding import Decode, Decoder, decode
-from pipelines.torchvision_import import torchvision
 
 torchvision()  # in a way that works beside any build of torch; the next imports need it
 from streaming import StreamingDataset  # noqa: E402

@@ -1,0 +1,5 @@
+"""Alarms: the rules, and those of the IntroVAE family and of translators."""
+
+from alae_core.alarms.rules import Alarm, Raised, Record, Window, alarms_of, raised
+
+__all__ = ["Alarm", "Raised", "Record", "Window", "alarms_of", "raised"]

@@ -1,0 +1,21 @@
+"""What a run is: its fields, their rules, their text form, and where they may change."""
+
+from pipelines.experiment.config import (
+    AlgorithmConfig,
+    DataConfig,
+    EvaluationConfig,
+    Experiment,
+    ScalingConfig,
+    TrackingConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "AlgorithmConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "Experiment",
+    "ScalingConfig",
+    "TrackingConfig",
+    "TrainingConfig",
+]

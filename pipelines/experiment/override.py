@@ -1,0 +1,132 @@
+"""Changing an experiment from text ("training.tick_kimg=2"), and telling two experiments apart."""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from typing import Any, Literal, get_args, get_origin
+
+from pipelines.experiment import Experiment, schema
+
+# What a resumed run may change: groups and single fields. Workers and micro-batches split the same global
+# batch: they change only the order in which floats are summed, and the one must be free to follow the other.
+# A run that damaged images have stopped may be told to skip them. All else here happens beside the training.
+# A moved dataset is refused: nothing proves its images the same.
+RESUMABLE = (
+    "scaling",
+    "tracking",
+    "evaluation",
+    "data.read_ahead_gib",
+    "data.damaged",
+    "training.microbatch",
+    "training.checkpoint_ticks",
+    "training.keep_checkpoints",
+    "training.storage",
+    "training.check_replicas",
+)
+
+_BOOLS = {"true": True, "false": False}
+_NULLS = ("null", "none", "None")
+
+
+def override(experiment: Experiment, assignments: Iterable[str]) -> Experiment:
+    """The experiment with each "dotted.path=value" applied.
+
+    Values are read by the field's type: `3`, `1e-3`, `true`, `null`, `4,8,16` or `[4,8,16]`, text as it is.
+    Raises ValueError for an unknown field, a value of the wrong type, or a field given twice; whether the
+    fields fit together is for `Experiment.validate` to say.
+    """
+    tree = dataclasses.asdict(experiment)
+    given: dict[str, str] = {}
+    for assignment in assignments:
+        path, text = _split(assignment)
+        if path in given:
+            raise ValueError(f"{path} is given twice, as {given[path]} and as {text}; keep one")
+        given[path] = text
+        _place(tree, path, _value(path, text, _hint(experiment, path)))
+    return Experiment.from_json(json.dumps(tree))
+
+
+def differences(old: Experiment, new: Experiment) -> dict[str, str]:
+    """Dotted path -> "dotted.path: old -> new" for every field that differs, in the order of the fields."""
+    before, after = old.flatten(), new.flatten()
+    paths = [path for path in {**before, **after} if _written(before, path) != _written(after, path)]
+    return {path: f"{path}: {_written(before, path)} -> {_written(after, path)}" for path in paths}
+
+
+def resume_differences(old: Experiment, new: Experiment) -> list[str]:
+    """The differences that forbid a resume: all but those that leave the mathematics alone (`RESUMABLE`)."""
+    return [line for path, line in differences(old, new).items() if not _resumable(path)]
+
+
+def _resumable(path: str) -> bool:
+    return path in RESUMABLE or path.split(".")[0] in RESUMABLE
+
+
+def _split(assignment: str) -> tuple[str, str]:
+    path, equals, text = assignment.partition("=")
+    if not equals or not path.strip():
+        raise ValueError(f'"{assignment}" is not an override; write field=value, such as training.tick_kimg=2')
+    return path.strip(), text.strip()
+
+
+def _hint(experiment: Experiment, path: str) -> Any:
+    """The type of the field at `path`, found along the experiment itself."""
+    if path == "algorithm.kind":
+        raise ValueError(
+            "algorithm.kind cannot be overridden, because every other field of the algorithm depends on it; "
+            "start from a preset of the wanted kind"
+        )
+    node, hint, walked = experiment, Experiment, ""
+    for name in path.split("."):
+        if not dataclasses.is_dataclass(node):
+            raise ValueError(f"{path} is not a field: {walked} is a single value; write {walked}=value")
+        known = schema.fields_of(type(node))
+        if name not in known:
+            raise ValueError(_unknown(experiment, path, name, walked, list(known)))
+        node, hint, walked = getattr(node, name), known[name], f"{walked}.{name}".lstrip(".")
+    if dataclasses.is_dataclass(node):
+        names = ", ".join(f"{path}.{name}" for name in schema.fields_of(type(node)))
+        raise ValueError(f"{path} is a group of fields; set one of {names}")
+    return hint
+
+
+def _unknown(experiment: Experiment, path: str, name: str, owner: str, known: list[str]) -> str:
+    # Users forget the group more often than they misspell the field.
+    last = path.split(".")[-1]
+    elsewhere = [leaf for leaf in experiment.flatten() if leaf.split(".")[-1] == last]
+    if elsewhere:
+        return f"{path} is not a field; did you mean {' or '.join(elsewhere)}? Known: {', '.join(known)}"
+    prefix = f"{owner}." if owner else ""
+    return f"{path} is not a field; {schema.choices(name, known, prefix)}"
+
+
+def _value(path: str, text: str, hint: Any) -> Any:
+    try:
+        return _read(text, hint)
+    except (ValueError, KeyError):
+        raise ValueError(f"{path}={text} must be {schema.expected(hint)}") from None
+
+
+def _read(text: str, hint: Any) -> Any:
+    if (inner := schema.optional(hint)) is not None:
+        return None if text in _NULLS else _read(text, inner)
+    plain = schema.bare(hint)
+    if get_origin(plain) is tuple:
+        items = text.strip("[]()").rstrip(",").split(",")
+        return [_read(item.strip(), get_args(plain)[0]) for item in items]
+    if get_origin(plain) is Literal:
+        return {str(value): value for value in get_args(plain)}[text]
+    return _BOOLS[text] if plain is bool else plain(text)
+
+
+def _place(tree: dict[str, Any], path: str, value: Any) -> None:
+    *groups, name = path.split(".")
+    for group in groups:
+        tree = tree[group]
+    tree[name] = value
+
+
+def _written(leaves: dict[str, Any], path: str) -> str:
+    if path not in leaves:
+        return "absent"
+    return leaves[path] if isinstance(leaves[path], str) else json.dumps(leaves[path])

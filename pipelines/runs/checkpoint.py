@@ -1,0 +1,183 @@
+"""TrainState <-> a checkpoint directory: state.pt, ema.safetensors, and manifest.json last, verified after the upload.
+
+A directory without a manifest is not a checkpoint, so an upload that dies halfway leaves nothing to trip over.
+"""
+
+import hashlib
+import json
+import pickle
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from alae_core import sync
+from alae_core.state import SCHEMA, TrainState, channels_last
+from pipelines import storage
+from pipelines.experiment import Experiment
+from pipelines.runs.history import Tick
+
+STATE, EMA, MANIFEST = "state.pt", "ema.safetensors", "manifest.json"
+_NAME = re.compile(r"checkpoint_(\d{12})")
+
+
+def directory_name(nimg: int) -> str:
+    """The folder of the checkpoint at `nimg`, so that names sort by progress."""
+    return f"checkpoint_{nimg:012d}"
+
+
+@dataclass(frozen=True)
+class CheckpointRef:
+    """A finished checkpoint on storage."""
+
+    url: str
+    nimg: int
+
+
+def write(
+    state: TrainState, experiment: Experiment, folder: Path, commit: str | None, ticks: Sequence[Tick] = ()
+) -> None:
+    """Write a complete checkpoint into the local `folder`; `ticks` are those since the last one."""
+    torch.save(state.state_dict(), folder / STATE)
+    averages = {
+        f"{name}.{key}": tensor.contiguous()
+        for name, network in state.ema.items()
+        for key, tensor in network.state_dict().items()
+    }
+    safetensors.torch.save_file(averages, folder / EMA)
+    manifest = {
+        "schema": SCHEMA,
+        "nimg": state.nimg,
+        "commit": commit,
+        "experiment": json.loads(experiment.to_json()),
+        "files": {name: _fingerprint(folder / name) for name in (STATE, EMA)},
+        "ticks": [asdict(tick) for tick in ticks],
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2))
+
+
+def write_on_first_rank(
+    state: TrainState, experiment: Experiment, commit: str | None, ticks: Sequence[Tick] = ()
+) -> Path | None:
+    """Rank 0 writes a checkpoint into a new temporary folder and returns it; the others have nothing to write."""
+    if sync.rank() != 0:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="alae_checkpoint_"))
+    write(state, experiment, folder, commit, ticks)
+    return folder
+
+
+def publish(folder: Path, url: str) -> None:
+    """Upload the files of `folder` to `url`, each verified, the manifest last."""
+    if storage.exists(f"{url}/{MANIFEST}"):
+        storage.delete_file(f"{url}/{MANIFEST}")
+    for name in (STATE, EMA, MANIFEST):
+        storage.upload_verified(folder / name, f"{url}/{name}")
+
+
+def copy(url: str, dest: str) -> None:
+    """Copy the checkpoint at `url` to `dest`, checked against its manifest on the way; the manifest last."""
+    manifest = read_manifest(url)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in manifest["files"]:
+            _fetch(url, name, Path(scratch), manifest)
+        (Path(scratch) / MANIFEST).write_text(json.dumps(manifest, indent=2))
+        publish(Path(scratch), dest)
+
+
+def finished(run_url: str) -> list[CheckpointRef]:
+    """The finished checkpoints of a run, oldest first; none if the run does not exist."""
+    if not storage.exists(run_url):
+        return []
+    found = []
+    for name in storage.list_dir(run_url):
+        match = _NAME.fullmatch(name)
+        if match and storage.exists(f"{run_url}/{name}/{MANIFEST}"):
+            found.append(CheckpointRef(f"{run_url}/{name}", int(match[1])))
+    return sorted(found, key=lambda ref: ref.nimg)
+
+
+def latest(run_url: str) -> CheckpointRef | None:
+    """The newest finished checkpoint of a run."""
+    return max(finished(run_url), key=lambda ref: ref.nimg, default=None)
+
+
+def load_into(state: TrainState, url: str, *, networks_only: bool = False) -> None:
+    """Restore `state` from the checkpoint at `url`.
+
+    Raises RuntimeError if a file is not what the manifest says, ValueError if it does not fit the experiment.
+    """
+    saved = read_state(url)
+    (state.load_networks if networks_only else state.load_state_dict)(saved)
+
+
+def read_state(url: str) -> dict[str, Any]:
+    """The saved state of a checkpoint, on the CPU; RuntimeError if a file is not what the manifest says."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = _fetch(url, STATE, Path(scratch))
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise RuntimeError(
+                f"{url}/{STATE} holds more than tensors and plain values, so it is not opened: loading it could run "
+                "code; use a checkpoint that this program wrote"
+            ) from error
+
+
+def read_manifest(url: str) -> dict[str, Any]:
+    """The manifest of a checkpoint; ValueError if there is none."""
+    if not storage.exists(f"{url}/{MANIFEST}"):
+        raise ValueError(f"{url} is not a finished checkpoint: it has no {MANIFEST}")
+    return storage.read_json(f"{url}/{MANIFEST}")
+
+
+def read_ticks(url: str) -> list[Tick]:
+    """The ticks that a checkpoint's manifest holds: those since the checkpoint before it."""
+    return [Tick(**tick) for tick in read_manifest(url).get("ticks", ())]
+
+
+def read_experiment(url: str) -> Experiment:
+    """The experiment as it was when the checkpoint was saved."""
+    return _experiment(read_manifest(url))
+
+
+def load_averages(url: str) -> tuple[Experiment, Any, dict[str, torch.nn.Module], int]:
+    """The experiment, its algorithm, the averaged networks of a checkpoint, and its nimg."""
+    manifest = read_manifest(url)
+    experiment = _experiment(manifest)
+    algorithm = experiment.algorithm.build()
+    with tempfile.TemporaryDirectory() as scratch:
+        tensors = safetensors.torch.load_file(_fetch(url, EMA, Path(scratch), manifest))
+    networks = {}
+    for name in algorithm.averaged:
+        own = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
+        networks[name] = algorithm.networks[name].eval().requires_grad_(False)
+        networks[name].load_state_dict(own)
+        channels_last(networks[name])
+    return experiment, algorithm, networks, manifest["nimg"]
+
+
+def _experiment(manifest: dict[str, Any]) -> Experiment:
+    return Experiment.from_json(json.dumps(manifest["experiment"]))
+
+
+def _fetch(url: str, name: str, scratch: Path, manifest: dict[str, Any] | None = None) -> Path:
+    """A verified local copy of one file of a checkpoint."""
+    expected = (manifest or read_manifest(url))["files"][name]
+    path = scratch / name
+    storage.download(f"{url}/{name}", path)
+    if _fingerprint(path) != expected:
+        raise RuntimeError(
+            f"{url}/{name} is not the file its manifest describes; delete {url} to resume from the checkpoint before it"
+        )
+    return path
+
+
+def _fingerprint(path: Path) -> dict[str, int | str]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -1,0 +1,100 @@
+"""`alae runs`: the runs of a storage folder, as a table for the terminal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from alae_core.alarms import Raised
+from pipelines import storage
+from pipelines.experiment import Experiment, metric_choice
+from pipelines.runs import checkpoint
+from pipelines.runs.best import place_of
+from pipelines.runs.history import read_evaluations
+from pipelines.runs.monitor import read_alarms
+from pipelines.runs.results import Reading, best, series
+from pipelines.runs.run import EXPERIMENT, FAILURE, Run
+
+UNKNOWN = "-"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What is known of one run from its folder."""
+
+    name: str
+    algorithm: str = UNKNOWN
+    nimg: int | None = None
+    """Of its newest checkpoint."""
+    state: str = "unreadable"
+    """finished, failed, unfinished, new (without a checkpoint), or unreadable."""
+    newest: Reading | None = None
+    best: Reading | None = None
+    best_place: str | None = None
+    """Where the best checkpoint lies; None where there is none any more."""
+    alarms: tuple[Raised, ...] = ()
+
+
+def runs(place: str, metric: str | None = None) -> list[RunState]:
+    """The runs in a folder of runs, by name, with their values of `metric`: by default, what each tells its best one by.
+
+    Raises ValueError where there is none.
+    """
+    place = place.rstrip("/")
+    names = [name for name in storage.list_dir(place) if storage.exists(f"{place}/{name}/{EXPERIMENT}")]
+    if not names:
+        raise ValueError(f"{place} holds no runs; name the folder or URL that training.storage named")
+    return [_run_state(Run(f"{place}/{name}"), name, metric) for name in names]
+
+
+def runs_table(found: Sequence[RunState]) -> str:
+    """A line for each run, and below them one for each of their alarms."""
+    rows = [("run", "algorithm", "kimg", "state", "metric", "newest", "best", "best checkpoint")]
+    rows += [
+        (
+            run.name,
+            run.algorithm,
+            UNKNOWN if run.nimg is None else f"{run.nimg / 1000:g}",
+            run.state,
+            run.newest.key if run.newest else UNKNOWN,
+            str(run.newest.estimate) if run.newest else UNKNOWN,
+            str(run.best.estimate) if run.best else UNKNOWN,
+            run.best_place or (f"at {run.best.nimg / 1000:g} kimg, not kept" if run.best else UNKNOWN),
+        )
+        for run in found
+    ]
+    alarms = [f"{run.name}: {alarm.name} {alarm}" for run in found for alarm in run.alarms]
+    return "\n".join([_aligned(rows), *([""] if alarms else []), *alarms])
+
+
+def _run_state(run: Run, name: str, metric: str | None) -> RunState:
+    newest = checkpoint.latest(run.url)
+    try:
+        experiment = run.experiment() if newest is None else checkpoint.read_experiment(newest.url)
+        key = metric or metric_choice.best_metric(experiment)
+    except (ValueError, RuntimeError):
+        return RunState(name)
+    found = series(read_evaluations(run.url), key) if key else []
+    leader = best(found)
+    return RunState(
+        name=name,
+        algorithm=experiment.algorithm.kind,
+        nimg=newest.nimg if newest else None,
+        state=_state(run, newest, experiment),
+        newest=found[-1] if found else None,
+        best=leader,
+        best_place=place_of(run.url, leader.checkpoint) if leader else None,
+        alarms=read_alarms(run.url),
+    )
+
+
+def _state(run: Run, newest: checkpoint.CheckpointRef | None, experiment: Experiment) -> str:
+    if newest is not None and newest.nimg >= experiment.schedule.total_nimg:
+        return "finished"
+    if storage.exists(f"{run.url}/{FAILURE}"):
+        return "failed"
+    return "unfinished" if newest else "new"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

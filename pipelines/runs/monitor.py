@@ -1,0 +1,108 @@
+"""What a person watches a run by: the alarms and charts that its algorithm declares, from its ticks, kept in its folder."""
+
+import dataclasses
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from alae_core.alarms import Raised, alarms_of, raised
+from pipelines import storage
+from pipelines.experiment import Experiment
+from pipelines.pictures import grids
+from pipelines.pictures.curves import chart_page, curve_page
+from pipelines.runs.history import Evaluation, EvaluationError, Tick, list_evaluations, read_evaluation, read_history
+from pipelines.runs.values import curves, measured_names
+
+__all__ = ["Raised", "Watch", "list_charts", "read_alarms"]
+
+ALARMS = "alarms.json"
+CHARTS = "charts"
+METRICS = "metrics"
+"""Title of the chart that every evaluated run has."""
+_CHART = re.compile(r"(.+)_(\d{12})\.png")
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """Follows a history as it is written; the alarms it finds are a function of the ticks alone."""
+
+    def __init__(self, experiment: Experiment, history: Path) -> None:
+        self._alarms = alarms_of(experiment.algorithm)
+        self._charts: Mapping[str, Sequence[str]] = getattr(experiment.algorithm, "charts", {})
+        self._schedule = experiment.schedule
+        self._tick_nimg = max(1, round(1000 * experiment.training.tick_kimg))
+        self._history, self._offset = history, 0
+        self._ticks: list[Tick] = []
+        self._evaluations: dict[str, Evaluation] = {}
+        self._judged = 0
+        self._raised: tuple[Raised, ...] = ()
+        self._noted: tuple[Raised, ...] = ()
+
+    def alarms(self) -> tuple[Raised, ...]:
+        """The alarms that the ticks so far raise, by the time of their first window."""
+        self._read()
+        if self._alarms and len(self._ticks) > self._judged:
+            self._judged = len(self._ticks)
+            self._raised = raised(self._alarms, self._ticks, self._schedule, self._tick_nimg)
+        return self._raised
+
+    def note(self, run_url: str) -> None:
+        """Write the alarms to the run's folder, if there are other ones than before."""
+        if self.alarms() != self._noted:
+            found = [dataclasses.asdict(each) for each in self._raised]
+            storage.write_json_verified(f"{run_url}/{ALARMS}", {"alarms": found})
+            self._noted = self._raised
+
+    def draw(self, run_url: str, nimg: int) -> None:
+        """Write each chart of the ticks, and the evaluations' metrics, so far to the run's folder, named by the images seen."""
+        self._read()
+        pages = {
+            title: chart_page(title, drawn)
+            for title, names in self._charts.items()
+            if (drawn := curves(names, self._ticks))
+        }
+        evaluations = self._evaluated(run_url)
+        if measured := curves(measured_names(evaluations), evaluations=evaluations):
+            pages[METRICS] = curve_page(measured)
+        for title, page in pages.items():
+            name = f"{_slug(title)}_{nimg:012d}.png"
+            storage.write_bytes_verified(f"{run_url}/{CHARTS}/{name}", grids.png_bytes(page))
+
+    def _evaluated(self, run_url: str) -> list[Evaluation]:
+        """The run's own evaluations, each read once."""
+        for path in list_evaluations(run_url, own=True):
+            if path not in self._evaluations:
+                # Else it is not yet whole, and read with the next checkpoint.
+                with suppress(EvaluationError):
+                    self._evaluations[path] = read_evaluation(run_url, path)
+        return list(self._evaluations.values())
+
+    def _read(self) -> None:
+        if self._alarms or self._charts:
+            ticks, self._offset = read_history(self._history, self._offset)
+            self._ticks += ticks
+
+
+def read_alarms(run_url: str) -> tuple[Raised, ...]:
+    """The alarms that a run has raised; none if it has not, or if their file is damaged."""
+    path = f"{run_url}/{ALARMS}"
+    if not storage.exists(path):
+        return ()
+    try:
+        return tuple(Raised(**each) for each in storage.read_json(path)["alarms"])
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("%s is damaged: %r", path, error)
+        return ()
+
+
+def list_charts(run_url: str) -> dict[tuple[str, int], str]:
+    """The charts of a run: (`charts/<name>`, nimg) -> path inside its folder."""
+    found = (_CHART.fullmatch(name) for name in storage.list_dir(f"{run_url}/{CHARTS}"))
+    return {(f"{CHARTS}/{match[1]}", int(match[2])): f"{CHARTS}/{match[0]}" for match in found if match}
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")

@@ -1,0 +1,123 @@
+"""The numbers in a run's evaluations, each with all that another must share to be compared with it, and the best of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alae_core.metrics.estimate import Estimate
+from alae_core.metrics.protocol import Protocol
+from pipelines.data.format.shards import Dataset
+from pipelines.experiment.metric_choice import HIGHER_IS_BETTER
+from pipelines.runs.history import Evaluation, EvaluationError
+from pipelines.storage.digests import short_digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One number of one checkpoint."""
+
+    key: str
+    """Such as fd_classifier5k."""
+    estimate: Estimate
+    protocol: Protocol
+    weights: str
+    """Digest of the weights that took the features; "" where none did."""
+    dataset: str
+    """Digest of all images of the dataset."""
+    resolution: int
+    """Of the images, in px: distances are to the reals of one level."""
+    nimg: int
+    checkpoint: str
+
+    def unlike(self, other: "Reading") -> str:
+        """What forbids to compare two readings, in words; "" where nothing does."""
+        if self.protocol != other.protocol:
+            return "they follow different protocols"
+        if self.dataset != other.dataset:
+            return "they were measured against different datasets"
+        if self.resolution != other.resolution:
+            return f"they are of images of {self.resolution} px and of {other.resolution} px"
+        if self.weights != other.weights:
+            return f"their features come from different weights of {self.protocol.extractor or 'the attributes'}"
+        return ""
+
+    def better_than(self, other: "Reading") -> bool:
+        """Whether its value is the better one; never for a metric that has no better side."""
+        higher = HIGHER_IS_BETTER.get(self.protocol.metric, False)
+        mine, others = self.estimate.value, other.estimate.value
+        return higher is not None and (mine > others if higher else mine < others)
+
+
+def dataset_record(datasets: Sequence[Dataset]) -> dict[str, str]:
+    """What an evaluation writes down of the dataset it was measured against; of two domains, of both together."""
+    url = datasets[0].url.rstrip("/")
+    if len(datasets) > 1:
+        url = url.rpartition("/")[0] or "."
+    splits = "|".join(
+        ",".join(f"{name}={checksum}" for name, checksum in sorted(each.identity.items())) for each in datasets
+    )
+    return {"name": url.rpartition("/")[2], "url": url, "digest": short_digest(splits)}
+
+
+def readings(evaluation: Evaluation) -> dict[str, Reading]:
+    """The numbers of one evaluation by key; raises EvaluationError where it does not say how they were taken."""
+    try:
+        found = [
+            _reading(evaluation, key, measured, estimate)
+            for measured in evaluation.measured.values()
+            for key, estimate in measured["estimates"].items()
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise EvaluationError(
+            f"the evaluation at {evaluation.nimg / 1000:g} kimg does not say how it was taken ({error!r}); take it again "
+            "with alae evaluate"
+        ) from error
+    return {reading.key: reading for reading in found}
+
+
+def _reading(evaluation: Evaluation, key: str, measured: dict[str, Any], estimate: dict[str, Any]) -> Reading:
+    if evaluation.dataset is None or evaluation.resolution is None:
+        raise KeyError("dataset or resolution")
+    return Reading(
+        key=key,
+        estimate=Estimate(**{**estimate, "notes": tuple(estimate["notes"])}),
+        protocol=Protocol(**measured["protocol"]),
+        weights=measured["weights"],
+        dataset=evaluation.dataset["digest"],
+        resolution=int(evaluation.resolution),
+        nimg=evaluation.nimg,
+        checkpoint=evaluation.checkpoint or "",
+    )
+
+
+def series(evaluations: Iterable[Evaluation], key: str) -> list[Reading]:
+    """The values of one metric that compare with the newest of them, one for each checkpoint, oldest first.
+
+    What the run measured itself counts before what `alae evaluate` did. An evaluation that does not read has none.
+    """
+    by_nimg: dict[int, tuple[bool, Reading]] = {}
+    for evaluation in evaluations:
+        reading = _readable(evaluation).get(key)
+        if reading is not None and (evaluation.own or evaluation.nimg not in by_nimg):
+            by_nimg[evaluation.nimg] = evaluation.own, reading
+    found = [by_nimg[nimg] for nimg in sorted(by_nimg)]
+    if not found:
+        return []
+    newest = next((reading for own, reading in reversed(found) if own), found[-1][1])
+    return [reading for _, reading in found if not reading.unlike(newest)]
+
+
+def best(found: Sequence[Reading]) -> Reading | None:
+    """The best of a `series`; of equal ones the first."""
+    leader = None
+    for reading in found:
+        if leader is None or reading.better_than(leader):
+            leader = reading
+    return leader
+
+
+def _readable(evaluation: Evaluation) -> dict[str, Reading]:
+    try:
+        return readings(evaluation)
+    except EvaluationError:
+        return {}

@@ -1,0 +1,63 @@
+"""Files on local disks and in object stores: verified, patient, every failure one sentence."""
+
+from pipelines.storage.address import join, local_path
+from pipelines.storage.errors import (
+    StorageDeniedError,
+    StorageError,
+    StorageNotFoundError,
+    StorageUnreachableError,
+    explained,
+)
+from pipelines.storage.files import (
+    check_writable,
+    delete_file,
+    delete_tree,
+    download,
+    exists,
+    is_local,
+    list_dir,
+    list_files,
+    modified,
+    open_filesystem,
+    pyarrow_filesystem,
+    read_bytes,
+    read_json,
+    sha256,
+    size,
+    upload_verified,
+    write_bytes_verified,
+    write_json_verified,
+    write_once,
+)
+from pipelines.storage.patience import patience, patiently
+
+__all__ = [
+    "StorageDeniedError",
+    "StorageError",
+    "StorageNotFoundError",
+    "StorageUnreachableError",
+    "check_writable",
+    "delete_file",
+    "delete_tree",
+    "download",
+    "exists",
+    "explained",
+    "is_local",
+    "join",
+    "list_dir",
+    "list_files",
+    "local_path",
+    "modified",
+    "open_filesystem",
+    "patience",
+    "patiently",
+    "pyarrow_filesystem",
+    "read_bytes",
+    "read_json",
+    "sha256",
+    "size",
+    "upload_verified",
+    "write_bytes_verified",
+    "write_json_verified",
+    "write_once",
+]

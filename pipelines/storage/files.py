@@ -1,0 +1,354 @@
+"""The one place that opens storage: a local path, `s3://bucket/key` or any other fsspec URL.
+
+Writes are read back before they count, a store that does not answer is waited for (`patience`), and every failure
+that a user can mend is one sentence.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+import pyarrow.fs
+
+from pipelines import storage
+from pipelines.storage.address import bucket_and_key, holds_credentials, is_local, is_s3, join, local_path, s3fs_options
+from pipelines.storage.errors import (
+    StorageDeniedError,
+    StorageError,
+    StorageNotFoundError,
+    StorageUnreachableError,
+    explained,
+    is_taken,
+    raise_if_bucket_missing,
+)
+from pipelines.storage.patience import patience, patiently
+from pipelines.storage.patient_s3 import s3_filesystem
+
+__all__ = [
+    "StorageDeniedError",
+    "StorageError",
+    "StorageNotFoundError",
+    "StorageUnreachableError",
+    "check_writable",
+    "delete_file",
+    "delete_tree",
+    "download",
+    "exists",
+    "explained",
+    "is_local",
+    "join",
+    "list_dir",
+    "list_files",
+    "local_path",
+    "open_filesystem",
+    "patience",
+    "patiently",
+    "pyarrow_filesystem",
+    "read_bytes",
+    "read_json",
+    "sha256",
+    "size",
+    "upload_verified",
+    "write_bytes_verified",
+    "write_json_verified",
+    "write_once",
+]
+
+RETRY_WAITS_S = (0.5, 2.0)
+READ_BLOCK_BYTES = 16 * 2**20
+SILENCE_S, SLOWEST_BYTES_PER_S = 30.0, 2**18
+"""A write that takes longer than so many seconds and its bytes at this rate is given up, and tried again."""
+
+
+def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The fsspec filesystem of `url` and the path in it; opens no connection yet.
+
+    Its calls neither wait for a silent store nor explain themselves: make them in a function that is `patiently` run.
+    """
+    _refuse_credentials(url)
+    if is_local(url):
+        return fsspec.filesystem("file"), str(local_path(url))
+    try:
+        fs, path = fsspec.core.url_to_fs(url, **(s3fs_options() if is_s3(url) else {}))
+    except (ImportError, ValueError) as error:
+        raise StorageError(f"{url}: {error}; use a local path or s3://bucket/folder") from error
+    if is_s3(url):
+        fs.retries = 1  # on top of botocore's own: a store that hangs would hold a check for minutes
+    return fs, path
+
+
+def pyarrow_filesystem(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """The pyarrow filesystem of `url` and the path in it; for Parquet, where it reads only what is asked.
+
+    It waits for a silent store by itself, for about as long as `patience` said when it was made.
+    """
+    _refuse_credentials(url)
+    if is_local(url):
+        return pyarrow.fs.LocalFileSystem(), str(local_path(url))
+    if not is_s3(url):
+        fs, path = open_filesystem(url)
+        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs)), path
+    return s3_filesystem(url), "/".join(bucket_and_key(url)).rstrip("/")
+
+
+@patiently
+def exists(url: str) -> bool:
+    """Whether a file or folder is there; in a bucket that does not exist nothing is."""
+    fs, path = open_filesystem(url)
+    try:
+        fs.info(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+@patiently
+def size(url: str) -> int:
+    """Bytes of one file."""
+    fs, path = open_filesystem(url)
+    return int(fs.info(path)["size"])
+
+
+@patiently
+def read_bytes(url: str) -> bytes:
+    """The whole file."""
+    fs, path = open_filesystem(url)
+    return fs.cat_file(path)
+
+
+def read_json(url: str) -> Any:
+    """The file as JSON; raises StorageError if it holds something else."""
+    try:
+        return json.loads(read_bytes(url))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StorageError(f"{url} is not valid JSON ({error}); it is damaged or not ours") from error
+
+
+@patiently
+def sha256(url: str) -> str:
+    """Hex digest of a file, read in blocks."""
+    fs, path = open_filesystem(url)
+    with fs.open(path, "rb", block_size=READ_BLOCK_BYTES) as file:
+        return _digest(file)
+
+
+@patiently
+def list_dir(url: str) -> list[str]:
+    """Sorted names directly in a folder; empty if it is not there; raises if its bucket is not."""
+    fs, path = open_filesystem(url)
+    try:
+        entries = fs.ls(path, detail=False)
+    except FileNotFoundError:
+        raise_if_bucket_missing(url)
+        return []
+    # A store may list the folder itself, as an empty object that marks it.
+    return sorted(entry.rstrip("/").rpartition("/")[2] for entry in entries if entry.strip("/") != path.strip("/"))
+
+
+@patiently
+def list_files(url: str) -> dict[str, int]:
+    """Bytes of every file below a folder, by path relative to the folder, sorted; empty if there is none."""
+    fs, path = open_filesystem(url)
+    found = fs.find(path, detail=True)
+    if not found:
+        raise_if_bucket_missing(url)
+    root = path.rstrip("/") + "/"
+    files = {
+        name.removeprefix(root): int(info["size"] or 0)
+        for name, info in found.items()
+        if info["type"] == "file" and not name.endswith("/") and name != path
+    }
+    return dict(sorted(files.items()))
+
+
+@patiently
+def download(url: str, target: Path) -> None:
+    """Copies one file to a local path."""
+    fs, path = open_filesystem(url)
+    fs.get_file(path, str(target))
+
+
+def write_bytes_verified(url: str, data: bytes) -> str:
+    """Writes `data` so that it is whole under its name or not there, reads it back, returns its SHA-256.
+
+    Tries three times, then raises RuntimeError naming `url`; StorageError at once where a retry cannot help.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    if is_local(url):
+        _retried(url, lambda: _write_local(local_path(url), digest, lambda file: file.write(data)))
+    else:
+        _retried(url, lambda: _put(url, len(data), digest, lambda fs, path, **limit: fs.pipe_file(path, data, **limit)))
+    return digest
+
+
+def write_json_verified(url: str, value: Any) -> str:
+    """`write_bytes_verified` of `value` as indented JSON."""
+    return write_bytes_verified(url, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_once(url: str, data: bytes) -> None:
+    """Writes `data` unless the file is there already: of several writers at once, the first wins.
+
+    At a store that does not know conditional writes (If-None-Match) the last does. Raises as `write_bytes_verified`.
+    """
+    if not exists(url):
+        _retried(url, lambda: _create(url, data))
+
+
+def upload_verified(local: str | Path, url: str) -> str:
+    """Copies a local file to `url`; promises, returns and raises as `write_bytes_verified`."""
+    local = Path(local)
+    with local.open("rb") as file:
+        digest = _digest(file)
+    if is_local(url):
+        _retried(url, lambda: _write_local(local_path(url), digest, lambda file: _copy(local, file)))
+    else:
+        length = local.stat().st_size
+        _retried(
+            url, lambda: _put(url, length, digest, lambda fs, path, **limit: fs.put_file(str(local), path, **limit))
+        )
+    return digest
+
+
+@patiently
+def delete_file(url: str) -> None:
+    """Removes one file; one that is not there is fine."""
+    fs, path = open_filesystem(url)
+    try:
+        fs.rm_file(path)
+    except FileNotFoundError:
+        raise_if_bucket_missing(url)
+
+
+@patiently
+def delete_tree(url: str) -> None:
+    """Removes a folder and all in it; one that is not there is fine."""
+    fs, path = open_filesystem(url)
+    if not path.strip("/") or (is_s3(url) and not bucket_and_key(url)[1]):
+        raise StorageError(f"{url} is the root of a disk or bucket and is not deleted; name a folder in it")
+    try:
+        fs.rm(path, recursive=True)
+    except FileNotFoundError:
+        raise_if_bucket_missing(url)
+
+
+@patiently
+def check_writable(url: str) -> None:
+    """Writes, reads and deletes a small file in the folder `url`; raises StorageError saying what fails."""
+    probe = join(url, f".write-check-{uuid.uuid4().hex}")
+    data = probe.encode()
+    if is_local(url):
+        _make_folder(url)
+    fs, path = open_filesystem(probe)
+    fs.pipe_file(path, data, **_limit(url, len(data)))
+    stored = fs.cat_file(path)
+    fs.rm_file(path)
+    if stored != data:
+        raise StorageError(f"{url} gives back other bytes than were written; check the object store")
+
+
+def _make_folder(url: str) -> None:
+    try:
+        local_path(url).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError(f"{url} is or lies under a file; name a folder") from error
+
+
+def _refuse_credentials(url: str) -> None:
+    # Addresses are kept in manifests, logs and MLflow.
+    if holds_credentials(url):
+        scheme = url.partition("://")[0]
+        raise StorageError(
+            f"the {scheme}:// address holds credentials; take them out and set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY in the environment"
+        )
+
+
+def _retried(url: str, write: Callable[[], None]) -> None:
+    tries = len(RETRY_WAITS_S) + 1
+    for wait_s in (*RETRY_WAITS_S, None):
+        try:
+            with explained(url):
+                return write()
+        except (StorageDeniedError, StorageUnreachableError):
+            raise
+        except Exception as error:
+            # Not found may also be an upload in parts whose end was lost on the way back.
+            if isinstance(error, StorageNotFoundError):
+                raise_if_bucket_missing(url)
+            if wait_s is None:
+                raise RuntimeError(f"could not write {url} in {tries} tries; the last: {error}") from error
+            time.sleep(wait_s)
+
+
+def _write_local(path: Path, digest: str, fill: Callable[[BinaryIO], Any], once: bool = False) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with partial.open("wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        with partial.open("rb") as file:
+            _require(path, _digest(file) == digest)
+        (os.link if once else os.replace)(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@patiently
+def _create(url: str, data: bytes) -> None:
+    fs, path = open_filesystem(url)
+    try:
+        if is_local(url):
+            _write_local(local_path(url), hashlib.sha256(data).hexdigest(), lambda file: file.write(data), once=True)
+        else:
+            fs.pipe_file(path, data, mode="create", **_limit(url, len(data)))
+    except OSError as error:
+        if not is_taken(error):
+            raise
+
+
+@patiently
+def _put(url: str, length: int, digest: str, write: Callable[..., Any]) -> None:
+    write(*open_filesystem(url), **_limit(url, length))
+    try:
+        same = size(url) == length and sha256(url) == digest
+    except StorageNotFoundError:
+        same = False
+    _require(url, same)
+
+
+def _limit(url: str, length: int) -> dict[str, float]:
+    """An argument for fsspec's writes: to a store that takes the connection and says nothing, S3's would wait for ever."""
+    return {"timeout": SILENCE_S + length / SLOWEST_BYTES_PER_S} if is_s3(url) else {}
+
+
+def _require(where: str | Path, same: bool) -> None:
+    if not same:
+        raise OSError(f"{where} reads back differently from what was written")
+
+
+def _copy(source: Path, target: BinaryIO) -> None:
+    with source.open("rb") as file:
+        shutil.copyfileobj(file, target, READ_BLOCK_BYTES)
+
+
+def _digest(file: Any) -> str:
+    total = hashlib.sha256()
+    while block := file.read(READ_BLOCK_BYTES):
+        total.update(block)
+    return total.hexdigest()
+
+
+def modified(url: str) -> float:
+    """Unix seconds at which the file at `url` was last written."""
+    filesystem, path = storage.open_filesystem(url)
+    return filesystem.modified(path).timestamp()

@@ -1,0 +1,254 @@
+"""MLflow as a replica of the run's own files: what it lacks is pushed, whenever it can be reached.
+
+The order is always: the run's files first, MLflow after. A server that was away is caught up when it is back.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines import storage
+from pipelines.runs.best import place_of
+from pipelines.runs.history import (
+    HISTORY_FILE,
+    Evaluation,
+    EvaluationError,
+    list_evaluations,
+    read_evaluation,
+    read_history,
+)
+from pipelines.runs.monitor import list_charts, read_alarms
+from pipelines.runs.results import best, series
+from pipelines.storage.address import redact
+from pipelines.storage.files import modified
+from pipelines.tracking import mlflow_run
+from pipelines.tracking.mlflow_run import RUN_TAG, FigureError, RemoteRun
+from pipelines.tracking.models import Best, Models
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Param = str | int | float | bool | None
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What one sync added to MLflow."""
+
+    run_id: str
+    ticks: int = 0
+    evaluations: int = 0
+    figures: int = 0
+
+
+class MLflowReplica:
+    """One run in MLflow, kept equal to the run's files; it can be pickled, and connects at its first sync.
+
+    `spool` is the local folder with history.jsonl, `run_url` the run folder on storage with the evaluations.
+    The run is found by the id in `<spool>/tracking.json`, else by its tag `alae.run`, else it is created. The checkpoint
+    with the best value of `best_metric` is tagged, and registered under the run's name.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        run_name: str,
+        params: Mapping[str, Param],
+        tags: Mapping[str, str],
+        spool: str | os.PathLike[str],
+        run_url: str,
+        parent_run_id: str | None = None,
+        best_metric: str | None = None,
+    ) -> None:
+        self._uri = uri
+        self.best_metric = best_metric
+        self.experiment = experiment
+        self.run_name = run_name
+        self.params = {name: redact(str(value)) for name, value in params.items()}
+        self.spool = Path(spool)
+        self.run_url = (run_url if "://" in run_url else os.path.abspath(run_url)).rstrip("/")
+        self.tags = {**tags, RUN_TAG: redact(self.run_url)}
+        if parent_run_id:
+            self.tags["mlflow.parentRunId"] = parent_run_id
+        self._name = uuid.uuid4().hex
+        self._remote: RemoteRun | None = None
+        self._reopened = False
+        self._offset = 0
+        self._evaluated: set[str] = set()
+        self._own: dict[int, Evaluation] = {}
+        self._complained: set[str] = set()
+        self._last_time = 0.0
+
+    def __repr__(self) -> str:
+        return f"MLflowReplica({redact(self._uri)!r}, {self.run_name!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The copy is another writer, with a connection of its own.
+        return {
+            **self.__dict__,
+            "_name": uuid.uuid4().hex,
+            "_remote": None,
+            "_reopened": False,
+            "_offset": 0,
+            "_evaluated": set(),
+            "_own": {},
+        }
+
+    def sync(self, final: bool = False, status: str | None = None) -> SyncResult:
+        """Pushes what MLflow lacks; `final` also ends the run with `status` (FINISHED unless given).
+
+        Raises whatever MLflow or the storage raises; the next call asks MLflow afresh what it has.
+        """
+        with self._only_writer():
+            try:
+                remote = self._remote or self._open(reopen=not final)
+                result = self._push(remote)
+                if final:
+                    remote.end(status or "FINISHED", self._last_time)
+                return result
+            except BaseException:
+                self._remote = None
+                raise
+
+    @contextmanager
+    def _only_writer(self) -> Iterator[None]:
+        """One sync at a time per spool; what another writer pushed in between is asked for, not assumed."""
+        self.spool.mkdir(parents=True, exist_ok=True)
+        with open(self.spool / "tracking.lock", "a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            if file.read() != self._name:
+                self._remote = None
+                file.truncate(0)
+                file.write(self._name)
+                file.flush()
+            yield
+
+    def _open(self, reopen: bool) -> RemoteRun:
+        client = mlflow_run.connect(self._uri)
+        run = self._find_or_create(client)
+        self._remember(run.info.run_id)
+        # Once: a late sync must not reopen what another writer has ended.
+        if reopen and not self._reopened and run.info.status != "RUNNING":
+            client.update_run(run.info.run_id, status="RUNNING")
+        self._reopened = True
+        self._offset, self._evaluated, self._own = 0, set(), {}
+        registry = self.run_name if mlflow_run.has_registry(self._uri) else None
+        self._remote = RemoteRun(client, run, Models(client, run, registry))
+        self._remote.describe(self.params, self.tags)
+        return self._remote
+
+    def _find_or_create(self, client: "MlflowClient") -> "Run":
+        run = mlflow_run.get_run(client, self._remembered())
+        if run is not None:
+            return run
+        experiment_id = mlflow_run.experiment_id(client, self.experiment, self._uri)
+        found = mlflow_run.find_run(client, experiment_id, self.tags[RUN_TAG])
+        return found or client.create_run(experiment_id, self._started_ms(), self.tags, self.run_name)
+
+    def _started_ms(self) -> int:
+        ticks, _ = read_history(self.spool / HISTORY_FILE)
+        return round(min((tick.time for tick in ticks), default=time.time()) * 1000)
+
+    def _remembered(self) -> str | None:
+        try:
+            return json.loads((self.spool / "tracking.json").read_text())["run_id"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _remember(self, run_id: str) -> None:
+        record = {"run_id": run_id, "experiment": self.experiment, "uri": redact(self._uri)}
+        draft = self.spool / "tracking.json.tmp"
+        draft.write_text(json.dumps(record, indent=2) + "\n")
+        os.replace(draft, self.spool / "tracking.json")
+
+    def _push(self, remote: RemoteRun) -> SyncResult:
+        ticks, self._offset = read_history(self.spool / HISTORY_FILE, self._offset)
+        result = SyncResult(remote.run_id, ticks=remote.push_ticks(ticks))
+        self._last_time = max([self._last_time, *(tick.time for tick in ticks)])
+        for path in list_evaluations(self.run_url):
+            evaluation = None if path in self._evaluated else self._read(path)
+            if evaluation is None:
+                continue
+            evaluations = result.evaluations + remote.push_evaluation(evaluation)
+            figures = result.figures + self._push_figures(remote, evaluation, path)
+            result = replace(result, evaluations=evaluations, figures=figures)
+            self._last_time = max(self._last_time, evaluation.time)
+            if evaluation.own:
+                self._own[evaluation.nimg] = evaluation
+        self._mark_best(remote)
+        remote.label({f"alarm/{alarm.name}": str(alarm) for alarm in read_alarms(self.run_url)})
+        return replace(result, figures=result.figures + self._push_charts(remote))
+
+    def _push_charts(self, remote: RemoteRun) -> int:
+        missing = {place: path for place, path in list_charts(self.run_url).items() if not remote.has_figure(*place)}
+        return sum(
+            self._push_figure(remote, key, nimg, modified(storage.join(self.run_url, path)), path)
+            for (key, nimg), path in missing.items()
+        )
+
+    def _mark_best(self, remote: RemoteRun) -> None:
+        """The best of the checkpoints that the run has evaluated itself."""
+        leader = best(series(self._own.values(), self.best_metric)) if self.best_metric else None
+        if leader is not None and leader.checkpoint:
+            place = place_of(self.run_url, leader.checkpoint)
+            remote.models.mark_best(Best(leader.key, leader.checkpoint, place))
+
+    def _read(self, path: str) -> Evaluation | None:
+        try:
+            return read_evaluation(self.run_url, path)
+        except EvaluationError as error:
+            self._complain(path, str(error))
+            return None
+
+    def _push_figures(self, remote: RemoteRun, evaluation: Evaluation, path: str) -> int:
+        """Pushes what is missing, and lets the evaluation rest once all its figures are there."""
+        missing = [key for key in evaluation.figures if not remote.has_figure(key, evaluation.nimg)]
+        figures, nimg = evaluation.figures, evaluation.nimg
+        pushed = sum(self._push_figure(remote, key, nimg, evaluation.time, figures[key]) for key in missing)
+        if pushed == len(missing):
+            self._evaluated.add(path)
+        return pushed
+
+    def _push_figure(self, remote: RemoteRun, key: str, nimg: int, seconds: float, path: str) -> bool:
+        try:
+            remote.push_figure(key, nimg, seconds, storage.read_bytes(storage.join(self.run_url, path)))
+            return True
+        except (FileNotFoundError, FigureError):
+            self._complain(path, f"{path} is missing or not an image")
+            return False
+
+    def _complain(self, path: str, sentence: str) -> None:
+        if path not in self._complained:
+            log.warning("%s; MLflow goes without it", sentence)
+            self._complained.add(path)
+
+
+def replay(
+    uri: str,
+    experiment: str,
+    run_name: str,
+    params: Mapping[str, Param],
+    tags: Mapping[str, str],
+    spool: str | os.PathLike[str],
+    run_url: str,
+    parent_run_id: str | None = None,
+    status: str = "FINISHED",
+    best_metric: str | None = None,
+) -> SyncResult:
+    """Brings MLflow up to date with a run that has ended; raises if MLflow cannot be reached."""
+    replica = MLflowReplica(uri, experiment, run_name, params, tags, spool, run_url, parent_run_id, best_metric)
+    return replica.sync(final=True, status=status)

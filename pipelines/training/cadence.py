@@ -1,0 +1,35 @@
+"""What is due after an iteration."""
+
+from dataclasses import dataclass
+
+from pipelines.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is due after an iteration; pure functions of the images seen, so a resume ticks at the same places."""
+
+    report: bool
+    checkpoint: bool
+    validate: bool
+    done: bool
+
+    @classmethod
+    def between(cls, experiment: Experiment, before: int, after: int) -> "Due":
+        """What became due when nimg went from `before` to `after`."""
+        training = experiment.training
+        tick = max(1, round(1000 * training.tick_kimg))
+        done = after >= experiment.schedule.total_nimg
+
+        def crossed(images: int) -> bool:
+            return after // images > before // images or (done and after > before)
+
+        saving = crossed(tick * training.checkpoint_ticks)
+        evaluation = experiment.evaluation
+        validate = crossed(tick * training.checkpoint_ticks * evaluation.every_checkpoints)
+        return cls(
+            report=saving or crossed(tick),
+            checkpoint=saving,
+            validate=saving and validate and evaluation.enabled,
+            done=done,
+        )

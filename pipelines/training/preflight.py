@@ -1,0 +1,102 @@
+"""What is checked on the driver before any resource is taken."""
+
+import math
+
+import ray
+
+from pipelines import storage
+from pipelines.data.domains import open_datasets
+from pipelines.data.format.shards import Dataset
+from pipelines.evaluation import requirements
+from pipelines.evaluation.features import weights
+from pipelines.experiment import Experiment
+from pipelines.runs import checkpoint
+from pipelines.runs.run import Run
+from pipelines.training import perceptual
+
+
+@storage.patience(0)
+def check(experiment: Experiment) -> tuple[Dataset, ...]:
+    """Raise ValueError with a sentence unless the experiment, its datasets and its storage fit; opens a dataset per domain.
+
+    A store that does not answer is not waited for: the address may be wrong.
+    """
+    experiment.validate()
+    datasets = open_datasets(experiment.data.path, experiment.domains, experiment.data.damaged)
+    _check_same_channels(datasets)
+    for dataset in datasets:
+        _check_dataset(experiment, dataset)
+    requirements.check_experiment(experiment, datasets)
+    storage.check_writable(experiment.training.storage)
+    _check_init_from(experiment)
+    if experiment.training.vgg16_weights:
+        weights.check_exists(perceptual.WEIGHTS, experiment.training.vgg16_weights)
+    return datasets
+
+
+def _check_same_channels(datasets: tuple[Dataset, ...]) -> None:
+    first, last = datasets[0], datasets[-1]
+    if first.channels != last.channels:
+        raise ValueError(
+            f"the images of {first.url} have {first.channels} channels and those of {last.url} have {last.channels}; pack "
+            "both again with the same --channels"
+        )
+
+
+def _check_dataset(experiment: Experiment, dataset: Dataset) -> None:
+    finest = experiment.schedule.resolutions[-1]
+    if finest > dataset.resolution:
+        raise ValueError(
+            f"schedule.resolutions reaches {finest} px, but the dataset {dataset.url} ends at "
+            f"{dataset.resolution} px; pack it again with --resolution {finest}, or end the schedule at "
+            f"{dataset.resolution}"
+        )
+    if experiment.algorithm.channels != dataset.channels:
+        raise ValueError(
+            f"algorithm.channels={experiment.algorithm.channels}, but the images of {dataset.url} have "
+            f"{dataset.channels}; use algorithm.channels={dataset.channels}"
+        )
+    if experiment.evaluation.enabled and experiment.evaluation.extractor == "classifier" and not dataset.label_count:
+        raise ValueError(
+            f"evaluation.extractor=classifier needs labels, and {dataset.url} has none; use "
+            "evaluation.extractor=pixels, or pack the images with labels (a folder per class)"
+        )
+
+
+def _check_init_from(experiment: Experiment) -> None:
+    source = experiment.training.init_from
+    if source is None or checkpoint.latest(Run.of(experiment).url) is not None:
+        return
+    try:
+        checkpoint.read_manifest(source)
+    except ValueError as error:
+        raise ValueError(f"training.init_from: {error}") from error
+
+
+def check_capacity(experiment: Experiment, runs: int = 1) -> None:
+    """Raise ValueError if `runs` such runs leave Ray Data or the evaluation no CPU: they would wait for ever, silently."""
+    scaling = experiment.scaling
+    if scaling.autoscaling:
+        return
+    total = ray.cluster_resources()
+    beside = scaling.cpus_per_data_task + (scaling.cpus_per_evaluation if experiment.evaluation.enabled else 0.0)
+    cpus = total.get("CPU", 0.0) / runs
+    wanted = scaling.workers * scaling.cpus_per_worker
+    share = "" if runs == 1 else f" for each of {runs} runs at a time"
+    if wanted + beside > cpus + 1e-9:
+        # Rounded down: what is named must not be refused again.
+        most = math.floor(100 * (cpus - beside) / scaling.workers + 1e-6) / 100
+        fitting = f"scaling.cpus_per_worker={most:g} or less, fewer workers, or " if most > 0 else ""
+        readers = "Ray Data and the evaluation need" if experiment.evaluation.enabled else "Ray Data needs"
+        raise ValueError(
+            f"scaling.workers={scaling.workers} x scaling.cpus_per_worker={scaling.cpus_per_worker:g} leaves "
+            f"{cpus - wanted:g} of {cpus:g} CPUs{share}, and {readers} {beside:g}; use "
+            f"{fitting}smaller scaling.cpus_per_data_task and scaling.cpus_per_evaluation"
+        )
+    gpus, offered = scaling.workers * scaling.gpus_per_worker, total.get("GPU", 0.0) / runs
+    if gpus > offered:
+        raise ValueError(
+            f"scaling.workers={scaling.workers} x scaling.gpus_per_worker={scaling.gpus_per_worker:g} asks for {gpus:g} "
+            f"of {offered:g} GPUs{share}; use scaling.gpus_per_worker=0, or scaling.autoscaling=true where the cluster "
+            "grows on demand"
+        )

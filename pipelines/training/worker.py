@@ -1,0 +1,183 @@
+"""train_loop_per_worker: build, resume, loop, tick. One loop for all algorithms; the only caller of ray.train.report."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from ray.train import Checkpoint, CheckpointUploadMode
+from torch import Tensor
+
+from alae_core import fused, sync
+from alae_core.engine import Engine, NonFiniteError
+from alae_core.state import TrainState
+from pipelines import storage
+from pipelines.data.feed.feed import Feed, UnreadableError
+from pipelines.data.feed.stream import SPLIT, plan, slabs
+from pipelines.experiment import Experiment
+from pipelines.runs import checkpoint
+from pipelines.runs.history import Tick
+from pipelines.runs.run import Run
+from pipelines.training import perceptual
+from pipelines.training.cadence import Due
+from pipelines.training.meter import Meter, merged
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """Entry point of one rank; `config` holds plain values: experiment (JSON), run_url, commit."""
+    experiment = Experiment.from_json(config["experiment"])
+    device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        # What names no device means this one: gathered objects, pinned memory, the peak of the memory.
+        torch.cuda.set_device(device)
+    if experiment.training.compile:
+        fused.require_compiler(device)
+    own = checkpoint.latest(config["run_url"])
+    # Ray Data takes seconds to begin, so it begins while the networks are built.
+    feed = _feed(experiment, own.nimg if own else 0, device)
+    state = TrainState.build(
+        experiment.algorithm,
+        experiment.seed,
+        experiment.training.optimizer,
+        device,
+        experiment.training.averages_from,
+    )
+    perceptual.give(state.algorithm, experiment.training.vgg16_weights, device)
+    _restore(state, experiment, own)
+    sync.broadcast_networks(state.algorithm.networks)
+    loop = Loop(experiment, state, config["run_url"], config["commit"])
+    try:
+        loop.run(feed)
+    except (NonFiniteError, UnreadableError) as error:
+        # Raised by every rank at once, and again after any restart: it is written down rather than retried.
+        Run(config["run_url"]).fail_on_first_rank(str(error))
+
+
+def _feed(experiment: Experiment, nimg: int, device: torch.device) -> Feed:
+    return Feed(
+        slabs(ray.train.get_dataset_shard(SPLIT), experiment.schedule.total_nimg),
+        plan(experiment, nimg),
+        nimg=nimg,
+        rank=sync.rank(),
+        ranks=sync.world_size(),
+        channels=experiment.algorithm.channels,
+        device=device,
+        domains=experiment.domains,
+    )
+
+
+def _restore(state: TrainState, experiment: Experiment, own: checkpoint.CheckpointRef | None) -> None:
+    """Where the state comes from, in this order."""
+    # 1. The run's own newest checkpoint. Ours rather than Ray's record of it: the data is planned from the same listing.
+    if own is not None:
+        checkpoint.load_into(state, own.url)
+    # 2. Another run's networks.
+    elif experiment.training.init_from is not None:
+        checkpoint.load_into(state, experiment.training.init_from, networks_only=True)
+    # 3. Fresh weights from the seed.
+
+
+class Loop:
+    """The loop of one rank: maintenance of the last iteration first, then the next iteration."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        state: TrainState,
+        run_url: str,
+        commit: str | None,
+    ) -> None:
+        self.experiment = experiment
+        self.state = state
+        self.run_url = run_url
+        self.commit = commit
+        self.meter = Meter()
+        self._noted = 0
+        self._ticks: list[tuple[dict[str, float], float]] = []  # since the last checkpoint, each with its time
+        self.engine = engine(experiment)
+
+    def run(self, feed: Feed) -> None:
+        """Train to the end of the schedule."""
+        if self.state.nimg >= self.experiment.schedule.total_nimg:
+            return
+        self.meter.start(self.state.nimg, data_start_s=feed.start())
+        due = Due(report=False, checkpoint=False, validate=False, done=False)
+        while True:
+            if due.report:
+                self._maintain(due, feed)
+            if due.done:
+                return
+            due = self._train(feed.next)
+
+    def _train(self, next_batch: Callable[[], tuple[Tensor, ...]]) -> Due:
+        before, began = self.state.nimg, time.perf_counter()
+        self.meter.add(self.engine.train_iteration(self.state, next_batch()))
+        self.state.seconds += time.perf_counter() - began
+        return Due.between(self.experiment, before, self.state.nimg)
+
+    def _maintain(self, due: Due, feed: Feed) -> None:
+        """Report, by every rank; and rank 0's checkpoint where one is due."""
+        level = self.engine.schedule.level_before(self.state.nimg)
+        metrics = self.meter.tick(self.state, level, feed.waited_s, feed.skipped)
+        if new := feed.damage[self._noted :]:
+            Run(self.run_url).note_damage_on_first_rank(new)
+            self._noted += len(new)
+        self._ticks.append((metrics, time.time()))
+        if not due.checkpoint:
+            ray.train.report(metrics)
+            return
+        if self.experiment.training.check_replicas:
+            sync.check_replicas(self.state.algorithm.networks)
+        name = checkpoint.directory_name(self.state.nimg)
+        saved = checkpoint.write_on_first_rank(self.state, self.experiment, self.commit, self._gathered_ticks())
+        ray.train.report(
+            metrics,
+            checkpoint=saved and Checkpoint.from_directory(str(saved)),
+            checkpoint_dir_name=name,
+            checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+            delete_local_checkpoint_after_upload=True,
+            checkpoint_upload_fn=Upload(self.run_url),
+            validation=due.validate and saved is not None,
+        )
+        self.meter.start(self.state.nimg, feed.waited_s, feed.skipped)
+
+    def _gathered_ticks(self) -> list[Tick]:
+        """The ticks since the last checkpoint, of all ranks: what the controller may not have heard of when it dies."""
+        ticks = []
+        for ranks in zip(*sync.gather(self._ticks), strict=True):
+            metrics = merged([own for own, _ in ranks])
+            ticks.append(Tick.of(int(metrics["progress/nimg"]), metrics, ranks[0][1]))
+        self._ticks = []
+        return ticks
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Ray's upload hook: publishes the checkpoint verified, and says where it lies."""
+
+    run_url: str
+
+    def __call__(self, saved: Checkpoint, name: str) -> Checkpoint:
+        url = f"{self.run_url}/{name}"
+        checkpoint.publish(Path(saved.path), url)
+        filesystem, path = storage.pyarrow_filesystem(url)
+        return Checkpoint(path, filesystem)
+
+
+def engine(experiment: Experiment) -> Engine:
+    """The engine that an experiment asks for."""
+    return Engine(
+        schedule=experiment.schedule,
+        seed=experiment.seed,
+        ema_half_life_kimg=experiment.training.ema_half_life_kimg,
+        microbatch=experiment.training.microbatch,
+        precision=experiment.training.precision,
+        flip=experiment.data.flip,
+        crop=experiment.data.crop,
+        enlarge=experiment.data.enlarge,
+        compile=experiment.training.compile,
+    )

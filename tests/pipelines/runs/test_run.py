@@ -1,0 +1,231 @@
+"""A run's places and its identity: what may resume it, and what is refused."""
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipelines import presets, storage
+from pipelines.experiment import Experiment
+from pipelines.experiment.override import override
+from pipelines.experiment.paths import with_absolute_paths
+from pipelines.runs.history import History, Tick, read_history
+from pipelines.runs.run import Run
+from pipelines.training import trainer
+
+BASE = presets.load("debug_mnist32_alae")
+PACKED: Any = (SimpleNamespace(identity={"train": "abc"}),)
+"""The dataset of a run of one domain, as far as a run looks at it."""
+
+
+TICK_LINE = json.dumps({"nimg": 8, "time": 1.0, "metrics": {"a/b": 0.5}}) + "\n"
+
+
+def checkpoint_at(run: Run, nimg: int, ticks: Sequence[Tick] = ()) -> None:
+    manifest = {"ticks": [asdict(tick) for tick in ticks]}
+    storage.write_json_verified(f"{run.url}/checkpoint_{nimg:012d}/manifest.json", manifest)
+
+
+def test_a_local_run_lies_in_the_storage_folder_whatever_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Run.of(override(BASE, ["training.storage=here/runs", "name=a"]))
+    monkeypatch.chdir("/")
+    assert run.url == str(tmp_path / "here" / "runs" / "a")
+    assert run.history == tmp_path / "here" / "runs" / "a" / "history.jsonl"
+
+
+def test_a_file_url_means_the_same_folder(tmp_path: Path) -> None:
+    assert Run(f"file://{tmp_path}/a").history == tmp_path / "a" / "history.jsonl"
+    assert Run.of(override(BASE, [f"training.storage=file://{tmp_path}", "name=a"])) == Run(f"{tmp_path}/a")
+
+
+def test_a_run_on_an_object_store_keeps_its_history_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Run.of(override(BASE, ["training.storage=s3://bucket/deep/", "name=a"]))
+    assert run.url == "s3://bucket/deep/a"
+    assert run.history == tmp_path / "runs" / "a" / "history.jsonl"
+
+
+def test_local_paths_become_absolute_and_urls_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = with_absolute_paths(
+        override(
+            BASE,
+            ["data.path=d", "training.storage=s", "training.init_from=c", "tracking.uri=sqlite:///m.db"],
+        )
+    )
+    assert made.data.path == f"{tmp_path}/d"
+    assert (made.training.storage, made.training.init_from) == (f"{tmp_path}/s", f"{tmp_path}/c")
+    assert made.tracking.uri == f"sqlite:///{tmp_path}/m.db"
+    remote = override(BASE, ["data.path=s3://b/d", "training.storage=s3://b/r", "tracking.uri=http://h:1"])
+    assert with_absolute_paths(remote) == remote
+
+
+def test_a_run_remembers_its_experiment(tmp_path: Path) -> None:
+    run = Run(str(tmp_path / "a"))
+    run.claim(BASE, PACKED)
+    assert run.experiment() == BASE
+    run.claim(BASE, PACKED)  # a resume
+
+
+def test_a_resume_with_changed_settings_is_refused_with_each_difference(tmp_path: Path) -> None:
+    run = Run(str(tmp_path / "debug_mnist32_alae"))
+    run.claim(BASE, PACKED)
+    before = (tmp_path / "debug_mnist32_alae" / "experiment.json").read_bytes()
+    with pytest.raises(ValueError) as caught:
+        run.claim(
+            override(BASE, ["seed=3", "training.ema_half_life_kimg=5", "data.flip=true", "scaling.workers=4"]), PACKED
+        )
+    message = str(caught.value)
+    for difference in ("seed: 0 -> 3", "training.ema_half_life_kimg: 0.1 -> 5.0", "data.flip: false -> true"):
+        assert difference in message
+    assert "scaling.workers" not in message
+    assert "give another name=... to start a new run" in message and "\n" not in message
+    assert (tmp_path / "debug_mnist32_alae" / "experiment.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change", ["scaling.workers=2", "training.microbatch=2", "evaluation.samples=64", "tracking.experiment=b"]
+)
+def test_a_resume_may_change_what_does_not_touch_the_mathematics(tmp_path: Path, change: str) -> None:
+    run = Run(str(tmp_path))
+    run.claim(BASE, PACKED)
+    run.claim(override(BASE, [change]), PACKED)
+
+
+def test_a_resume_on_a_dataset_that_was_packed_anew_is_refused(tmp_path: Path) -> None:
+    run, repacked = Run(str(tmp_path)), (SimpleNamespace(identity={"train": "xyz"}),)
+    run.claim(BASE, PACKED)
+    with pytest.raises(
+        ValueError, match="the dataset data/mnist32 was packed anew since the run 'debug_mnist32_alae' began"
+    ):
+        run.claim(BASE, repacked)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"data\.path: data/mnist32 -> elsewhere"):
+        run.claim(override(BASE, ["data.path=elsewhere"]), repacked)  # type: ignore[arg-type]
+
+
+def test_a_run_of_two_domains_remembers_both_datasets_and_refuses_either_packed_anew(tmp_path: Path) -> None:
+    run, a, b, c = Run(str(tmp_path)), *(SimpleNamespace(identity={"train": letter}) for letter in "abc")
+    run.claim(BASE, (a, b))  # type: ignore[arg-type]
+    run.claim(BASE, (a, b))  # type: ignore[arg-type]
+    assert json.loads((tmp_path / "dataset.json").read_text()) == {"a": a.identity, "b": b.identity}
+    for changed in ((c, b), (a, c), (b, a)):
+        with pytest.raises(ValueError, match="was packed anew since the run"):
+            run.claim(BASE, changed)  # type: ignore[arg-type]
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"/nowhere is not a run: it has no experiment\.json"):
+        Run(str(tmp_path / "nowhere")).experiment()
+
+
+def test_a_run_is_finished_when_a_checkpoint_has_reached_the_end_of_the_schedule(tmp_path: Path) -> None:
+    run, total = Run(str(tmp_path)), BASE.schedule.total_nimg
+    assert run.finished_at(BASE) is None
+    checkpoint_at(run, total - 8)
+    assert run.finished_at(BASE) is None
+    checkpoint_at(run, total)
+    found = run.finished_at(BASE)
+    assert found is not None and found.nimg == total
+
+
+def test_a_failure_is_told_with_the_last_checkpoint_until_a_new_attempt_begins(tmp_path: Path) -> None:
+    run = Run(str(tmp_path))
+    run.raise_failure()
+    run.fail_on_first_rank("discriminator/fake is not finite at 0.064 kimg")
+    with pytest.raises(RuntimeError, match=r"is not finite at 0\.064 kimg; no checkpoint yet in "):
+        run.raise_failure()
+    checkpoint_at(run, 32)
+    with pytest.raises(RuntimeError, match=r"is not finite at 0\.064 kimg; last checkpoint 0\.032 kimg in "):
+        run.raise_failure()
+    run.begin()
+    run.raise_failure()
+
+
+def test_only_the_first_rank_writes_a_failure_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.runs.run.sync.rank", lambda: 1)
+    Run(str(tmp_path)).fail_on_first_rank("reason")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.store
+def test_a_run_on_s3_is_claimed_finished_and_refused_as_a_local_one(s3: str) -> None:
+    run = Run(f"{s3}/runs/a")
+    run.claim(BASE, PACKED)
+    assert run.experiment() == BASE and run.finished_at(BASE) is None
+    with pytest.raises(ValueError, match="seed: 0 -> 1"):
+        run.claim(replace(BASE, seed=1), PACKED)
+    checkpoint_at(run, BASE.schedule.total_nimg)
+    assert run.finished_at(BASE) is not None
+
+
+def test_ticks_that_only_checkpoints_know_come_into_the_history_in_order_and_once(tmp_path: Path) -> None:
+    run = Run(str(tmp_path))
+    History(run.history).append(32, {"a/b": 1.0}, time=5.0)
+    checkpoint_at(run, 64, [Tick(32, {"a/b": 1.0}, 5.0), Tick(64, {"a/b": 2.0}, 6.0)])
+    checkpoint_at(run, 128, [Tick(96, {"a/b": None}, 7.0), Tick(128, {"a/b": 4.0}, 8.0)])
+    run.recover_ticks(History(run.history), before=128)
+    assert [tick.nimg for tick in read_history(run.history)[0]] == [32, 64]
+    for _ in range(2):
+        run.fetch_history()
+        ticks, _ = read_history(run.history)
+        assert [(tick.nimg, tick.metrics["a/b"], tick.time) for tick in ticks] == [
+            (32, 1.0, 5.0),
+            (64, 2.0, 6.0),
+            (96, None, 7.0),
+            (128, 4.0, 8.0),
+        ]
+
+
+def test_the_ticks_of_a_last_checkpoint_that_was_never_reported_are_in_the_finished_runs_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = override(BASE, [f"training.storage={tmp_path}", "evaluation.enabled=false"])
+    run, total = Run.of(experiment), BASE.schedule.total_nimg
+
+    def fit() -> None:
+        """As a run whose worker was lost between the last upload and its report, and begun again had nothing to do."""
+        checkpoint_at(run, total, [Tick(total, {"a/b": 1.0}, 5.0)])
+
+    monkeypatch.setattr(trainer, "_trainer", lambda *_: SimpleNamespace(fit=fit))
+    trainer._fit(experiment, run, nullcontext)
+    assert [(tick.nimg, tick.metrics) for tick in read_history(run.history)[0]] == [(total, {"a/b": 1.0})]
+
+
+@pytest.mark.store
+def test_a_run_on_s3_brings_its_history_along_to_a_machine_that_lacks_it(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(f"{s3}/runs/a")
+    for machine in ("first", "second"):
+        (tmp_path / machine).mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    run.fetch_history()
+    assert not run.history.exists()
+    run.history.write_text(TICK_LINE)
+    run.keep_history(run.history)
+    monkeypatch.chdir(tmp_path / "second")
+    run.fetch_history()
+    assert run.history.read_text() == TICK_LINE
+    run.history.write_text(2 * TICK_LINE)
+    run.fetch_history()
+    assert run.history.read_text() == 2 * TICK_LINE
+
+
+def test_a_damaged_record_of_the_experiment_is_named(tmp_path: Path) -> None:
+    run = Run(str(tmp_path))
+    record = json.loads(BASE.to_json())
+    del record["schedule"]
+    (tmp_path / "experiment.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="schedule"):
+        run.experiment()
+    assert Experiment.from_json(BASE.to_json()) == BASE

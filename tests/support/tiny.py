@@ -1,0 +1,194 @@
+"""Every preset shrunk to a dozen iterations on random images, for the tests of training."""
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from alae_core import images, sync
+from alae_core.engine import Engine, Metrics
+from alae_core.noise import named_seed
+from alae_core.state import TrainState
+from pipelines import presets
+from pipelines.experiment import Experiment
+from pipelines.runs import checkpoint
+
+BATCH = 8
+STABLE = 3 * BATCH
+"""Images of level 0, of the fade of each later level, and of what follows the fade."""
+
+
+NO_CHOICE = ("0.channels.",)
+"""Settings that select no other computation, whatever their value."""
+
+
+def experiments() -> dict[str, Experiment]:
+    """The shrunk presets and a `_compat` form by name, less those that choose nothing that others of their algorithm do not.
+
+    So every word, switch and zero in a preset is tested with its algorithm, though not every combination of them.
+    """
+    kept: dict[str, Experiment] = {}
+    tested: set[tuple[str, str, Any]] = set()
+    for name in (*presets.names(), "celeba128_style_alae_compat"):
+        small = brief(presets.load(name))
+        parts = [asdict(part) for part in (cast(Any, small.algorithm), small.schedule, small.training)]
+        own = {
+            (small.algorithm.kind, path, _choice(value)) for path, value in flat(parts).items() if path not in NO_CHOICE
+        }
+        if not own <= tested:
+            kept[name] = small
+            tested |= own
+    return kept
+
+
+def _choice(value: Any) -> Any:
+    """What of a setting can select another computation: a word or switch; of a number if it is 0, of a whole one also if 1."""
+    if isinstance(value, (bool, str)) or value is None:
+        return str(value)
+    return min(value, 2) if isinstance(value, int) else value != 0
+
+
+def variants(names: Iterable[str]) -> set[str]:
+    """All but the first experiment of each algorithm."""
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(presets.load(name).algorithm.kind, name)
+    return set(names) - set(first.values())
+
+
+def brief(experiment: Experiment) -> Experiment:
+    """`tiny()` with phases of three iterations."""
+    small = experiment.tiny()
+    kimg = (STABLE / 1000,)
+    schedule = replace(small.schedule, stable_kimg=kimg, fade_kimg=kimg, batch_size=(BATCH,))
+    return replace(small, schedule=schedule)
+
+
+def build(experiment: Experiment, seed: int | None = None) -> TrainState:
+    """A fresh state of the experiment, or of another seed."""
+    training = experiment.training
+    return TrainState.build(
+        experiment.algorithm,
+        experiment.seed if seed is None else seed,
+        training.optimizer,
+        averages_from=training.averages_from,
+    )
+
+
+def engine(experiment: Experiment, **changes: Any) -> Engine:
+    """The engine of the experiment, with flips and shifts, so that they are tested too."""
+    settings: dict[str, Any] = {
+        "schedule": experiment.schedule,
+        "seed": experiment.seed,
+        "ema_half_life_kimg": experiment.training.ema_half_life_kimg,
+        "flip": True,
+        "crop": 0.25,
+    }
+    return Engine(**(settings | changes))
+
+
+def pixels(experiment: Experiment, nimg: int) -> tuple[Tensor, ...]:
+    """This rank's random images at a position of the stream, one tensor per domain."""
+    level = experiment.schedule.level_at(nimg)
+    shape = (level.batch_size, level.resolution, level.resolution, experiment.algorithm.channels)
+    share = level.batch_size // sync.world_size()
+    rows = slice(sync.rank() * share, (sync.rank() + 1) * share)
+    return tuple(torch.from_numpy(_noise(shape, nimg, domain)[rows]) for domain in range(experiment.domains))
+
+
+def train(state: TrainState, experiment: Experiment, until: int, **changes: Any) -> list[Metrics]:
+    """Train to image `until`; the metrics of each iteration."""
+    runner = engine(experiment, **changes)
+    found = []
+    while state.nimg < until:
+        found.append(runner.train_iteration(state, pixels(experiment, state.nimg)))
+    return found
+
+
+def saved(state: TrainState) -> bytes:
+    """The state as a file."""
+    file = io.BytesIO()
+    torch.save(state.state_dict(), file)
+    return file.getvalue()
+
+
+def restored(experiment: Experiment, file: bytes) -> TrainState:
+    """The state of a file, in a process that started from other weights."""
+    state = build(experiment, seed=experiment.seed + 1)
+    state.load_state_dict(torch.load(io.BytesIO(file), weights_only=True))
+    return state
+
+
+def checkpointed(run: Path, state: TrainState, experiment: Experiment) -> Path:
+    """A finished checkpoint of the state in a run's folder."""
+    folder = run / checkpoint.directory_name(state.nimg)
+    folder.mkdir(parents=True)
+    checkpoint.write(state, experiment, folder, None)
+    return folder
+
+
+def flat(value: Any) -> dict[str, Any]:
+    """Every tensor (cloned) and plain value of nested dictionaries and lists, by its path."""
+    if isinstance(value, Tensor):
+        return {"": value.detach().clone()}
+    if isinstance(value, (dict, list, tuple)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {f"{key}.{path}": leaf for key, inner in items for path, leaf in flat(inner).items()}
+    return {"": value}
+
+
+def differing(first: Any, second: Any) -> list[str]:
+    """The paths of what is not bit-identical in two nested values."""
+    a, b = flat(first), flat(second)
+    same = {key for key in a.keys() & b.keys() if _equal(a[key], b[key])}
+    return sorted((a.keys() | b.keys()) - same)
+
+
+def distance(first: Any, second: Any) -> float:
+    """The largest absolute difference between the tensors of two nested values of the same form."""
+    a, b = flat(first), flat(second)
+    assert a.keys() == b.keys()
+    return max(float((a[key] - b[key]).abs().max()) for key in a if isinstance(a[key], Tensor) and a[key].numel())
+
+
+def vector(network: nn.Module) -> Tensor:
+    """All parameters in a row, copied."""
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def networks_of(state: TrainState) -> dict[str, dict[str, Tensor]]:
+    """Parameters and buffers of the networks, copied."""
+    return {
+        name: {key: tensor.clone() for key, tensor in network.state_dict().items()}
+        for name, network in state.algorithm.networks.items()
+    }
+
+
+@contextmanager
+def float64() -> Iterator[None]:
+    """Everything in double precision, so that another order of summation leaves only a trace."""
+    original = images.to_float
+    torch.set_default_dtype(torch.float64)
+    images.to_float = lambda images: original(images).double()
+    try:
+        yield
+    finally:
+        images.to_float = original
+        torch.set_default_dtype(torch.float32)
+
+
+def _noise(shape: tuple[int, ...], *parts: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(named_seed("pixels", *parts)).integers(0, 256, shape, np.uint8)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    return type(a) is type(b) and bool(a == b)

@@ -1,0 +1,122 @@
+"""What a store answers when something is wrong, as a sentence: a wrong key, a busy store, anything unforeseen."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines import presets, storage
+from pipelines.data.format.shards import Dataset
+from pipelines.data.pack.pack import pack
+from pipelines.experiment.override import override
+from pipelines.training import preflight
+from tests.support.packed import SMALL
+from tests.support.store import KEY, SECRET, set_s3_environment
+
+pytestmark = pytest.mark.store
+on_ceph = pytest.mark.parametrize("s3", ["ceph"], indirect=True)
+WRONG = "wrong-secret-k3Xs81"
+REFUSED = r"access denied by the object store at http://127\.0\.0\.1:\d+; the credentials are wrong"
+
+
+def pyarrow_read(url: str) -> bytes:
+    """As shards are read."""
+    fs, path = storage.pyarrow_filesystem(url)
+    with storage.explained(url):
+        return fs.open_input_file(path).read()
+
+
+@on_ceph
+@pytest.mark.parametrize("variable", ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"])
+def test_a_wrong_key_is_refused_in_a_sentence_that_does_not_repeat_it(
+    s3: str, npz: str, variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pack(npz, f"{s3}/d", **SMALL)
+    split = Dataset.open(f"{s3}/d").split("train")
+    experiment = override(presets.load("debug_mnist32_alae"), [f"data.path={s3}/d", f"training.storage={s3}/runs"])
+    monkeypatch.setenv(variable, WRONG)
+    storage.open_filesystem(s3)[0].clear_instance_cache()
+    asked = [
+        lambda: preflight.check(experiment),
+        lambda: storage.check_writable(s3),
+        lambda: storage.read_bytes(f"{s3}/d/manifest.json"),
+        lambda: storage.write_bytes_verified(f"{s3}/x", b"1"),
+        lambda: storage.list_files(s3),
+        lambda: split.read(8, np.arange(3)),
+        lambda: pack(npz, f"{s3}/e", **SMALL),
+    ]
+    for ask in asked:
+        with pytest.raises(storage.StorageDeniedError, match=REFUSED) as caught:
+            ask()
+        assert not any(word in str(caught.value) for word in (WRONG, SECRET, KEY))
+
+
+class _Stub(http.server.BaseHTTPRequestHandler):
+    """Holds one object of four bytes, and answers the first requests with errors instead."""
+
+    heads: list[int] = []  # noqa: RUF012  status codes to come
+    gets: list[int] = []  # noqa: RUF012
+
+    def do_HEAD(self) -> None:
+        self._answer(self.heads.pop(0) if self.heads else 200, b"")
+
+    def do_GET(self) -> None:
+        self._answer(self.gets.pop(0) if self.gets else 200, b"data")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", "4" if status == 200 else "0")
+        self.send_header("ETag", '"0"')
+        self.send_header("Last-Modified", "Sun, 22 Nov 2026 00:00:00 GMT")
+        self.end_headers()
+        if status == 200:
+            self.wfile.write(body)
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Stub]]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Stub) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        set_s3_environment(monkeypatch, f"http://127.0.0.1:{server.server_port}")
+        try:
+            yield _Stub
+        finally:
+            server.shutdown()
+            thread.join()
+            _Stub.heads, _Stub.gets = [], []
+
+
+def test_a_store_that_answers_that_it_is_busy_is_asked_again(stub: type[_Stub]) -> None:
+    stub.heads = [503] * 3
+    with storage.patience(0), pytest.raises(storage.StorageUnreachableError, match=r"cannot serve now \(503\)"):
+        storage.size("s3://bucket/x")
+    stub.heads = [503] * 4
+    assert storage.size("s3://bucket/x") == 4
+    stub.gets = [503] * 7
+    assert pyarrow_read("s3://bucket/x") == b"data"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "sentence"),
+    [
+        (403, storage.StorageDeniedError, "access denied"),
+        (404, storage.StorageNotFoundError, "does not exist"),
+        (429, storage.StorageUnreachableError, r"cannot serve now \(429\)"),
+        (500, storage.StorageUnreachableError, r"cannot serve now \(500\)"),
+        (400, storage.StorageError, "answered UNKNOWN .HTTP status 400"),
+    ],
+)
+def test_no_answer_of_a_store_to_a_reader_of_shards_is_taken_for_damage(
+    stub: type[_Stub], status: int, kind: type[Exception], sentence: str
+) -> None:
+    stub.gets = [status] * 20
+    with storage.patience(0), pytest.raises(kind, match=sentence):
+        pyarrow_read("s3://bucket/x")

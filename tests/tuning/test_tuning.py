@@ -1,0 +1,275 @@
+"""Searches: what may be written as a space, how trials are ranked, and one real search."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+
+from pipelines import presets
+from pipelines.cli import main
+from pipelines.experiment.override import override
+from pipelines.runs import checkpoint
+from pipelines.runs.history import Evaluation, list_evaluations
+from pipelines.runs.monitor import Raised
+from pipelines.tracking import mlflow_run
+from tests.support.measured import save
+from tests.support.runs import local_ray
+from tuning import search, space, summary
+from tuning.search import SearchConfig
+from tuning.summary import TrialResult
+from tuning.trial import Reports, alarmed
+
+BASE = presets.load("debug_mnist32_alae")
+WEIGHT = "algorithm.loss.latent_reconstruction_weight"
+
+
+@pytest.mark.parametrize(
+    ("written", "form", "low", "high"),
+    [("loguniform(0.1, 10)", "LogUniform", 0.1, 10), (" uniform( 0 ,1e1) ", "Uniform", 0, 10)],
+)
+def test_a_range_is_drawn_from_its_bounds(written: str, form: str, low: float, high: float) -> None:
+    ((path, drawn),) = space.parse(BASE, [f"{WEIGHT}={written}"]).items()
+    assert path == WEIGHT
+    assert type(drawn.sampler).__name__ == f"_{form}"
+    assert (drawn.lower, drawn.upper) == (low, high)
+    assert all(low <= drawn.sample() <= high for _ in range(20))
+
+
+def test_a_choice_is_drawn_as_it_is_written() -> None:
+    found = space.parse(BASE, ["algorithm.mapping_layers=choice(1, 2, 4)", "training.precision=choice(fp32,bf16)"])
+    assert found["algorithm.mapping_layers"].categories == ["1", "2", "4"]
+    assert found["training.precision"].categories == ["fp32", "bf16"]
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("seed", "is not understood; write PATH=loguniform(low, high), PATH=uniform(low, high) or PATH=choice("),
+        ("seed=3", "is not understood"),
+        ("seed=normal(0, 1)", "is not understood"),
+        ("algorithm.los=uniform(0, 1)", "algorithm.los is not a field; did you mean algorithm.loss?"),
+        (f"{WEIGHT}=uniform(0, much)", f"{WEIGHT}=much must be a number"),
+        (f"{WEIGHT}=uniform(1)", "needs two numbers, the lower one first"),
+        (f"{WEIGHT}=uniform(2, 1)", "needs two numbers, the lower one first"),
+        (f"{WEIGHT}=uniform(1, 2, 3)", "needs two numbers, the lower one first"),
+        (f"{WEIGHT}=loguniform(0, 1)", "loguniform needs bounds above 0"),
+        (f"{WEIGHT}=uniform(-1, 1)", f"{WEIGHT}=-1.0 must be a number at least 0"),
+        ("algorithm.hidden=uniform(8, 16)", "must be a whole number"),
+        ("training.precision=choice(fp32, fp8)", "training.precision=fp8 must be one of fp32, bf16"),
+        ("training.microbatch=choice(2, 3)", "training.microbatch=3 does not divide"),
+        ("tracking.experiment=uniform(a, b)", "needs two numbers"),
+    ],
+)
+def test_a_space_that_no_trial_could_use_is_refused_in_a_sentence(written: str, sentence: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        space.parse(BASE, [written])
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_field_that_is_searched_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="latent_reconstruction_weight is searched twice; keep one"):
+        space.parse(BASE, [f"{WEIGHT}=uniform(0, 1)", f"{WEIGHT}=choice(2, 3)"])
+
+
+def test_a_search_without_evaluation_is_refused_before_ray_starts(tiny_dataset: Path, tmp_path: Path) -> None:
+    blind = override(BASE, ["evaluation.enabled=false", f"data.path={tiny_dataset}", f"training.storage={tmp_path}"])
+    with pytest.raises(ValueError, match=r"evaluation\.enabled=false gives a search nothing to compare"):
+        search.search(blind)
+    assert not ray.is_initialized()
+
+
+def grid(*trials: dict[str, Any]) -> Any:
+    """What Tune returns, in the order the trials were made."""
+    return [
+        SimpleNamespace(metrics=trial.get("metrics"), config=trial.get("config", {}), error=trial.get("error"))
+        for trial in trials
+    ]
+
+
+def measured(name: str, value: float | None) -> dict[str, Any]:
+    found = {"trial_id": name, "nimg": 500, "checkpoint": f"/runs/{name}"} | ({} if value is None else {"fd": value})
+    return {"metrics": found, "config": {WEIGHT: 0.123456}}
+
+
+def test_trials_are_ranked_best_first_and_those_without_a_value_last() -> None:
+    failed = {"metrics": None, "error": RuntimeError("Traceback ...\nRuntimeError: it broke")}
+    found = summary.ranked(grid(failed, measured("b", 3.0), measured("c", None), measured("a", 1.0)), "fd")
+    assert [(trial.name, trial.value) for trial in found] == [("a", 1.0), ("b", 3.0), ("?", None), ("c", None)]
+    assert [trial.error for trial in found] == [None, None, "RuntimeError: it broke", None]
+
+
+def test_the_table_shows_values_settings_failures_and_the_best_checkpoint() -> None:
+    best = TrialResult("a", {WEIGHT: 0.123456, "seed": "3"}, 0.5, "fd", 1.0, "/runs/a/checkpoint")
+    failed = TrialResult("b", {WEIGHT: 2.0}, 0.0, "fd", None, "", "it broke")
+    lines = summary.table([best, failed]).splitlines()
+    assert lines[0].split() == ["trial", "kimg", "fd", "settings"]
+    assert lines[1].split() == ["a", "0.50", "1.000", f"{WEIGHT}=0.1235", "seed=3"]
+    assert lines[2].split() == ["b", "0.00", "-", f"{WEIGHT}=2"]
+    assert lines[3:] == ["b failed: it broke", "best checkpoint: /runs/a/checkpoint"]
+    assert summary.table([]) == "no trials"
+
+
+MARGIN, RATIO = "algorithm.loss.margin", "algorithm.loss.margin_ratio"
+REAL_WEIGHT = "algorithm.loss.reconstruction_weight"
+FOLLOWING = "debug_mnist32_intro_vae"
+"""Its margin follows the real KL."""
+FIXED = "debug_celebahq256_intro_vae"
+
+
+@pytest.mark.parametrize(
+    ("preset", "spaces", "sentence"),
+    [
+        (FOLLOWING, [f"{MARGIN}=uniform(90, 200)", f"{REAL_WEIGHT}=uniform(0.1, 1)"], f"search {RATIO} in place of"),
+        (FOLLOWING, [f"{MARGIN}=choice(90, 200)", f"{RATIO}=uniform(1.1, 2)"], "search one of the two"),
+        (FIXED, [f"{REAL_WEIGHT}=loguniform(0.1, 1)"], f"set {MARGIN}=null"),
+        (FIXED, [f"{RATIO}=loguniform(1.1, 2)"], f"set {MARGIN}=null"),
+        (FOLLOWING, [f"{RATIO}=uniform(1.02, 2)"], f"{RATIO}=1.02 leaves no room above the real KL; use 1.05 or more"),
+    ],
+)
+def test_a_margin_that_would_not_follow_the_reconstruction_weight_is_not_searched(
+    preset: str, spaces: list[str], sentence: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        space.parse(presets.load(preset), spaces)
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_margin_ratio_and_weight_are_searched_together_and_a_margin_alone() -> None:
+    both = [f"{REAL_WEIGHT}=loguniform(0.1, 1)", f"{RATIO}=uniform(1.1, 2)"]
+    assert set(space.parse(presets.load(FOLLOWING), both)) == {REAL_WEIGHT, RATIO}
+    assert set(space.parse(presets.load(FIXED), [f"{MARGIN}=uniform(90, 200)"])) == {MARGIN}
+
+
+def test_a_margin_below_the_known_real_kl_is_refused(tmp_path: Path) -> None:
+    begun = presets.load(FIXED)
+    folder = save(tmp_path, 1000, begun)
+    manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
+    manifest["ticks"] = [{"nimg": 1000, "metrics": {"encoder/kl_real": 100.0}, "time": 1.0}]
+    (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+    warm = override(begun, [f"training.init_from={folder}"])
+    assert space.plateau(warm) == 100.0
+    with pytest.raises(ValueError, match=r"margin=104 is below 1\.05 times the real KL of 100 .* use 105 or more$"):
+        space.parse(warm, [f"{MARGIN}=choice(120, 104)"])
+    space.parse(warm, [f"{MARGIN}=choice(120, 105)"])
+    # At another weight the real KL is not known.
+    other = override(warm, [f"{REAL_WEIGHT}=0.5"])
+    assert space.plateau(other) is None
+    space.parse(other, [f"{MARGIN}=choice(120, 104)"])
+
+
+def test_what_is_searched_without_asking_is_the_algorithms_own() -> None:
+    assert space.default(presets.load(FOLLOWING)) == ("algorithm.loss.reconstruction_weight=loguniform(0.05, 2.0)",)
+    assert space.default(BASE) == ("algorithm.loss.latent_reconstruction_weight=loguniform(0.1, 10)",)
+    known = [presets.load(name) for name in presets.names()]
+    free = {each.algorithm.kind: each for each in known if getattr(each.algorithm.loss, "margin", None) is None}  # type: ignore[attr-defined]
+    for experiment in free.values():
+        if hasattr(experiment.algorithm, "search_space"):
+            assert space.parse(experiment, space.default(experiment))
+
+
+RAISED = Raised("posterior_collapse", 6000, "it collapsed", True)
+
+
+def test_a_trial_reports_an_alarm_that_ends_it_with_its_last_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr("tuning.trial.tune.report", lambda measured: told.append(dict(measured)))
+    reports = Reports("fd")
+    reports.alarm(replace(RAISED, stops=False))
+    assert told == []
+    reports.alarm(RAISED)
+    assert math.isnan(told[0]["fd"]) and told[0]["nimg"] == 6000 and alarmed("a", told[0])
+    assert told[0]["alarm"] == "posterior_collapse at 6.0 kimg: it collapsed"
+    reports.evaluation(Evaluation(8000, {"fd": 3.0, "odd": None}, {}, "/runs/a", 0.0))
+    assert not alarmed("a", told[1])
+    reports.alarm(RAISED)
+    assert (told[2]["fd"], told[2]["nimg"], told[2]["checkpoint"]) == (3.0, 8000, "/runs/a")
+
+
+def test_trials_that_an_alarm_ended_stand_behind_the_others_and_are_told_with_it() -> None:
+    ended = measured("c", 0.5)
+    ended["metrics"]["alarm"] = "posterior_collapse at 6.0 kimg: it collapsed"
+    unmeasured = measured("d", math.nan)
+    found = summary.ranked(grid(unmeasured, ended, measured("b", 3.0)), "fd")
+    assert [(trial.name, trial.value) for trial in found] == [("b", 3.0), ("c", 0.5), ("d", None)]
+    assert "c was ended by posterior_collapse at 6.0 kimg: it collapsed" in summary.table(found).splitlines()
+
+
+@pytest.mark.parametrize(("option", "stops"), [([], True), (["--no-stop-on-alarm"], False)])
+def test_alarms_end_trials_unless_told_not_to(
+    option: list[str], stops: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[tuple[str, ...], SearchConfig]] = []
+
+    def searched(experiment: Any, spaces: Any, config: SearchConfig) -> list[TrialResult]:
+        asked.append((tuple(spaces), config))
+        return []
+
+    monkeypatch.setattr(search, "search", searched)
+    assert main.main(["tune", BASE.name, *option]) == 1
+    assert [(spaces, config.stop_on_alarm) for spaces, config in asked] == [((), stops)]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Ray of this process."""
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    with local_ray():
+        yield
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_search_trains_its_trials_nested_under_one_run_and_ranks_them_best_first(
+    cluster: None, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    experiment = override(
+        BASE,
+        [
+            f"data.path={tiny_dataset}",
+            "training.storage=runs",
+            "tracking.uri=sqlite:///mlflow.db",
+            "schedule.stable_kimg=0.064",
+            "schedule.fade_kimg=0",
+            "training.tick_kimg=0.016",
+            "training.checkpoint_ticks=2",
+            "evaluation.samples=16",
+            "evaluation.reconstructions=8",
+            "scaling.cpus_per_worker=0.5",
+            "scaling.cpus_per_data_task=0.5",
+            "scaling.cpus_per_evaluation=0.25",
+        ],
+    )
+    results = search.search(experiment, [f"{WEIGHT}=loguniform(0.1, 10)"], SearchConfig(trials=2))
+    assert [result.error for result in results] == [None] * 2
+    values = [result.value for result in results]
+    assert None not in values and values == sorted(values)  # type: ignore[type-var]
+    assert len({result.config[WEIGHT] for result in results}) == 2
+    assert results[0].kimg == 0.064  # the best of a rung is never stopped
+    for result in results:
+        folder = tmp_path / "runs" / f"debug_mnist32_alae-{result.name}"
+        assert checkpoint.read_manifest(result.checkpoint)["nimg"] == 1000 * result.kimg
+        assert result.checkpoint.startswith(str(folder)) and list_evaluations(str(folder))
+    _require_nested(f"sqlite:///{tmp_path}/mlflow.db", results)
+
+
+def _require_nested(uri: str, results: list[TrialResult]) -> None:
+    client = mlflow_run.connect(uri)
+    runs = client.search_runs([client.get_experiment_by_name("alae").experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert [run.info.run_name for run in parents] == ["debug_mnist32_alae search"]
+    children = {run.info.run_name: run for run in runs if run not in parents}
+    assert set(children) == {f"debug_mnist32_alae-{result.name}" for result in results}
+    for result in results:
+        child = children[f"debug_mnist32_alae-{result.name}"]
+        assert child.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
+        assert float(child.data.params[WEIGHT]) == result.config[WEIGHT]
+        measured = client.get_metric_history(child.info.run_id, result.metric)
+        # A trial that is stopped may have gone on to a further evaluation before it is killed.
+        assert {point.step: point.value for point in measured}[round(1000 * result.kimg)] == result.value
