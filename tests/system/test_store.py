@@ -25,7 +25,7 @@ pytest_generate_tests = on_both_stores
 
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "RETRY_WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(storage.files, "RETRY_WAITS_S", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_store_that_changes_a_byte_of_an_upload_is_found_out(
 def test_of_many_writers_who_all_saw_nothing_one_writes_a_file_that_is_written_once(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "exists", lambda url: False)
+    monkeypatch.setattr(storage.files, "exists", lambda url: False)
     for root in (f"{s3}/runs", str(tmp_path / "runs")):
         with ThreadPoolExecutor(16) as writers:
             list(writers.map(lambda n, url=f"{root}/claim": storage.write_once(url, b"%d" % n), range(16)))

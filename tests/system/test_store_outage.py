@@ -153,8 +153,8 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_an_upload_to_a_store_that_takes_it_and_says_nothing_is_given_up(
     length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "SILENCE_S", 1.0)
-    monkeypatch.setattr(storage, "SLOWEST_BYTES_PER_S", 1e9)
+    monkeypatch.setattr(storage.files, "SILENCE_S", 1.0)
+    monkeypatch.setattr(storage.files, "SLOWEST_BYTES_PER_S", 1e9)
     with storage.patience(0), pytest.raises(storage.StorageUnreachableError, match="does not answer"):
         storage.write_bytes_verified("s3://bucket/x", bytes(length))
 

@@ -187,6 +187,6 @@ def test_an_upload_whose_end_was_lost_on_the_way_back_is_repeated(
             raise FileNotFoundError("The specified multipart upload does not exist.")
 
     monkeypatch.setattr(fs, "put_file", no_such_upload)
-    monkeypatch.setattr(storage, "RETRY_WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(storage.files, "RETRY_WAITS_S", (0.0, 0.0))
     storage.upload_verified(tmp_path / "new", f"{s3}/x")
     assert len(tries) == 2 and storage.read_bytes(f"{s3}/x") == NEW
