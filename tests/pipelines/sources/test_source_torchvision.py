@@ -144,7 +144,7 @@ for name in ("nms", "qnms"):
 parts.whole = True
 """
 MENDED = """
-from pipelines.torchvision_import import torchvision as mended
+from alae_core.torchvision_import import torchvision as mended
 try:
     import torchvision
 except RuntimeError as error:
