@@ -263,7 +263,7 @@ def test_a_shard_that_was_written_to_the_disk_of_another_node_is_a_sentence(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def elsewhere(plan, jobs):  # type: ignore[no-untyped-def]
-        for advance in pack.pack_here(plan, jobs):
+        for advance in packing.pack_here(plan, jobs):
             if advance.done:
                 (Path(plan.dest) / advance.done.shard.path).unlink()
             yield advance
@@ -279,7 +279,7 @@ def test_a_packing_stopped_in_the_middle_of_a_shard_loses_that_shard_alone(
     done: list[Job] = []
 
     def failing(plan, jobs):  # type: ignore[no-untyped-def]
-        for advance in pack.pack_here(plan, jobs):
+        for advance in packing.pack_here(plan, jobs):
             if len(done) == 2:
                 raise ConnectionError("the store is away")
             done.extend([advance.job] if advance.done else [])
