@@ -30,6 +30,11 @@ class Similarity(NamedTuple):
     """Side of the window at each scale, in pixels, from the finest."""
 
 
+def unfit(side: int, crop: str) -> str:
+    """Why images of `side` px have no MS-SSIM; "" where they have one."""
+    return "" if side >= COARSEST_SIDE else f"it needs images of {COARSEST_SIDE} px or more, and they have {side} px"
+
+
 def ms_ssim(a: Tensor, b: Tensor) -> Similarity:
     """Similarity of images [N, C, H, W] in [0, 255], of any dtype, computed in float64; the mean over channels.
 

@@ -102,6 +102,15 @@ def comparable(images: Tensor, crop: Crop = "none") -> Tensor:
     return F.avg_pool2d(images, side // LARGEST_SIDE)
 
 
+def unfit(side: int, crop: Crop) -> str:
+    """Why `comparable` refuses images of `side` px; "" where it does not."""
+    try:
+        comparable(torch.empty(1, 1, side, side, device="meta"), crop)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def filtered_mean(lengths: Tensor) -> float:
     """The mean of the lengths [n] within their 1st and 99th percentile, both included."""
     low, high = _percentiles(lengths.double())

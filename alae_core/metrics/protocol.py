@@ -9,52 +9,9 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Kind = Literal["samples", "reconstructions", "translations"]
-_ANY: tuple[Kind, ...] = ("samples", "reconstructions", "translations")
-_GIVEN: tuple[Kind, ...] = ("reconstructions", "translations")
+from alae_core.metrics.path_length import Crop
+from alae_core.metrics.table import METRICS, Kind, Metric, having
 
-
-@dataclass(frozen=True)
-class Metric:
-    """What a metric's protocol must have, and what its name leaves out."""
-
-    extractor: str = ""
-    """The field's own; "" where there is none."""
-    images: int | None = None
-    """The number that a name leaves out."""
-    needs: tuple[str, ...] = ()
-    """The fields that this metric has beside those of all."""
-    full: bool = False
-    """Whether it always compares with the whole split."""
-    of: tuple[Kind, ...] = ("samples",)
-    """What it can be taken of."""
-
-
-METRICS = {
-    "fid": Metric("inception", of=_ANY),
-    "fd": Metric(full=True, of=_ANY),
-    "kid": Metric("inception", needs=("subsets", "subset_size"), of=_ANY),
-    "kd": Metric(needs=("subsets", "subset_size"), of=_ANY),
-    "pr": Metric("vgg16", needs=("neighbours",), of=_ANY),
-    "is": Metric("inception", of=_ANY),
-    "cis": Metric("inception", needs=("each",), of=("translations",)),
-    "ppl": Metric("vgg16", images=100_000, needs=("space", "path")),
-    "ls": Metric(images=200_000, needs=("space",)),
-    "lpips": Metric("vgg16", of=_GIVEN),
-    "pd": Metric(of=_GIVEN),
-    "l1": Metric(of=_GIVEN),
-    "l2": Metric(of=_GIVEN),
-    "reciprocity": Metric(),
-    "probe1nn": Metric(),
-    "probesvm": Metric(),
-    "diversity": Metric("alexnet", needs=("each",), of=("translations",)),
-    "msssim": Metric(of=("samples", "reconstructions")),
-}
-_PLAIN = {"fid": "fd", "kid": "kd"}
-PROBES = ("probe1nn", "probesvm")
-_DISTANCES = ("fid", "fd", "kid", "kd")
-_COMPARING = (*_DISTANCES, "pr")
-_PAIRED = ("lpips", "pd", "l1", "l2")
 _OWN = ("subsets", "subset_size", "neighbours", "each", "space", "path")
 
 
@@ -90,7 +47,7 @@ class Protocol:
     path: Literal["full", "end"] | None = None
     long: bool = False
     """Of probes: take the encoder's last hidden layer for the code."""
-    crop: Literal["none", "face", "celeba"] = "none"
+    crop: Crop = "none"
     """What ppl compares of each image; see `path_length.comparable`."""
     truncation: float = 1.0
     """Psi; 1 for none."""
@@ -106,45 +63,39 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise ValueError(f"metric={self.metric} is none of {', '.join(METRICS)}")
-        metric = METRICS[self.metric]
+        metric = self.row
         own = tuple(name for name in _OWN if getattr(self, name) is not None)
-        compares = self.metric in _COMPARING
         rules = {
             f"{self.metric} needs {_listed(metric.needs)}, it has {_listed(own)}": own == metric.needs,
             f"extractor={self.extractor!r} must be lower-case letters and digits, a letter first": (
                 re.fullmatch("([a-z][a-z0-9]*)?", self.extractor) is not None
             ),
-            f"{self.metric} is for inception's features; over {self.extractor} it is {_PLAIN.get(self.metric)}": (
-                self.metric not in _PLAIN or self.extractor == "inception"
+            f"{self.metric} is for {metric.extractor}'s features; over {self.extractor} it is {metric.called.get('')}": (
+                "" not in metric.called or self.extractor == metric.extractor
             ),
-            f"{self.metric} needs an extractor other than inception, as in {self.metric}_lite0_5k": (
-                self.metric not in _PLAIN.values() or self.extractor not in ("", "inception")
-            ),
+            f"{self.metric} needs {metric.unnamed}": not metric.unnamed or self.extractor not in ("", *metric.called),
             f"{self.metric} compares with the whole split, whose statistics are kept; set full": (
                 self.full or not metric.full
             ),
             f"{self.metric} compares with no set of real images; leave full and mirrored out": (
-                compares or not (self.full or self.mirrored)
+                metric.compares or not (self.full or self.mirrored)
             ),
             f"{self.metric} is taken of {' or '.join(metric.of)}": self.of in metric.of,
             "translations name their domain, and nothing else does, as in fid1k_to_b": (
                 (self.of == "translations") == (self.to is not None)
             ),
             f"{self.metric} compares translations with their counterparts; add _paired": (
-                self.of != "translations" or self.metric not in _PAIRED or self.paired
+                self.of != "translations" or not metric.paired or self.paired
             ),
-            f"only {', '.join(_PAIRED)} of translations are paired": (
-                not self.paired or (self.of == "translations" and self.metric in _PAIRED)
-            ),
-            "pd needs an extractor, as in pd_lite0_1k_recon; over vgg16 and alexnet it is lpips": (
-                self.metric != "pd" or self.extractor not in ("", "vgg16", "alexnet")
+            f"only {', '.join(having(paired=True))} of translations are paired": (
+                not self.paired or (self.of == "translations" and metric.paired)
             ),
             f"{self.metric} is scored on images that it does not learn from, as in {self.metric}10k_validation": (
-                self.metric not in PROBES or self.split != "train"
+                not metric.probe or self.split != "train"
             ),
-            "only probes have long codes": self.metric in PROBES or not self.long,
-            "only ppl crops images": self.metric == "ppl" or self.crop == "none",
-            "ppl compares images that are not rounded": self.metric != "ppl" or self.rounding == "nearest",
+            "only probes have long codes": "long" in metric.options or not self.long,
+            f"only {', '.join(_with_option('crop'))} crops images": "crop" in metric.options or self.crop == "none",
+            f"{self.metric} compares images that are not rounded": metric.rounded or self.rounding == "nearest",
             f"images={self.images}, neighbours={self.neighbours} and each={self.each} must be at least 1": (
                 all(count is None or count >= 1 for count in (self.images, self.neighbours, self.each))
             ),
@@ -158,9 +109,14 @@ class Protocol:
             raise ValueError(broken[0])
 
     @property
+    def row(self) -> Metric:
+        """What the table says of the metric."""
+        return METRICS[self.metric]
+
+    @property
     def name(self) -> str:
         """The name that `parse` reads back."""
-        metric = METRICS[self.metric]
+        metric = self.row
         head = self.metric if self.extractor == metric.extractor else f"{self.metric}_{self.extractor}"
         number = f"{self.images}x{self.each}" if self.each else f"{self.images / 1000:.10g}k"
         if self.images == metric.images:
@@ -189,9 +145,7 @@ class Protocol:
     @property
     def keys(self) -> tuple[str, ...]:
         """Names of the numbers it gives: of pr two, as pr50k3_precision and pr50k3_recall; else its own, then the baselines."""
-        return (
-            (f"{self.name}_precision", f"{self.name}_recall") if self.metric == "pr" else (self.name, *self.baselines)
-        )
+        return tuple(f"{self.name}_{key}" for key in self.row.keys) or (self.name, *self.baselines)
 
     @property
     def baselines(self) -> tuple[str, ...]:
@@ -201,16 +155,11 @@ class Protocol:
         paired errors, what `identity`, the `mean` train image and the train image `nearest` to the input would score. Of
         diversity `reals`, random pairs of real images.
         """
-        return tuple(f"{self.name}_{kind}" for kind in self._baselines) if self.to else ()
-
-    @property
-    def _baselines(self) -> tuple[str, ...]:
-        if self.metric in _DISTANCES:
-            # The train split is at no distance from itself.
-            return ("identity",) if self.split == "train" else ("identity", "floor")
-        if self.paired:
-            return ("identity", "mean", "nearest")
-        return ("reals",) if self.metric == "diversity" else ()
+        if not self.to:
+            return ()
+        # The train split is at no distance from itself.
+        kinds = [kind for kind in self.row.baselines if kind != "floor" or self.split != "train"]
+        return tuple(f"{self.name}_{kind}" for kind in kinds)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON; `Protocol(**values)` restores it."""
@@ -219,3 +168,7 @@ class Protocol:
 
 def _listed(names: tuple[str, ...]) -> str:
     return " and ".join(names) or "nothing of its own"
+
+
+def _with_option(field: str) -> tuple[str, ...]:
+    return tuple(name for name, row in METRICS.items() if field in row.options)

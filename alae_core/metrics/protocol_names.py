@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from alae_core.metrics.protocol import METRICS, Protocol
+from alae_core.metrics.protocol import Protocol
+from alae_core.metrics.table import METRICS
 
 ALIASES = {
     # NVIDIA's names.
@@ -22,19 +23,6 @@ ALIASES = {
     **{f"ppl_{kind}_celeba_alae_compat": f"ppl50k_{kind}_celeba" for kind in ("wfull", "wend")},
 }
 """Names of other codes, and the `_compat` names, by the protocols' own."""
-KNOWN = (
-    *("fid50k_full", "fid50k", "fid5k_full", "fd_classifier5k", "fd_pixels5k", "fd_lite0_5k"),
-    *("kid50k_full_x1000", "kid10k_x1000", "kid10k_pairs", "kd_lite0_5k_x1000", "pr50k3", "pr50k3_full", "is50k"),
-    *("ppl_zfull", "ppl_zend", "ppl_wfull", "ppl_wend", "ppl50k_wend", "ls_z", "ls_w", "reciprocity5k", "msssim10k"),
-    *("probe1nn10k_validation", "probesvm10k_validation", "probesvm10k_long_validation"),
-    *("lpips10k_recon_test", "l1_10k_recon_test", "l2_10k_recon_test", "pd_lite0_10k_recon_test"),
-    *("kid0.1k_x50_validation_to_b", "kd_lite0_5k_pairs_validation_to_b", "fid5k_full_validation_to_b"),
-    *("fd_lite0_5k_validation_to_b", "diversity_lite0_100x19_validation_to_b", "diversity100x19_validation_to_b"),
-    *("cis_classifier100x100_validation_to_b", "is_classifier1k_validation_to_b"),
-    *("l1_1k_validation_to_b_paired", "pd_lite0_1k_validation_to_b_paired", "lpips1k_validation_to_b_paired"),
-    *ALIASES,
-)
-"""Names that are usual; any other number of images and any option does as well."""
 NEAREST = 8
 """Known names that an error lists."""
 
@@ -58,6 +46,11 @@ _OPTIONS: dict[str, Callable[[re.Match[str]], dict[str, Any]]] = {
 }
 
 
+def known() -> tuple[str, ...]:
+    """Names that are usual; any other number of images and any option does as well."""
+    return (*(name for row in METRICS.values() for name in row.usual), *ALIASES)
+
+
 def parse(name: str) -> Protocol:
     """The protocol that a name stands for; raises ValueError with what is wrong and the known metrics, nearest first."""
     spelled = ALIASES.get(name, name)
@@ -67,7 +60,7 @@ def parse(name: str) -> Protocol:
         if protocol.name != spelled:
             raise ValueError(f"its name is spelled {protocol.name}")
     except ValueError as reason:
-        ranked = sorted(KNOWN, key=lambda known: difflib.SequenceMatcher(None, name, known).ratio(), reverse=True)
+        ranked = sorted(known(), key=lambda usual: difflib.SequenceMatcher(None, name, usual).ratio(), reverse=True)
         near = ", ".join(ranked[:NEAREST])
         raise ValueError(f"metric {name!r} is not known: {reason}; known ones, nearest first: {near}") from None
     return protocol

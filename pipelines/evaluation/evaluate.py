@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from alae_core.metrics.protocol import PROBES, Protocol
+from alae_core.metrics.protocol import Protocol
 from alae_core.metrics.protocol_names import parse
 from pipelines import storage
 from pipelines.data.domains import open_datasets
@@ -84,21 +84,23 @@ def describe(protocol: Protocol) -> str:
 
 
 def _clauses(protocol: Protocol) -> Iterator[str]:
-    things = {"ppl": "paths", "msssim": "pairs", "reciprocity": "codes"}
-    things |= dict.fromkeys(PROBES, "long codes of the train split" if protocol.long else "codes of the train split")
+    row = protocol.row
+    things = row.drawn or protocol.of
+    if row.probe:
+        things = f"{'long ' if protocol.long else ''}{things} of the train split"
     way = f" of the {protocol.split} split to {protocol.to}" if protocol.to else ""
-    yield f"{protocol.images:,} {things.get(protocol.metric, protocol.of)}{way}"
+    yield f"{protocol.images:,} {things}{way}"
     if protocol.each:
-        yield f"{protocol.each} {'pairs' if protocol.metric == 'diversity' else 'outputs'} each"
+        yield f"{protocol.each} {row.repeated} each"
     if protocol.extractor:
         yield f"features of {protocol.extractor}{', cleanly resized' if protocol.resize == 'clean' else ''}"
-    if protocol.metric in ("fid", "fd", "kid", "kd", "pr"):
+    if row.compares:
         yield f"against {'the whole' if protocol.full else 'as many of the'} {protocol.split} split"
     if protocol.paired:
         yield "against their counterparts"
     if protocol.of == "reconstructions":
         yield f"of the {protocol.split} split"
-    if protocol.metric in PROBES:
+    if row.probe:
         yield f"scored on the {protocol.split} split"
     if protocol.subsets:
         yield f"{protocol.subsets} subsets of {protocol.subset_size:,}"
@@ -106,7 +108,7 @@ def _clauses(protocol: Protocol) -> Iterator[str]:
         yield f"{protocol.neighbours} neighbours"
     if protocol.path:
         yield f"{protocol.path} paths in {(protocol.space or '').upper()}, crop {protocol.crop}"
-    if protocol.metric == "ls":
+    if row.attributes:
         yield f"attributes in {(protocol.space or '').upper()}"
     if protocol.truncation != 1:
         yield f"psi {protocol.truncation:g}"

@@ -270,11 +270,15 @@ class Separability(_OfPairsOfRows):
         return [planes.separability(codes, probabilities, self.attributes.accuracies)]
 
 
+Accuracy = Callable[[Tensor, Tensor, Tensor, Tensor], Estimate]
+"""(train codes, train labels, other codes, other labels) -> share of the others whose label is found."""
+
+
 @dataclass(frozen=True)
 class Probe(_OfPairsOfRows):
     """Share of real images whose label a probe names by their code; the first `train` are those that it learns from."""
 
-    accuracy: Callable[[Tensor, Tensor, Tensor, Tensor], Estimate]
+    accuracy: Accuracy
     train: int
 
     def add(self, part: tuple[Rows, Rows], numbers: Tensor, drawn: Drawn) -> None:

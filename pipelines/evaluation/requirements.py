@@ -6,56 +6,33 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from alae_core.metrics import ms_ssim, path_length
-from alae_core.metrics.protocol import PROBES, Protocol
+from alae_core.metrics.protocol import Protocol
 from alae_core.metrics.protocol_names import parse
-from pipelines.data.domains import FOLDERS
 from pipelines.data.format.shards import Dataset
 from pipelines.evaluation.features import attributes, counterparts, weights
 from pipelines.evaluation.features.extractors import ensure_extractor
 from pipelines.evaluation.features.pretrained import EXTRA
+from pipelines.evaluation.material import domain_of
 from pipelines.evaluation.subject import draws_styles, encodes_long
 from pipelines.experiment import EvaluationConfig, Experiment
 from pipelines.experiment.metric_choice import best_metric, default_names, metric_names
 
-EXTRACTORS = ("inception", "vgg16", "lite0", "classifier", "pixels")
 INSTEAD = {
     "inception": "use fd_lite0_5k or fd_classifier5k, which need none",
     "vgg16": "leave it out",
     "alexnet": "take lite0's features in their place (diversity_lite0_..., pd_lite0_...), which need none",
 }
 """What to do without a network's weights."""
-PERCEPTUAL = ("ppl", "lpips", "pd", "diversity")
-TAKEN_BY = {
-    "ppl": ("vgg16",),
-    "lpips": ("vgg16", "alexnet"),
-    "pd": ("lite0",),
-    "diversity": ("lite0", "vgg16", "alexnet"),
-    **dict.fromkeys(("is", "cis"), ("inception", "classifier")),
-}
-"""The extractors of the metrics that not every one of `EXTRACTORS` serves."""
-NOT_OF = {
-    "ls": ("extractor", "split", "truncation", "mixing"),
-    "ppl": ("mixing",),
-    "reciprocity": ("truncation", "mixing"),
-    **dict.fromkeys(PROBES, ("extractor", "truncation", "mixing", "rounding")),
-}
-"""Fields of a protocol that would change nothing of these metrics."""
 NOT_OF_GIVEN = ("truncation", "mixing")
-"""Nor of reconstructions and translations."""
+"""Fields of a protocol that would change nothing of metrics of reconstructions and translations."""
 DEFAULTS = {field.name: field.default for field in fields(Protocol)}
 PACKAGES = {"lite0": "efficientnet_lite_pytorch", "inception": "torch_fidelity"}
-
-
-def domain_of(protocol: Protocol) -> int:
-    """The place of the dataset whose images a metric compares with: that of the domain translated to, else the one."""
-    return FOLDERS.index(protocol.to) if protocol.to else 0
 
 
 def check_experiment(experiment: Experiment, datasets: Sequence[Dataset]) -> None:
     """As `check`, for the experiment's own metrics."""
     best_metric(experiment)
-    if not experiment.evaluation.enabled or (len(datasets) == 1 and not experiment.evaluation.metrics):
+    if not experiment.evaluation.enabled:
         return
     with torch.device("meta"):
         algorithm = experiment.algorithm.build()
@@ -65,7 +42,7 @@ def check_experiment(experiment: Experiment, datasets: Sequence[Dataset]) -> Non
         "draws_styles": draws_styles(algorithm),
     }
     names = metric_names(experiment.evaluation, len(datasets))
-    check(names, experiment.evaluation, datasets, **can)
+    check(names, experiment.evaluation, datasets, by_default=not experiment.evaluation.metrics, **can)
     for name in names:
         if reason := left_out(parse(name), max(experiment.schedule.resolutions)):
             raise ValueError(f"{name} can be taken at no level of the schedule: {reason}; leave it out")
@@ -79,8 +56,12 @@ def check(
     encodes: bool,
     encodes_long: bool = False,
     draws_styles: bool = False,
+    by_default: bool = False,
 ) -> None:
-    """Raise ValueError with the way out unless all these metrics can be taken of a model on its datasets, one per domain."""
+    """Raise ValueError with the way out unless all these metrics can be taken of a model on its datasets, one per domain.
+
+    `by_default`: no name was asked for, so that the way out is another setting of the default metrics.
+    """
     rules = (
         _domains,
         _measured,
@@ -95,21 +76,14 @@ def check(
         _paired,
     )
     for name in names:
-        asked = _Asked(name, parse(name), config, tuple(datasets), encodes, encodes_long, draws_styles)
+        asked = _Asked(name, parse(name), config, tuple(datasets), encodes, encodes_long, draws_styles, by_default)
         for rule in rules:
             rule(asked)
 
 
 def left_out(protocol: Protocol, resolution: int) -> str:
     """Why a metric cannot be taken of images of `resolution` px, as those of a coarse level; "" where it can."""
-    if protocol.metric == "msssim" and resolution < ms_ssim.COARSEST_SIDE:
-        return f"it needs images of {ms_ssim.COARSEST_SIDE} px or more, and they have {resolution} px"
-    if protocol.metric == "ppl":
-        try:
-            path_length.comparable(torch.empty(1, 1, resolution, resolution, device="meta"), protocol.crop)
-        except ValueError as error:
-            return str(error)
-    return ""
+    return protocol.row.unfit(resolution, protocol.crop)
 
 
 def prepare(names: Iterable[str], datasets: Sequence[Dataset]) -> None:
@@ -118,7 +92,7 @@ def prepare(names: Iterable[str], datasets: Sequence[Dataset]) -> None:
         dataset = datasets[domain_of(protocol)]
         if protocol.extractor == "classifier":
             ensure_extractor(dataset, "classifier")
-        if protocol.metric == "ls":
+        if protocol.row.attributes:
             attributes.ensure_attributes(dataset)
 
 
@@ -133,6 +107,7 @@ class _Asked:
     encodes: bool
     encodes_long: bool
     draws_styles: bool
+    by_default: bool
 
     @property
     def dataset(self) -> Dataset:
@@ -154,11 +129,12 @@ def _measured(asked: _Asked) -> None:
     name, protocol = asked.name, asked.protocol
     if protocol.resize == "clean" and protocol.extractor != "inception":
         raise ValueError(f"{name} cannot be measured: the clean filter is for inception's features; leave _clean out")
-    if protocol.metric == "ppl" and protocol.truncation != 1:
-        raise ValueError(f"{name} cannot be measured: paths are not truncated; leave psi out")
-    given = protocol.of != "samples"
-    unused = dict.fromkeys((*NOT_OF.get(protocol.metric, ()), *(NOT_OF_GIVEN if given else ())))
+    given, row = protocol.of != "samples", protocol.row
+    unused = {} if row.extractors else {"extractor": ""}
+    unused |= dict.fromkeys(NOT_OF_GIVEN if given else (), "") | row.unused
     set_in_vain = [field for field in unused if getattr(protocol, field) != DEFAULTS[field]]
+    for why in filter(None, map(unused.get, set_in_vain)):
+        raise ValueError(f"{name} cannot be measured: {why}")
     if set_in_vain:
         what = f"{protocol.metric} of {protocol.of}" if given else protocol.metric
         raise ValueError(f"{name} cannot be measured: {what} has no {' and no '.join(set_in_vain)}; leave it out")
@@ -166,8 +142,7 @@ def _measured(asked: _Asked) -> None:
 
 def _encoder(asked: _Asked) -> None:
     protocol = asked.protocol
-    needed = protocol.of == "reconstructions" or protocol.metric in ("reciprocity", *PROBES)
-    if needed and not asked.encodes:
+    if (protocol.of == "reconstructions" or protocol.row.encodes) and not asked.encodes:
         raise ValueError(f"{asked.name} needs an encoder, and the algorithm has none; leave it out")
     if protocol.long and not asked.encodes_long:
         raise ValueError(f"{asked.name} needs long codes, and the algorithm's encoder has none; leave _long out")
@@ -195,32 +170,43 @@ def _split(asked: _Asked) -> None:
 
 def _extractor(asked: _Asked) -> None:
     name, protocol = asked.name, asked.protocol
-    known = TAKEN_BY.get(protocol.metric, EXTRACTORS)
+    known = protocol.row.extractors
     if protocol.extractor and protocol.extractor not in known:
         raise ValueError(f"{name} cannot be taken by {protocol.extractor}; use {' or '.join(known)}")
-    if protocol.extractor == "classifier" and not asked.dataset.label_count:
-        instead = "" if protocol.metric in TAKEN_BY else "use pixels or lite0 in place of classifier, or "
-        raise ValueError(
-            f"{name} needs labels, and {asked.dataset.url} has none; {instead}pack the images with labels (a folder per "
-            "class)"
-        )
     package = PACKAGES.get(protocol.extractor)
     if package and importlib.util.find_spec(package) is None:
         raise ValueError(f"{name} needs the package {package}, which is not installed; run {EXTRA}")
 
 
+def classes_needed(protocol: Protocol) -> int:
+    """How many classes the labels of the dataset must have at least for a metric; 0 where it needs no labels."""
+    by_classifier = protocol.extractor == "classifier"
+    if protocol.row.probe or (protocol.row.classes and by_classifier):
+        return 2
+    return 1 if by_classifier else 0
+
+
 def _labels(asked: _Asked) -> None:
-    protocol = asked.protocol
-    scored = protocol.metric in ("is", "cis") and protocol.extractor == "classifier"
-    if (protocol.metric in PROBES or scored) and asked.dataset.label_count < 2:
+    name, protocol, url = asked.name, asked.protocol, asked.dataset.url
+    needed, there = classes_needed(protocol), asked.dataset.label_count
+    if there >= needed:
+        return
+    if there or protocol.extractor != "classifier":
         raise ValueError(
-            f"{asked.name} needs labels of 2 classes or more, and {asked.dataset.url} has {asked.dataset.label_count}; pack "
-            "the images with labels (a folder per class), or leave it out"
+            f"{name} needs labels of {needed} classes or more, and {url} has {there}; pack the images with labels (a folder "
+            "per class), or leave it out"
         )
+    without = " or ".join(each for each in ("pixels", "lite0") if each in protocol.row.extractors)
+    instead = f"use {without} in place of classifier, or " if without else ""
+    if asked.by_default:
+        name, instead = "evaluation.extractor=classifier", "use evaluation.extractor=pixels, or "
+    raise ValueError(
+        f"{name} needs labels, and {url} has none; {instead}pack the images with labels (a folder per class)"
+    )
 
 
 def _attributes(asked: _Asked) -> None:
-    if asked.protocol.metric == "ls":
+    if asked.protocol.row.attributes:
         try:
             attributes.check(asked.dataset)
         except ValueError as error:
@@ -234,7 +220,7 @@ def _weights(asked: _Asked) -> None:
         "vgg16": [(weights.VGG16, config.vgg16_weights)],
         "alexnet": [(weights.ALEXNET, config.alexnet_weights), (weights.ALEXNET_HEADS, config.alexnet_heads)],
     }
-    if protocol.metric in PERCEPTUAL:
+    if protocol.row.perceptual:
         needed["vgg16"].append((weights.LPIPS_HEADS, config.lpips_heads))
     for file, url in needed.get(protocol.extractor, []):
         if url is None:

@@ -56,11 +56,6 @@ def _check_dataset(experiment: Experiment, dataset: Dataset) -> None:
             f"algorithm.channels={experiment.algorithm.channels}, but the images of {dataset.url} have "
             f"{dataset.channels}; use algorithm.channels={dataset.channels}"
         )
-    if experiment.evaluation.enabled and experiment.evaluation.extractor == "classifier" and not dataset.label_count:
-        raise ValueError(
-            f"evaluation.extractor=classifier needs labels, and {dataset.url} has none; use "
-            "evaluation.extractor=pixels, or pack the images with labels (a folder per class)"
-        )
 
 
 def _check_init_from(experiment: Experiment) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from alae_core.metrics.protocol import METRICS, Protocol
-from alae_core.metrics.protocol_names import ALIASES, KNOWN, parse
+from alae_core.metrics.protocol import Protocol
+from alae_core.metrics.protocol_names import ALIASES, known, parse
+from alae_core.metrics.table import METRICS
 
 OWN: dict[str, Any] = {"subsets": 50, "subset_size": 500, "neighbours": 3, "each": 19, "space": "w", "path": "end"}
 
@@ -79,7 +80,7 @@ def test_every_metric_with_every_option_is_read_back_from_its_name() -> None:
     assert read > 300
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", known())
 def test_every_known_name_is_one(name: str) -> None:
     assert parse(name).name == ALIASES.get(name, name)
 

@@ -1,0 +1,116 @@
+"""What metrics of one subject are measured with: its images and datasets, extractors, distances, counterparts, attributes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from alae_core.metrics.protocol import Protocol
+from pipelines.data.domains import FOLDERS
+from pipelines.data.format.shards import Dataset, Split
+from pipelines.evaluation.features import pretrained
+from pipelines.evaluation.features.attributes import Attributes, ensure_attributes
+from pipelines.evaluation.features.counterparts import Counterparts, matches
+from pipelines.evaluation.features.extractor import Extractor
+from pipelines.evaluation.features.extractors import extractor
+from pipelines.evaluation.features.reference import Reals
+from pipelines.evaluation.subject import Subject
+from pipelines.experiment import EvaluationConfig
+
+
+def domain_of(protocol: Protocol) -> int:
+    """The place of the dataset whose images a metric compares with: that of the domain translated to, else the one."""
+    return FOLDERS.index(protocol.to) if protocol.to else 0
+
+
+class Material:
+    """The subject and its datasets; weights are read once for all metrics that need them."""
+
+    def __init__(self, subject: Subject, datasets: Sequence[Dataset], config: EvaluationConfig) -> None:
+        """`datasets`: one per domain."""
+        self.subject = subject
+        self.datasets = datasets
+        self.config = config
+        self._extractors: dict[tuple[str, bool, int], Extractor] = {}
+        self._counterparts: dict[Protocol, Counterparts] = {}
+        self._perceptual: dict[str, pretrained.Perceptual] = {}
+        self._attributes: Attributes | None = None
+
+    def dataset(self, protocol: Protocol) -> Dataset:
+        """The dataset that the metric compares with."""
+        return self.datasets[domain_of(protocol)]
+
+    def compared(self, protocol: Protocol) -> Split:
+        """The images that the metric's are compared with."""
+        return self.dataset(protocol).split(protocol.split)
+
+    def inputs(self, protocol: Protocol) -> Split:
+        """The images that are translated."""
+        return self.datasets[1 - domain_of(protocol)].split(protocol.split)
+
+    def counterparts(self, protocol: Protocol) -> Counterparts:
+        """The translated images with the images of the same ids in the other domain."""
+        if protocol not in self._counterparts:
+            self._counterparts[protocol] = Counterparts(
+                source=self.datasets[1 - domain_of(protocol)],
+                target=self.dataset(protocol),
+                split=protocol.split,
+                resolution=self.subject.level.resolution,
+                matches=matches(self.inputs(protocol), self.compared(protocol))[: protocol.images],
+            )
+        return self._counterparts[protocol]
+
+    def reals(self, protocol: Protocol) -> Reals:
+        """The real images that a distance is taken from, with their features."""
+        return Reals(
+            dataset=self.dataset(protocol),
+            extractor=self.extractor(protocol),
+            resolution=self.subject.level.resolution,
+            split=protocol.split,
+            count=None if protocol.full else protocol.images,
+            mirrored=protocol.mirrored,
+        )
+
+    def baselines(self, protocol: Protocol) -> tuple[Reals, ...]:
+        """As many images of the other domain as are translated, and of this one's train split."""
+        if not protocol.to:
+            return ()
+        asked = replace(self.reals(protocol), count=protocol.images, mirrored=False)
+        identity = replace(asked, dataset=self.datasets[1 - domain_of(protocol)])
+        return (identity, replace(asked, split="train"))[: len(protocol.baselines)]
+
+    def extractor(self, protocol: Protocol) -> Extractor:
+        """The network that takes the metric's features."""
+        own = domain_of(protocol) if protocol.extractor in ("classifier", "pixels") else 0
+        key = protocol.extractor, protocol.resize == "clean", own
+        if key not in self._extractors:
+            self._extractors[key] = extractor(key[0], self.dataset(protocol), self.config, clean=key[1])
+        return self._extractors[key]
+
+    def attributes(self) -> Attributes:
+        """The dataset's binary attributes and their classifier."""
+        if self._attributes is None:
+            self._attributes = ensure_attributes(self.datasets[0])
+        return self._attributes
+
+    def perceptual(self, protocol: Protocol) -> pretrained.Perceptual:
+        """The distance between two images over the metric's extractor."""
+        if protocol.extractor not in self._perceptual:
+            self._perceptual[protocol.extractor] = _perceptual(protocol.extractor, self.config)
+        return self._perceptual[protocol.extractor]
+
+    def weights(self, protocol: Protocol) -> str:
+        """Digest of the weights that the metric takes features by; "" where it takes none."""
+        if protocol.row.attributes:
+            return self.attributes().extractor.digest
+        if protocol.row.perceptual:
+            return self.perceptual(protocol).digest
+        return self.extractor(protocol).digest if protocol.extractor else ""
+
+
+def _perceptual(name: str, config: EvaluationConfig) -> pretrained.Perceptual:
+    if name == "lite0":
+        return pretrained.lite0_distance()
+    if name == "alexnet":
+        assert config.alexnet_weights and config.alexnet_heads, "checked before"
+        return pretrained.alexnet_distance(config.alexnet_weights, config.alexnet_heads)
+    assert config.vgg16_weights and config.lpips_heads, "checked before"
+    return pretrained.perceptual_distance(config.vgg16_weights, config.lpips_heads)
