@@ -16,7 +16,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--concurrent", type=int, default=1, help="trials at a time")
-    parser.add_argument("--metric", help="evaluation metric to minimise; default the Fréchet distance")
+    parser.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="the metric of evaluation.metrics that decides, such as fd_lite0_5k or eval/fd_lite0_5k; a distance is "
+        "minimised, a score maximised; default: tracking.best_metric, else the first metric that has a better side",
+    )
     parser.add_argument(
         "--stop-on-alarm",
         action=argparse.BooleanOptionalAction,

@@ -11,6 +11,7 @@ from ray.tune.search import BasicVariantGenerator
 
 from pipelines.evaluation import requirements
 from pipelines.experiment import Experiment, metric_choice
+from pipelines.experiment.metric_choice import Deciding
 from pipelines.experiment.paths import with_absolute_paths
 from pipelines.runs.monitor import Watch
 from pipelines.runs.run import Run
@@ -31,12 +32,13 @@ TRIAL_CPUS = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """How many runs are tried, and which metric decides (smaller is better)."""
+    """How many runs are tried, and which metric decides."""
 
     trials: int = 8
     concurrent: int = 1
     metric: str | None = None
-    """None takes the default distance of the experiment; of translations, that of those to domain a."""
+    """One that the experiment measures, with or without `eval/`; None takes tracking.best_metric, else the first of
+    evaluation.metrics that has a better side. Lower or higher values are the better ones, as the metric has it."""
     reduction_factor: int = 2
     stop_on_alarm: bool = True
     """End a trial whose alarm says that it cannot become good."""
@@ -50,53 +52,65 @@ def search(
     Raises ValueError for what the user can mend.
     """
     config = config or SearchConfig()
+    decides = _deciding(experiment, config)
     # Tune runs every trial in a folder of its own.
     experiment = with_absolute_paths(experiment)
     sampled = space.parse(experiment, tuple(spaces) or space.default(experiment))
     datasets = preflight.check(experiment)
-    if not experiment.evaluation.enabled:
-        raise ValueError("evaluation.enabled=false gives a search nothing to compare; use evaluation.enabled=true")
     requirements.prepare(metric_choice.metric_names(experiment.evaluation, len(datasets)), datasets)
     connect()
     preflight.check_capacity(experiment, runs=config.concurrent)
     experiment = _with_parent_run(experiment)
-    metric = config.metric or f"eval/{metric_choice.default_names(experiment.evaluation, len(datasets))[0]}"
-    results = _tuner(experiment, sampled, config, metric).fit()
-    trials = summary.ranked(results, metric)
+    results = _tuner(experiment, sampled, config, decides).fit()
+    trials = summary.ranked(results, decides)
     for found in trials:
         _complete_tracking(Run.of(replace(experiment, name=run_name(experiment, found.name))))
     return trials
 
 
-def _tuner(experiment: Experiment, sampled: dict[str, object], config: SearchConfig, metric: str) -> tune.Tuner:
+def _deciding(experiment: Experiment, config: SearchConfig) -> Deciding:
+    if not experiment.evaluation.enabled:
+        raise ValueError("evaluation.enabled=false gives a search nothing to compare; use evaluation.enabled=true")
+    found = metric_choice.deciding(experiment, config.metric, setting="--metric")
+    if found is None:
+        raise ValueError(
+            f"evaluation.metrics={','.join(experiment.evaluation.metrics or ())} measure nothing of which one side is better, "
+            "so that a search has nothing to compare; add a distance, such as fd_pixels5k"
+        )
+    return found
+
+
+def _tuner(experiment: Experiment, sampled: dict[str, object], config: SearchConfig, decides: Deciding) -> tune.Tuner:
     run = Run.of(experiment)
     folder, _, name = run.url.rpartition("/")
     trainable = tune.with_resources(
-        partial(trial, base=experiment.to_json(), metric=metric, stop_on_alarm=config.stop_on_alarm),
+        partial(trial, base=experiment.to_json(), metric=decides.logged, stop_on_alarm=config.stop_on_alarm),
         {"CPU": TRIAL_CPUS},
-    )
-    checkpoint_kimg = experiment.training.tick_kimg * experiment.training.checkpoint_ticks
-    rung = round(1000 * checkpoint_kimg * experiment.evaluation.every_checkpoints)
-    total = experiment.schedule.total_nimg
-    scheduler = ASHAScheduler(
-        time_attr=PROGRESS,
-        metric=metric,
-        mode="min",
-        # Beyond the end: a trial that gets there ends by itself, and its records with it.
-        max_t=total + rung,
-        grace_period=min(rung, total),
-        reduction_factor=config.reduction_factor,
     )
     return tune.Tuner(
         trainable,
         param_space=sampled,
         tune_config=tune.TuneConfig(
             num_samples=config.trials,
-            scheduler=scheduler,
+            scheduler=_scheduler(experiment, config, decides),
             # Its own limit: TuneConfig's is ignored beside a generator, and more trials at once would starve Ray Data.
             search_alg=BasicVariantGenerator(random_state=experiment.seed, max_concurrent=config.concurrent),
         ),
         run_config=tune.RunConfig(name=f"{name}-search", storage_path=folder, verbose=0, stop=alarmed),
+    )
+
+
+def _scheduler(experiment: Experiment, config: SearchConfig, decides: Deciding) -> ASHAScheduler:
+    """ASHA whose first rung is the first evaluation."""
+    rung, total = experiment.evaluation_nimg, experiment.schedule.total_nimg
+    return ASHAScheduler(
+        time_attr=PROGRESS,
+        metric=decides.logged,
+        mode=decides.mode,
+        # Beyond the end: a trial that gets there ends by itself, and its records with it.
+        max_t=total + rung,
+        grace_period=min(rung, total),
+        reduction_factor=config.reduction_factor,
     )
 
 

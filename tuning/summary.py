@@ -6,6 +6,7 @@ from typing import Any
 
 from ray.tune import ResultGrid
 
+from pipelines.experiment.metric_choice import Deciding
 from tuning.trial import ALARM, PROGRESS
 
 
@@ -24,10 +25,11 @@ class TrialResult:
     """Name and sentence of the alarm that ended it."""
 
 
-def ranked(results: ResultGrid, metric: str) -> list[TrialResult]:
-    """Best first by the last value of `metric`; behind them those that an alarm ended, and those that never reported it."""
-    trials = [_trial(results[index], metric) for index in range(len(results))]
-    return sorted(trials, key=lambda trial: (trial.value is None, trial.alarm is not None, trial.value or 0.0))
+def ranked(results: ResultGrid, decides: Deciding) -> list[TrialResult]:
+    """Best first by the last value of the metric that decides; behind them those that an alarm ended, and those without one."""
+    trials = [_trial(results[index], decides.logged) for index in range(len(results))]
+    sign = -1.0 if decides.higher else 1.0
+    return sorted(trials, key=lambda trial: (trial.value is None, trial.alarm is not None, sign * (trial.value or 0.0)))
 
 
 def _trial(result: Any, metric: str) -> TrialResult:

@@ -91,6 +91,16 @@ class TrainingConfig:
     check_replicas: bool = True
     """Compare the ranks' weights bit for bit at every checkpoint."""
 
+    @property
+    def tick_nimg(self) -> int:
+        """Images between two reports."""
+        return max(1, round(1000 * self.tick_kimg))
+
+    @property
+    def checkpoint_nimg(self) -> int:
+        """Images between two checkpoints."""
+        return self.tick_nimg * self.checkpoint_ticks
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
@@ -158,7 +168,8 @@ class TrackingConfig:
     experiment: str = "alae"
     """MLflow experiment."""
     best_metric: str | None = None
-    """Number of evaluation.metrics that names the best checkpoint, such as fd_lite0_5k; null takes the first."""
+    """The metric of evaluation.metrics that decides which checkpoint and which trial is best, such as fd_lite0_5k; null
+    takes the first that has a better side."""
     parent_run_id: str | None = None
     """MLflow run that this one is nested under, as in a search."""
 
@@ -192,6 +203,11 @@ class Experiment:
     def domains(self) -> int:
         """Image streams of the algorithm: 1, or 2 of a translator."""
         return int(getattr(self.algorithm, "domains", 1))
+
+    @property
+    def evaluation_nimg(self) -> int:
+        """Images between two evaluated checkpoints."""
+        return self.training.checkpoint_nimg * self.evaluation.every_checkpoints
 
     def to_json(self) -> str:
         """The experiment as indented JSON, every field written out."""

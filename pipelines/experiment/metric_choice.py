@@ -1,10 +1,34 @@
-"""Which metrics an experiment measures, and which of them judges its checkpoints."""
+"""Which metrics an experiment measures, which of them decides what is better, and in which direction."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from alae_core.metrics.protocol import Protocol
-from alae_core.metrics.protocol_names import parse
+from alae_core.metrics.protocol_names import ALIASES, parse
 from pipelines.experiment import EvaluationConfig, Experiment
+
+PREFIX = "eval/"
+"""Of metrics in histories, records and MLflow."""
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """The metric by which checkpoints, runs and trials are compared."""
+
+    key: str
+    """Such as fd_classifier5k."""
+    higher: bool
+    """Whether higher values are the better ones."""
+
+    @property
+    def logged(self) -> str:
+        """Its name in histories, records and MLflow."""
+        return f"{PREFIX}{self.key}"
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """Which extreme is the best value."""
+        return "max" if self.higher else "min"
 
 
 def metric_name(config: EvaluationConfig) -> str:
@@ -20,14 +44,7 @@ def metric_name(config: EvaluationConfig) -> str:
         mixing=config.mixing_probability,
         rounding=config.rounding,
     )
-    return f"eval/{protocol.name}"
-
-
-HIGHER_IS_BETTER: dict[str, bool | None] = {
-    **{"pr": True, "is": True, "cis": True, "probe1nn": True, "probesvm": True},
-    **{"msssim": None, "diversity": None},
-}
-"""Of the metrics whose lower values are not the better ones; None where neither side is."""
+    return f"{PREFIX}{protocol.name}"
 
 
 def metric_names(config: EvaluationConfig, domains: int = 1) -> tuple[str, ...]:
@@ -38,7 +55,7 @@ def metric_names(config: EvaluationConfig, domains: int = 1) -> tuple[str, ...]:
 def default_names(config: EvaluationConfig, domains: int = 1) -> tuple[str, ...]:
     """The default distance; of two domains the kernel distances of translations both ways, over the held-out images."""
     if domains == 1:
-        return (metric_name(config).removeprefix("eval/"),)
+        return (key_of(metric_name(config)),)
     distance = Protocol(
         metric="kd",
         images=config.samples,
@@ -53,20 +70,54 @@ def default_names(config: EvaluationConfig, domains: int = 1) -> tuple[str, ...]
     return distance.name, replace(distance, to="b").name
 
 
-def best_metric(experiment: Experiment) -> str | None:
-    """The key whose best value makes a checkpoint the best one: tracking.best_metric, else the first that has a better side.
+def key_of(name: str) -> str:
+    """The key of a metric that is spelled with or without `eval/`, or by another code's name."""
+    bare = name.removeprefix(PREFIX)
+    return ALIASES.get(bare, bare)
 
-    Raises ValueError if the experiment does not measure what it names.
+
+def deciding(
+    experiment: Experiment, asked: str | None = None, setting: str = "tracking.best_metric"
+) -> Deciding | None:
+    """The metric that decides: `asked`, else tracking.best_metric, else the first measured one that has a better side.
+
+    None where nothing is evaluated or no metric has a better side. Raises ValueError, naming `setting`, if the experiment
+    does not measure what is asked for, or neither side of it is better.
     """
     if not experiment.evaluation.enabled:
         return None
     protocols = [parse(name) for name in metric_names(experiment.evaluation, experiment.domains)]
-    judging = [each for each in protocols if HIGHER_IS_BETTER.get(each.metric, False) is not None]
-    known = [key for each in judging for key in each.keys if key not in each.baselines]
-    named = experiment.tracking.best_metric
-    if named is not None and named not in known:
+    known = {
+        key: Deciding(key, higher=protocol.row.better == "higher")
+        for protocol in protocols
+        if protocol.row.better != "neither"
+        for key in protocol.keys
+        if key not in protocol.baselines
+    }
+    if asked is None:
+        asked, setting = experiment.tracking.best_metric, "tracking.best_metric"
+    if asked is None:
+        return next(iter(known.values()), None)
+    if key_of(asked) not in known:
+        instead = f"use {' or '.join(known)}" if known else "leave it out"
         raise ValueError(
-            f"tracking.best_metric={named} is nothing that evaluation.metrics measures and that has a better side; use "
-            f"{' or '.join(known) or 'null'}"
+            f"{setting}={asked} is nothing that evaluation.metrics measures and that has a better side; {instead}"
         )
-    return named or next(iter(known), None)
+    return known[key_of(asked)]
+
+
+def best_metric(experiment: Experiment) -> str | None:
+    """The key of `deciding`, whose best value makes a checkpoint the best one."""
+    found = deciding(experiment)
+    return found.key if found else None
+
+
+def is_better(protocol: Protocol, value: float, than: float) -> bool:
+    """Whether one value of a metric is better than another; never where neither side is."""
+    match protocol.row.better:
+        case "higher":
+            return value > than
+        case "lower":
+            return value < than
+        case _:
+            return False

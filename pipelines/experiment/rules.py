@@ -202,7 +202,7 @@ def _window(experiment: "Experiment") -> Iterator[str]:
 
 def _tick(experiment: "Experiment") -> Iterator[str]:
     tick, largest = experiment.training.tick_kimg, max(experiment.schedule.batch_size)
-    if round(1000 * tick) < largest:
+    if experiment.training.tick_nimg < largest:
         yield (
             f"training.tick_kimg={tick} is shorter than one iteration of {largest} images (the largest in "
             f"schedule.batch_size); use {largest / 1000} or more"

@@ -69,7 +69,7 @@ def _run_state(run: Run, name: str, metric: str | None) -> RunState:
     newest = checkpoint.latest(run.url)
     try:
         experiment = run.experiment() if newest is None else checkpoint.read_experiment(newest.url)
-        key = metric or metric_choice.best_metric(experiment)
+        key = metric_choice.key_of(metric) if metric else metric_choice.best_metric(experiment)
     except (ValueError, RuntimeError):
         return RunState(name)
     found = series(read_evaluations(run.url), key) if key else []

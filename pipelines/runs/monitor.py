@@ -33,7 +33,7 @@ class Watch:
         self._alarms = alarms_of(experiment.algorithm)
         self._charts: Mapping[str, Sequence[str]] = getattr(experiment.algorithm, "charts", {})
         self._schedule = experiment.schedule
-        self._tick_nimg = max(1, round(1000 * experiment.training.tick_kimg))
+        self._tick_nimg = experiment.training.tick_nimg
         self._history, self._offset = history, 0
         self._ticks: list[Tick] = []
         self._evaluations: dict[str, Evaluation] = {}

@@ -7,7 +7,7 @@ from typing import Any
 from alae_core.metrics.estimate import Estimate
 from alae_core.metrics.protocol import Protocol
 from pipelines.data.format.shards import Dataset
-from pipelines.experiment.metric_choice import HIGHER_IS_BETTER
+from pipelines.experiment.metric_choice import is_better
 from pipelines.runs.history import Evaluation, EvaluationError
 from pipelines.storage.digests import short_digest
 
@@ -43,9 +43,7 @@ class Reading:
 
     def better_than(self, other: "Reading") -> bool:
         """Whether its value is the better one; never for a metric that has no better side."""
-        higher = HIGHER_IS_BETTER.get(self.protocol.metric, False)
-        mine, others = self.estimate.value, other.estimate.value
-        return higher is not None and (mine > others if higher else mine < others)
+        return is_better(self.protocol, self.estimate.value, other.estimate.value)
 
 
 def dataset_record(datasets: Sequence[Dataset]) -> dict[str, str]:

@@ -17,19 +17,16 @@ class Due:
     @classmethod
     def between(cls, experiment: Experiment, before: int, after: int) -> "Due":
         """What became due when nimg went from `before` to `after`."""
-        training = experiment.training
-        tick = max(1, round(1000 * training.tick_kimg))
         done = after >= experiment.schedule.total_nimg
 
         def crossed(images: int) -> bool:
             return after // images > before // images or (done and after > before)
 
-        saving = crossed(tick * training.checkpoint_ticks)
-        evaluation = experiment.evaluation
-        validate = crossed(tick * training.checkpoint_ticks * evaluation.every_checkpoints)
+        saving = crossed(experiment.training.checkpoint_nimg)
+        validate = crossed(experiment.evaluation_nimg)
         return cls(
-            report=saving or crossed(tick),
+            report=saving or crossed(experiment.training.tick_nimg),
             checkpoint=saving,
-            validate=saving and validate and evaluation.enabled,
+            validate=saving and validate and experiment.evaluation.enabled,
             done=done,
         )

@@ -13,6 +13,7 @@ import ray
 
 from pipelines import presets
 from pipelines.cli import main
+from pipelines.experiment.metric_choice import Deciding
 from pipelines.experiment.override import override
 from pipelines.runs import checkpoint
 from pipelines.runs.history import Evaluation, list_evaluations
@@ -26,6 +27,7 @@ from tuning.summary import TrialResult
 from tuning.trial import Reports, alarmed
 
 BASE = presets.load("debug_mnist32_alae")
+FD = Deciding("fd", higher=False)
 WEIGHT = "algorithm.loss.latent_reconstruction_weight"
 
 
@@ -93,13 +95,15 @@ def grid(*trials: dict[str, Any]) -> Any:
 
 
 def measured(name: str, value: float | None) -> dict[str, Any]:
-    found = {"trial_id": name, "nimg": 500, "checkpoint": f"/runs/{name}"} | ({} if value is None else {"fd": value})
+    found = {"trial_id": name, "nimg": 500, "checkpoint": f"/runs/{name}"} | (
+        {} if value is None else {FD.logged: value}
+    )
     return {"metrics": found, "config": {WEIGHT: 0.123456}}
 
 
 def test_trials_are_ranked_best_first_and_those_without_a_value_last() -> None:
     failed = {"metrics": None, "error": RuntimeError("Traceback ...\nRuntimeError: it broke")}
-    found = summary.ranked(grid(failed, measured("b", 3.0), measured("c", None), measured("a", 1.0)), "fd")
+    found = summary.ranked(grid(failed, measured("b", 3.0), measured("c", None), measured("a", 1.0)), FD)
     assert [(trial.name, trial.value) for trial in found] == [("a", 1.0), ("b", 3.0), ("?", None), ("c", None)]
     assert [trial.error for trial in found] == [None, None, "RuntimeError: it broke", None]
 
@@ -195,7 +199,7 @@ def test_trials_that_an_alarm_ended_stand_behind_the_others_and_are_told_with_it
     ended = measured("c", 0.5)
     ended["metrics"]["alarm"] = "posterior_collapse at 6.0 kimg: it collapsed"
     unmeasured = measured("d", math.nan)
-    found = summary.ranked(grid(unmeasured, ended, measured("b", 3.0)), "fd")
+    found = summary.ranked(grid(unmeasured, ended, measured("b", 3.0)), FD)
     assert [(trial.name, trial.value) for trial in found] == [("b", 3.0), ("c", 0.5), ("d", None)]
     assert "c was ended by posterior_collapse at 6.0 kimg: it collapsed" in summary.table(found).splitlines()
 

@@ -43,7 +43,7 @@ class Algorithm:
 EXPERIMENT: Any = SimpleNamespace(
     algorithm=Algorithm(),
     schedule=ProgressiveSchedule(resolutions=(32,), stable_kimg=(30.0,)),
-    training=SimpleNamespace(tick_kimg=1.0),
+    training=SimpleNamespace(tick_nimg=1000),
 )
 PAGE = np.zeros((2, 2, 3), np.uint8)
 BELOW = Raised("below", 6000, "it fell; lift it (a/kl -2)", True)
