@@ -37,6 +37,6 @@ def experiment() -> Experiment:
             checkpoint_ticks=10,
             keep_checkpoints=5,
         ),
-        evaluation=EvaluationConfig(samples=50_000, every_checkpoints=5),
+        evaluation=EvaluationConfig(samples=50_000, every_checkpoints=5, extractor="pixels"),
         scaling=ScalingConfig(workers=8, gpus_per_worker=1.0),
     )

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from alae_core.metrics.protocol_names import parse
 from pipelines import presets
 from pipelines.data.format.shards import Dataset
 from pipelines.evaluation import requirements
@@ -68,6 +69,8 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
         ("ppl_wend_mixed0.9", "ppl has no mixing; leave it out"),
         ("reciprocity5k_psi0.7", "reciprocity has no truncation; leave it out"),
         ("l1_1k_recon_mixed0.9", "l1 of reconstructions has no mixing; leave it out"),
+        ("l1_lite0_1k_recon", "l1 of reconstructions has no extractor; leave it out"),
+        ("msssim_pixels1k", "msssim has no extractor; leave it out"),
         ("ppl_lite0_wend", "ppl_lite0_wend cannot be taken by lite0; use vgg16"),
         ("is_lite0_5k", "is_lite0_5k cannot be taken by lite0; use inception or classifier"),
         ("fd_resnet5k", "fd_resnet5k cannot be taken by resnet; use inception or vgg16 or lite0"),
@@ -88,6 +91,22 @@ def test_a_classifier_needs_labels() -> None:
     message = refusal("fd_classifier5k", dataset(labels=0))
     assert "fd_classifier5k needs labels, and faces has none; use pixels or lite0" in message
     requirements.check(["fd_classifier5k"], EvaluationConfig(), [dataset()], encodes=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("fd_pixels5k", 0),
+        ("is50k", 0),
+        ("fd_classifier5k", 1),
+        ("pr_classifier5k3", 1),
+        ("is_classifier5k", 2),
+        ("probe1nn10k_validation", 2),
+        ("ls_w", 0),
+    ],
+)
+def test_labels_are_needed_by_probes_and_by_what_a_classifier_takes(name: str, classes: int) -> None:
+    assert requirements.classes_needed(parse(name)) == classes
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

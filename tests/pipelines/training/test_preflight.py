@@ -88,14 +88,27 @@ def test_colour_networks_on_grey_images_are_refused(experiment: Experiment) -> N
     assert message.endswith("have 1; use algorithm.channels=1")
 
 
-def test_a_classifier_without_labels_is_refused(experiment: Experiment, tmp_path: Path) -> None:
+@pytest.fixture
+def unlabelled(experiment: Experiment, tmp_path: Path) -> Experiment:
+    """On images without labels."""
     np.savez(tmp_path / "bare.npz", images=np.zeros((8, 8, 8), np.uint8) + np.arange(8, dtype=np.uint8)[:, None, None])
     pack(str(tmp_path / "bare.npz"), str(tmp_path / "bare"), resolution=8)
-    unlabelled = override(experiment, [f"data.path={tmp_path}/bare"])
+    return override(experiment, [f"data.path={tmp_path}/bare"])
+
+
+def test_a_classifier_without_labels_is_refused(unlabelled: Experiment) -> None:
     message = refusal(unlabelled, "evaluation.extractor=classifier")
     assert "evaluation.extractor=classifier needs labels" in message
     assert "use evaluation.extractor=pixels, or pack the images with labels" in message
     preflight.check(override(unlabelled, ["evaluation.extractor=classifier", "evaluation.enabled=false"]))
+
+
+def test_only_a_metric_that_is_measured_asks_for_labels(unlabelled: Experiment) -> None:
+    preflight.check(
+        override(unlabelled, ["evaluation.extractor=classifier", "evaluation.metrics=fd_pixels5k,l1_1k_recon"])
+    )
+    message = refusal(unlabelled, "evaluation.extractor=pixels", "evaluation.metrics=fd_pixels5k,fd_classifier5k")
+    assert message.startswith("fd_classifier5k needs labels, and ") and "use pixels or lite0 in place of" in message
 
 
 @pytest.fixture
