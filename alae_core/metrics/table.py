@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from alae_core.metrics import ms_ssim, path_length
+from alae_core.metrics.path_length import Crop
 
 Kind = Literal["samples", "reconstructions", "translations"]
 Better = Literal["lower", "higher", "neither"]
@@ -19,7 +20,7 @@ DISTANCE = ("identity", "floor")
 PAIRED = ("identity", "mean", "nearest")
 
 
-def _fits(side: int, crop: str) -> str:
+def _fits(side: int, crop: Crop) -> str:
     return ""
 
 
@@ -85,7 +86,7 @@ class Metric:
     """Whether it needs the classifier of the dataset's binary attributes."""
     encodes: bool = False
     """Whether it needs an encoder, whatever it is taken of."""
-    unfit: Callable[[int, str], str] = _fits
+    unfit: Callable[[int, Crop], str] = _fits
     """(side in px, crop) -> why images of that side cannot be measured; "" where they can."""
 
 

@@ -130,8 +130,8 @@ def _measured(asked: _Asked) -> None:
     if protocol.resize == "clean" and protocol.extractor != "inception":
         raise ValueError(f"{name} cannot be measured: the clean filter is for inception's features; leave _clean out")
     given, row = protocol.of != "samples", protocol.row
-    unused = {} if row.extractors else {"extractor": ""}
-    unused |= dict.fromkeys(NOT_OF_GIVEN if given else (), "") | row.unused
+    in_general = (*(() if row.extractors else ("extractor",)), *(NOT_OF_GIVEN if given else ()))
+    unused = {**dict.fromkeys(in_general, ""), **row.unused}
     set_in_vain = [field for field in unused if getattr(protocol, field) != DEFAULTS[field]]
     for why in filter(None, map(unused.get, set_in_vain)):
         raise ValueError(f"{name} cannot be measured: {why}")

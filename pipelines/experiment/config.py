@@ -113,7 +113,7 @@ class EvaluationConfig:
     samples: Count = 5000
     """Generated images that the distances are computed over."""
     extractor: Literal["classifier", "pixels"] = "classifier"
-    """Features compared: those of a classifier trained on the dataset, or the pixels."""
+    """Features of the default distance: those of a classifier trained on the dataset, which needs labels, or the pixels."""
     metrics: tuple[str, ...] | None = None
     """Metrics by name, such as fd_lite0_5k, kd_lite0_5k_x1000, reciprocity5k or fid50k_full; null takes the Fréchet
     distance of `samples`, `extractor`, `mixing_probability` and `rounding`. A name says how its number is taken."""
