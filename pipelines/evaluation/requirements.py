@@ -133,7 +133,7 @@ def _measured(asked: _Asked) -> None:
     in_general = (*(() if row.extractors else ("extractor",)), *(NOT_OF_GIVEN if given else ()))
     unused = {**dict.fromkeys(in_general, ""), **row.unused}
     set_in_vain = [field for field in unused if getattr(protocol, field) != DEFAULTS[field]]
-    for why in filter(None, map(unused.get, set_in_vain)):
+    if why := next((unused[field] for field in set_in_vain if unused[field]), ""):
         raise ValueError(f"{name} cannot be measured: {why}")
     if set_in_vain:
         what = f"{protocol.metric} of {protocol.of}" if given else protocol.metric
