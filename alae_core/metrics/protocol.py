@@ -110,7 +110,7 @@ class Protocol:
 
     @property
     def row(self) -> Metric:
-        """What the table says of the metric."""
+        """The metric's row in the table."""
         return METRICS[self.metric]
 
     @property

@@ -1,4 +1,4 @@
-"""One row a metric: what its protocol holds, what it is taken of and by, which side is better, and words for people.
+"""One row a metric: fields of its protocol, kinds of images, extractors, the better side, and words for people.
 
 A metric is its file in this folder, its row here, and its recipe in `pipelines.evaluation.recipes`; nothing else names it.
 """
@@ -31,7 +31,7 @@ class Metric:
     title: str
     """Its name in full."""
     unit: str
-    """What one unit of its value is."""
+    """Meaning of one unit of its value."""
     source: str
     """The paper that defines it."""
     better: Better
@@ -40,11 +40,11 @@ class Metric:
     """Names that are usual; errors list them. Any other number of images and any option does as well."""
 
     of: tuple[Kind, ...] = ("samples",)
-    """What it can be taken of."""
+    """Kinds of images that it can be taken of."""
     drawn: str = ""
-    """What `images` counts; "" where that is images, of the kind that `of` says."""
+    """The things that `images` counts; "" where these are images of the kind that `of` says."""
     repeated: str = ""
-    """What `each` counts, where the metric needs it."""
+    """The things that `each` counts, where the metric needs it."""
     images: int | None = None
     """The number of images that a name leaves out."""
     keys: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class Metric:
     called: Mapping[str, str] = field(default_factory=dict)
     """Extractor -> the name that the same metric has over it; "" stands for all but `extractor`."""
     unnamed: str = ""
-    """What the metric needs, for the error where a name gives no extractor, or one that `called` names."""
+    """The need that the error names where a name gives no extractor, or one that `called` names."""
     perceptual: bool = False
     """Whether the extractor gives a distance between two images, such as LPIPS."""
     classes: bool = False
@@ -79,7 +79,7 @@ class Metric:
     paired: bool = False
     """Whether translations are compared with their counterparts one by one."""
     baselines: tuple[str, ...] = ()
-    """Of translations: what is measured too in their place; see `Protocol.baselines`."""
+    """Baselines of its translations; see `Protocol.baselines`."""
     probe: bool = False
     """Whether it learns from codes of labelled train images and is scored on those of another split."""
     attributes: bool = False

@@ -1,4 +1,4 @@
-"""What metrics of one subject are measured with: its images and datasets, extractors, distances, counterparts, attributes."""
+"""Material of the metrics of one subject: images, datasets, extractors, distances, counterparts and attributes."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -8,7 +8,7 @@ from alae_core.metrics.protocol_names import ALIASES, parse
 from pipelines.experiment import EvaluationConfig, Experiment
 
 PREFIX = "eval/"
-"""Of metrics in histories, records and MLflow."""
+"""Prefix of a metric's name in histories, records and MLflow."""
 
 
 @dataclass(frozen=True)

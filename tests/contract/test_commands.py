@@ -23,7 +23,7 @@ PACK = re.compile(r"alae pack (?P<source><[^>]+>|\S+) (?P<rest>.*?)(?:  |$)")
 
 
 def lines(name: str) -> list[str]:
-    """What stands under `Command:` in the preset's docstring."""
+    """The lines under `Command:` in the preset's docstring."""
     said = import_module(f"pipelines.presets.{name}").__doc__ or ""
     found = re.search(r"^Command: +(.*(?:\n +.*)*)", said, re.MULTILINE)
     assert found, f"{name} has no Command:"
@@ -61,7 +61,7 @@ def picture(rng: np.random.Generator, file: Path, height: int, width: int) -> No
 
 
 def source(folder: Path, kind: str, options: argparse.Namespace) -> list[str]:
-    """What the command is given to pack, made small: as many images as the held-out share makes one of, 4 at least."""
+    """A small source for the command: as many images as leave one in the held-out share, 4 at least."""
     rng, count, side = np.random.default_rng(0), max(4, ceil(1 / (options.validation or 1))), options.resolution
     if kind in DIGITS:
         digits = rng.integers(0, 256, (count, 28, 28), np.uint8)
