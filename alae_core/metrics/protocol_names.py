@@ -1,4 +1,4 @@
-"""The protocol that a metric's name stands for, with the names that other codes have for it."""
+"""Parser from a metric's name to its protocol, with the names that other codes use."""
 
 import difflib
 import re
@@ -21,7 +21,7 @@ ALIASES = {
     **{f"ppl_{kind}_alae_compat": f"ppl50k_{kind}_face" for kind in ("wfull", "wend")},
     **{f"ppl_{kind}_celeba_alae_compat": f"ppl50k_{kind}_celeba" for kind in ("wfull", "wend")},
 }
-"""Names of other codes, and the `_compat` names, by the protocols' own."""
+"""Names in other codes, and `_compat` names -> the protocol's own name."""
 KNOWN = (
     *("fid50k_full", "fid50k", "fid5k_full", "fd_classifier5k", "fd_pixels5k", "fd_lite0_5k"),
     *("kid50k_full_x1000", "kid10k_x1000", "kid10k_pairs", "kd_lite0_5k_x1000", "pr50k3", "pr50k3_full", "is50k"),
@@ -34,9 +34,9 @@ KNOWN = (
     *("l1_1k_validation_to_b_paired", "pd_lite0_1k_validation_to_b_paired", "lpips1k_validation_to_b_paired"),
     *ALIASES,
 )
-"""Names that are usual; any other number of images and any option does as well."""
+"""Usual names; other numbers of images and other options are valid too."""
 NEAREST = 8
-"""Known names that an error lists."""
+"""Number of known names that an error lists."""
 
 _NUMBER = r"(\d+(?:\.\d+)?)k(\d+)?|(\d+)x(\d+)"
 _OPTIONS: dict[str, Callable[[re.Match[str]], dict[str, Any]]] = {
@@ -59,11 +59,11 @@ _OPTIONS: dict[str, Callable[[re.Match[str]], dict[str, Any]]] = {
 
 
 def parse(name: str) -> Protocol:
-    """The protocol that a name stands for; raises ValueError with what is wrong and the known metrics, nearest first."""
+    """Protocol of a metric's name; raises ValueError with the reason and the known metrics, nearest first."""
     spelled = ALIASES.get(name, name)
     try:
         protocol = Protocol(**_fields(spelled))
-        # Options were read in any order; the right one is that of the protocol's own name.
+        # Options are read in any order, but must have the order of the protocol's own name.
         if protocol.name != spelled:
             raise ValueError(f"its name is spelled {protocol.name}")
     except ValueError as reason:
@@ -83,7 +83,7 @@ def _fields(name: str) -> dict[str, Any]:
     fields |= _number(found, 2)
     counted = head != found[1]
     for place, option in enumerate(options):
-        # The extractor follows a bare metric; then comes the number, joined to it where the extractor ends in a letter.
+        # The extractor follows a metric without a number; the number follows it, joined if the extractor ends in a letter.
         read = _head_part(option, extractor=place == 0) if place < 2 and not counted else None
         counted = counted or bool(read and "images" in read)
         fields |= read or _option(option)
@@ -109,7 +109,7 @@ def _option(text: str) -> dict[str, Any]:
 
 
 def _number(found: re.Match[str], group: int) -> dict[str, Any]:
-    """Images, and neighbours or outputs for each, of the four groups of `_NUMBER` from `group` on."""
+    """Fields `images`, and `neighbours` or `each`, from the four groups of `_NUMBER` that begin at `group`."""
     thousands, neighbours, inputs, each = found.groups()[group - 1 : group + 3]
     if inputs:
         return {"images": int(inputs), "each": int(each)}
