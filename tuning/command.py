@@ -1,4 +1,4 @@
-"""`alae tune`: parses, calls, prints. Ray Tune is imported only when a search runs: it costs seconds."""
+"""Command line of `alae tune`. Ray Tune is imported only when a search runs, because the import takes seconds."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Search spaces written as text: `loguniform(0.1, 10)`, `uniform(0, 1)`, `choice(1, 2, 5)`, by the path of a field."""
+"""Search spaces as text: the path of a field and `loguniform(0.1, 10)`, `uniform(0, 1)` or `choice(1, 2, 5)`."""
 
 import math
 import re
@@ -16,22 +16,22 @@ MARGIN, RATIO = "algorithm.loss.margin", "algorithm.loss.margin_ratio"
 WEIGHT = "algorithm.loss.reconstruction_weight"
 REAL_KL = "encoder/kl_real"
 LEAST_RATIO = 1.05
-"""Of the margin to the real KL that a plain VAE of the same weights settles at."""
+"""Smallest ratio of the margin to the real KL at which a plain VAE with the same weights settles."""
 
 _FORM = re.compile(r"(loguniform|uniform|choice)\((.*)\)")
 
 
 def default(experiment: Experiment) -> tuple[str, ...]:
-    """What is searched unless something is asked for: what the algorithm's Config declares by `search_space()`."""
+    """Default search space, which the algorithm's Config declares by `search_space()`."""
     declared = getattr(experiment.algorithm, "search_space", None)
     return declared() if declared else FALLBACK
 
 
 def parse(experiment: Experiment, spaces: Iterable[str]) -> dict[str, Any]:
-    """Tune's search space from `path=distribution` texts; every bound or choice is tried on `experiment` first.
+    """Parse `path=distribution` texts to Tune's search space; every bound or choice is first tried on `experiment`.
 
-    Raises ValueError for an unknown field, a value of the wrong type or that does not fit, an unknown distribution, a
-    field that is given twice, and a margin that would not follow the reconstruction weight.
+    Raises ValueError for an unknown field or distribution, a value that the field refuses, a field that is given twice, and a
+    margin that would not follow the reconstruction weight.
     """
     sampled: dict[str, Any] = {}
     for text in spaces:
@@ -45,7 +45,7 @@ def parse(experiment: Experiment, spaces: Iterable[str]) -> dict[str, Any]:
 
 
 def _uncoupled(experiment: Experiment, paths: set[str]) -> str | None:
-    """Why margin and reconstruction weight would not fit together: the real KL, and with it the margin, grow with the weight."""
+    """Reason why margin and reconstruction weight do not fit together, or None; the real KL grows with the weight."""
     margin = _loss(experiment, "margin")
     if {MARGIN, WEIGHT} <= paths:
         return f"{MARGIN} and {WEIGHT} cannot be searched independently; search {RATIO} in place of the margin"
@@ -61,7 +61,7 @@ def _uncoupled(experiment: Experiment, paths: set[str]) -> str | None:
 
 
 def plateau(experiment: Experiment) -> float | None:
-    """Real KL, in nats, of the checkpoint that the experiment starts from; None where its weights do not tell it."""
+    """Real KL, in nats, of the checkpoint that the experiment starts from; None if it has other weights or no such metric."""
     start = experiment.training.init_from
     if start is None or _loss(checkpoint.read_experiment(start), "reconstruction_weight") != _loss(
         experiment, "reconstruction_weight"
@@ -72,7 +72,7 @@ def plateau(experiment: Experiment) -> float | None:
 
 
 def _small_margin(experiment: Experiment) -> str | None:
-    """Why the encoder could not keep real images within the margin."""
+    """Reason why the encoder could not keep the KL of real images below the margin, or None."""
     margin, ratio = _loss(experiment, "margin"), _loss(experiment, "margin_ratio")
     if margin is None:
         too_small = ratio is not None and ratio < LEAST_RATIO
@@ -87,7 +87,7 @@ def _small_margin(experiment: Experiment) -> str | None:
 
 
 def _loss(experiment: Experiment, name: str) -> Any:
-    """A field of the algorithm's loss; None where it has none of this name."""
+    """Field of the algorithm's loss; None if it has no field of this name."""
     return getattr(getattr(experiment.algorithm, "loss", None), name, None)
 
 
@@ -105,7 +105,7 @@ def _parse_one(experiment: Experiment, text: str) -> tuple[str, Any]:
     if form == "choice":
         return path, tune.choice(values)
     low, high = _bounds(text, values)
-    # What is drawn between the bounds has decimals, which a whole-numbered field refuses.
+    # Draws between the bounds have decimals, which an integer field refuses.
     _try(experiment, path, low + (high - low) / math.pi)
     if form == "loguniform" and low <= 0:
         raise ValueError(f"search space {text!r}: loguniform needs bounds above 0")

@@ -11,7 +11,7 @@ from tuning.trial import ALARM, PROGRESS
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One trial: what was sampled, how far it came, its last value of the metric, that checkpoint, why it failed."""
+    """Result of one trial: its settings, its length, its last value of the metric with that checkpoint, and its error."""
 
     name: str
     config: dict[str, Any]
@@ -21,11 +21,11 @@ class TrialResult:
     checkpoint: str
     error: str | None = None
     alarm: str | None = None
-    """Name and sentence of the alarm that ended it."""
+    """Name and sentence of the alarm that ended the trial."""
 
 
 def ranked(results: ResultGrid, metric: str) -> list[TrialResult]:
-    """Best first by the last value of `metric`; behind them those that an alarm ended, and those that never reported it."""
+    """Trials by the last value of `metric`, best first; then those that an alarm ended, and then those without a value."""
     trials = [_trial(results[index], metric) for index in range(len(results))]
     return sorted(trials, key=lambda trial: (trial.value is None, trial.alarm is not None, trial.value or 0.0))
 
