@@ -1,4 +1,4 @@
-"""Command line of `alae tune`. Ray Tune is imported only when a search runs, because the import takes seconds."""
+"""`alae tune`: parses, calls, prints. Ray Tune is imported only when a search runs: it costs seconds."""
 
 import argparse
 

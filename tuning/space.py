@@ -28,10 +28,10 @@ def default(experiment: Experiment) -> tuple[str, ...]:
 
 
 def parse(experiment: Experiment, spaces: Iterable[str]) -> dict[str, Any]:
-    """Parse `path=distribution` texts to Tune's search space; every bound or choice is first tried on `experiment`.
+    """Tune's search space from `path=distribution` texts; every bound or choice is tried on `experiment` first.
 
-    Raises ValueError for an unknown field or distribution, a value that the field refuses, a field that is given twice, and a
-    margin that would not follow the reconstruction weight.
+    Raises ValueError for an unknown field, a value of the wrong type or that does not fit, an unknown distribution, a
+    field that is given twice, and a margin that would not follow the reconstruction weight.
     """
     sampled: dict[str, Any] = {}
     for text in spaces:
@@ -45,7 +45,7 @@ def parse(experiment: Experiment, spaces: Iterable[str]) -> dict[str, Any]:
 
 
 def _uncoupled(experiment: Experiment, paths: set[str]) -> str | None:
-    """Reason why margin and reconstruction weight do not fit together, or None; the real KL grows with the weight."""
+    """Why margin and reconstruction weight would not fit together: the real KL, and with it the margin, grow with the weight."""
     margin = _loss(experiment, "margin")
     if {MARGIN, WEIGHT} <= paths:
         return f"{MARGIN} and {WEIGHT} cannot be searched independently; search {RATIO} in place of the margin"
@@ -61,7 +61,7 @@ def _uncoupled(experiment: Experiment, paths: set[str]) -> str | None:
 
 
 def plateau(experiment: Experiment) -> float | None:
-    """Real KL, in nats, of the checkpoint that the experiment starts from; None if it has other weights or no such metric."""
+    """Real KL, in nats, of the checkpoint that the experiment starts from; None where its weights do not tell it."""
     start = experiment.training.init_from
     if start is None or _loss(checkpoint.read_experiment(start), "reconstruction_weight") != _loss(
         experiment, "reconstruction_weight"
@@ -72,7 +72,7 @@ def plateau(experiment: Experiment) -> float | None:
 
 
 def _small_margin(experiment: Experiment) -> str | None:
-    """Reason why the encoder could not keep the KL of real images below the margin, or None."""
+    """Why the encoder could not keep real images within the margin."""
     margin, ratio = _loss(experiment, "margin"), _loss(experiment, "margin_ratio")
     if margin is None:
         too_small = ratio is not None and ratio < LEAST_RATIO
@@ -87,7 +87,7 @@ def _small_margin(experiment: Experiment) -> str | None:
 
 
 def _loss(experiment: Experiment, name: str) -> Any:
-    """Field of the algorithm's loss; None if it has no field of this name."""
+    """A field of the algorithm's loss; None where it has none of this name."""
     return getattr(getattr(experiment.algorithm, "loss", None), name, None)
 
 

@@ -25,7 +25,7 @@ class TrialResult:
 
 
 def ranked(results: ResultGrid, metric: str) -> list[TrialResult]:
-    """Trials by the last value of `metric`, best first; then those that an alarm ended, and then those without a value."""
+    """Best first by the last value of `metric`; behind them those that an alarm ended, and those that never reported it."""
     trials = [_trial(results[index], metric) for index in range(len(results))]
     return sorted(trials, key=lambda trial: (trial.value is None, trial.alarm is not None, trial.value or 0.0))
 

@@ -74,9 +74,9 @@ class Raised:
 
 
 def alarms_of(config: object) -> tuple[Alarm, ...]:
-    """Alarms declared by the method `alarms()` of an algorithm's Config; none if it has no such method.
+    """The alarms that an algorithm's Config declares by a method `alarms()`; none without one.
 
-    The Config declares them so that a monitor need not build the networks.
+    They belong to the Config, so that whoever watches a run need not build its networks.
     """
     declared = getattr(config, "alarms", None)
     return declared() if declared else ()

@@ -37,7 +37,6 @@ class LossConfig:
     margin: tuple[float, ...] | None = None
     """Margin m in nats; None: `margin_ratio` times the KL of reals at the end of the warm-up."""
     margin_ratio: float = 1.4
-    """Ratio of a measured margin to the KL of reals."""
     warmup_kimg: tuple[float, ...] = (50.0,)
     """Images, in thousands, for which each level first trains as a plain VAE."""
     warmup_official_weights: bool = False

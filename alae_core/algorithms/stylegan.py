@@ -33,7 +33,6 @@ class LossConfig:
     wgan_lambda: float = 10.0
     """Weight of WGAN-GP's gradient penalty."""
     wgan_target: float = 1.0
-    """Norm of the gradient that WGAN-GP's penalty enforces."""
     wgan_drift: float = 0.001
     """Weight of WGAN-GP's drift term."""
     w_mean_decay: float = 0.995
@@ -93,7 +92,7 @@ class Config:
 
 
 class StyleGAN(LogisticGame):
-    """StyleGAN with two updates per iteration, or three if R1 is lazy."""
+    """The two updates of one iteration, or three where R1 is lazy."""
 
     loss: LossConfig
     domains = 1

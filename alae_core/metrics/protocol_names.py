@@ -21,7 +21,7 @@ ALIASES = {
     **{f"ppl_{kind}_alae_compat": f"ppl50k_{kind}_face" for kind in ("wfull", "wend")},
     **{f"ppl_{kind}_celeba_alae_compat": f"ppl50k_{kind}_celeba" for kind in ("wfull", "wend")},
 }
-"""Names in other codes, and `_compat` names -> the protocol's own name."""
+"""Names of other codes, and the `_compat` names, by the protocols' own."""
 KNOWN = (
     *("fid50k_full", "fid50k", "fid5k_full", "fd_classifier5k", "fd_pixels5k", "fd_lite0_5k"),
     *("kid50k_full_x1000", "kid10k_x1000", "kid10k_pairs", "kd_lite0_5k_x1000", "pr50k3", "pr50k3_full", "is50k"),
@@ -34,7 +34,7 @@ KNOWN = (
     *("l1_1k_validation_to_b_paired", "pd_lite0_1k_validation_to_b_paired", "lpips1k_validation_to_b_paired"),
     *ALIASES,
 )
-"""Usual names; other numbers of images and other options are valid too."""
+"""Names that are usual; any other number of images and any option does as well."""
 NEAREST = 8
 """Number of known names that an error lists."""
 
