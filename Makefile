@@ -20,6 +20,7 @@ check: .venv/dev.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.repo.wording
 	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs dev alae_core pipelines tuning cluster
 
 # Speed on this machine, in minutes; options in docs/benchmark.md.

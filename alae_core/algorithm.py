@@ -1,4 +1,4 @@
-"""The whole contract that an algorithm meets: networks, named updates, and samples."""
+"""The interface of an algorithm: networks, named updates, and samples."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,19 +11,19 @@ from alae_core import noise
 from alae_core.schedule import Level
 
 DOMAINS = ("a", "b")
-"""The endings of the names of networks and terms, in the order of `Batch.images`."""
+"""Suffixes of the names of networks and terms, in the order of `Batch.images`."""
 
 Networks = Mapping[str, nn.Module]
 Terms = Mapping[str, Tensor]
-"""Scalars by "update/term"."""
+"""Scalars by their names "update/term"."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The images of one update and the names of its noise.
+    """Images of one update, and the names under which its noise is drawn.
 
     `images` holds one tensor per domain, each float32 [n, C, R, R] in [-1, 1]. `rows` are the positions of these images
-    in the global batch, so that the noise of an image does not depend on which rank or micro-batch it falls into.
+    in the global batch, so the noise of an image does not depend on its rank or micro-batch.
     """
 
     images: tuple[Tensor, ...]
@@ -33,7 +33,7 @@ class Batch:
     rows: slice
     update: str = ""
     handed_on: dict[tuple[str, int], Tensor] = field(default_factory=dict, repr=False, compare=False)
-    """What the iteration's updates leave to the later ones; see `hand_on`. It ends with the iteration."""
+    """Tensors that updates pass to later updates of the same iteration; see `hand_on`."""
 
     @property
     def device(self) -> torch.device:
@@ -44,23 +44,23 @@ class Batch:
         return self.rows.stop - self.rows.start
 
     def noise(self, name: str, *shape: int, shared: bool = False) -> Tensor:
-        """Standard normal [n, *shape], one draw per image, or one for all if `shared`."""
+        """Standard normal noise [n, *shape], one draw per image, or one draw for all if `shared`."""
         return self._draw(noise.normal, name, shape, shared)
 
     def uniform(self, name: str, *shape: int, shared: bool = False) -> Tensor:
-        """Uniform in [0, 1), [n, *shape], one draw per image, or one for all if `shared`."""
+        """Uniform noise in [0, 1), [n, *shape], one draw per image, or one draw for all if `shared`."""
         return self._draw(noise.uniform, name, shape, shared)
 
     def whole(self) -> "Batch":
-        """The same names over the whole global batch, without images: for statistics every rank must agree on."""
+        """Batch with the same names over all rows of the global batch, without images: its noise is equal on all ranks."""
         return replace(self, images=(self.images[0][:0],), rows=slice(0, self.level.batch_size))
 
     def hand_on(self, name: str, tensor: Tensor) -> None:
-        """Leave a detached tensor of these rows to the later updates of the same iteration."""
+        """Pass a tensor of these rows, detached, to later updates of the same iteration."""
         self.handed_on[name, self.rows.start] = tensor.detach()
 
     def handed(self, name: str) -> Tensor | None:
-        """What an earlier update of the iteration handed on for the same rows; None if there was none."""
+        """Tensor that an earlier update of the iteration passed on for the same rows; None if there is none."""
         return self.handed_on.get((name, self.rows.start))
 
     def _draw(self, draw: Callable[..., Tensor], name: str, shape: tuple[int, ...], shared: bool) -> Tensor:
@@ -72,41 +72,42 @@ class Batch:
                 f"rows {self.rows.start}..{self.rows.stop} lie beyond the {self.level.batch_size} of level.batch_size; "
                 "give a level whose batch holds them"
             )
-        # All rows are drawn and the wanted ones kept: cheap next to a convolution, and independent of the split.
+        # Draws all rows and keeps the wanted ones: cheap beside a convolution, and independent of the split.
         return draw((self.level.batch_size, *shape), *names)[self.rows]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How images are drawn from trained networks; the defaults are those of the metrics."""
+    """Options for drawing images from trained networks; the defaults are those of the metrics."""
 
     truncation: float | tuple[float, ...] = 1.0
-    """psi, the pull towards the mean style; 1 is none. A number holds up to 32x32, a tuple gives each level from 4x4 up,
-    and the levels beyond it are not truncated (StyleGAN, section B)."""
+    """Truncation psi; 1 is none. A single value applies to the levels up to 32x32; a tuple has one value for each level from
+    4x4 up, and the levels beyond it are not truncated (StyleGAN, appendix B)."""
     mixing_probability: float = 0.0
-    """Chance of an image to change its style at a random layer."""
+    """Probability that an image changes its style at a random layer."""
     noise: Literal["random", "shared", "none"] = "random"
-    """Each image's own noise, one draw for all images, or zero."""
+    """Noise of the generator's layers: drawn per image, one draw for all images, or zero."""
     noise_layers: tuple[int, int] | None = None
-    """The layers first <= i < stop that get noise, two to a level; None: all."""
+    """Layers first <= i < stop that get noise, two per level; None: all."""
 
 
 PLAIN_SAMPLING = Sampling()
-"""No truncation, no mixing, each image its own noise."""
+"""No truncation, no mixing, random noise for each image."""
 
 
 class SamplingError(ValueError):
-    """An algorithm has nothing that could follow an option of `Sampling`, as truncation without a mean style."""
+    """The algorithm does not support an option of `Sampling`, such as truncation without a mean style."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
     """One optimiser step of an iteration.
 
-    `loss` gives raw named terms, each [n] or scalar; the step descends their sum weighted by `weights` (1 where absent),
-    and by `level_weights` where they follow the level. Only the networks in `trains` move; gradients may pass through the
-    others. With `every` = k the update runs at every k-th iteration, its loss times k (lazy regularisation). `amp` False
-    keeps it in float32. Updates share each network's Adam moments unless `moments` names a set of their own.
+    `loss` returns named terms, each [n] or scalar. The step minimises their sum weighted by `weights` (1 if absent) or, for
+    weights that depend on the level, by `level_weights`. Only the networks in `trains` are updated; gradients may pass
+    through the others. With `every` = k the update runs at every k-th iteration with its loss times k (lazy
+    regularisation). `amp` = False keeps it in float32. Updates share each network's Adam moments, unless `moments` names a
+    separate set.
     """
 
     name: str
@@ -114,50 +115,53 @@ class Update:
     loss: Callable[[Batch], dict[str, Tensor]]
     weights: Mapping[str, float] = field(default_factory=dict)
     level_weights: Callable[[Level], Mapping[str, float]] | None = None
-    """Weights at a level, also of its warm-up (`Level.seen`); pure. They replace those of `weights`."""
+    """Pure function from a level, with its warm-up (`Level.seen`), to weights that replace those of `weights`."""
     every: int = 1
     amp: bool = True
     moments: str = ""
 
     def weights_at(self, level: Level) -> dict[str, float]:
-        """The weights of the terms at a level; 1 where absent."""
+        """Weights of the terms at a level; a term that is absent weighs 1."""
         return {**self.weights, **(self.level_weights(level) if self.level_weights else {})}
 
 
 class Algorithm(Protocol):
-    """What the engine, the checkpoint and the evaluation need of an algorithm."""
+    """Interface that the engine, checkpoints and evaluation require of an algorithm."""
 
     networks: dict[str, nn.Module]
-    """Every trainable thing, by its role."""
+    """All trainable networks, by role."""
     averaged: tuple[str, ...]
-    """The networks that get an averaged (EMA) copy."""
+    """Roles of the networks that get an EMA copy."""
     domains: int
-    """Image streams: 1, or 2 for translators."""
+    """Number of image streams: 1, or 2 for translators."""
     together: int
-    """Images in a row of the batch whose statistics are taken together; 1 where images do not see each other."""
+    """Size of the groups of consecutive images that share batch statistics; 1 if images do not affect each other."""
 
     observed: tuple[str, ...]
-    """The terms, "update/term", whose means over the global batch `observe` is given."""
+    """Terms, as "update/term", whose means over the global batch are passed to `observe`."""
 
     def updates(self, nimg: int) -> tuple[Update, ...]:
-        """The updates of the iteration at `nimg`, in order; pure."""
+        """Updates of the iteration at `nimg`, in order; pure."""
         ...
 
     def observe(self, batch: Batch, terms: Terms) -> None:
-        """Follow the training in buffers (such as the mean style), once per iteration, over the whole batch.
+        """Update buffers such as the mean style, once per iteration, from the noise of the global batch.
 
-        `terms` are the `observed` ones of the updates that were due, the same on every rank.
+        `terms` are the `observed` ones of the updates that ran, equal on all ranks.
         """
         ...
 
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
-        """New images [n, C, R, R] from the batch's noise; raises SamplingError where `sampling` cannot be followed."""
+        """Generate images [n, C, R, R] from the batch's noise; raises SamplingError for options it does not support."""
         ...
 
     def reconstruct(self, networks: Networks, batch: Batch) -> Tensor | None:
-        """The batch's images, encoded and decoded: [n, C, R, R]; None without an encoder."""
+        """Encode and decode the batch's images: [n, C, R, R]; None without an encoder."""
         ...
 
     def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
-        """Each destination with the coarse styles of each source, [n_sources * n_destinations, C, R, R], or None."""
+        """Render each destination with the coarse styles of each source: [n_sources * n_destinations, C, R, R].
+
+        None if the algorithm has no styles.
+        """
         ...

@@ -1,11 +1,11 @@
-"""The 2x2 box average between the levels of an image pyramid; in numpy alone, so that packing does not import torch."""
+"""2x2 box average between levels of an image pyramid, in numpy only so that packing need not import torch."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def box_halve(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 [N, H, W, C] -> [N, H/2, W/2, C]: the mean of each 2x2 block, rounded half up."""
+    """Halve uint8 images [N, H, W, C] to [N, H/2, W/2, C]: the mean of each 2x2 block, rounded half up."""
     count, height, width, channels = images.shape
     rows = images.reshape(count, height // 2, 2, width * channels)
     pairs = np.add(rows[:, :, 0], rows[:, :, 1], dtype=np.uint16)

@@ -1,7 +1,7 @@
-"""Convolutions whose gradient by the images is differentiated again, as gradient penalties need.
+"""Convolutions with a fast second derivative, which gradient penalties need.
 
-torch's own second derivative by the weights is a convolution with the images as kernels: the larger they are, the slower
-than the weights' first derivative, which it equals with the gradient in the place of the images.
+torch computes the second derivative with respect to the weights as a convolution that has the images as kernels, which is
+slow for large images. It equals the first derivative with respect to the weights with the gradient in place of the images.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,10 @@ _PENALISED: ContextVar[bool] = ContextVar("penalised", default=False)
 
 @contextmanager
 def penalised() -> Iterator[None]:
-    """Within it, convolutions expect `autograd.grad(..., create_graph=True)` by the images alone, in full precision."""
+    """Context in which `convolve` supports a gradient penalty.
+
+    Inside it, `autograd.grad(..., create_graph=True)` may be taken with respect to the images only, in full precision.
+    """
     token = _PENALISED.set(True)
     try:
         yield
@@ -36,7 +39,7 @@ def convolve(
     padding: int = 0,
     transposed: bool = False,
 ) -> Tensor:
-    """torch's convolution of x [N, C, H, W]; where `penalised`, with the fast second derivative."""
+    """torch's (transposed) convolution of x [N, C, H, W]; within `penalised`, with the fast second derivative."""
     form = (stride, padding, transposed)
     if not _PENALISED.get():
         return _convolution(x, weight, bias, *form)
@@ -52,7 +55,7 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, pa
 def _gradients(
     gradient: Tensor, x: Tensor, weight: Tensor, form: tuple[int, int, bool], wanted: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor]:
-    """Of the result's gradient: the gradients of x and of the weight, those that are wanted."""
+    """Gradients with respect to x and to the weight, from the gradient of the result; `wanted` selects them."""
     stride, padding, transposed = form
     by_x, by_weight, _ = torch.ops.aten.convolution_backward(
         gradient, x, weight, None, (stride,) * 2, (padding,) * 2, (1, 1), transposed, (0, 0), 1, (*wanted, False)
@@ -71,13 +74,13 @@ class _Convolution(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         if torch.is_grad_enabled():
-            # A graph is being made: this is the penalty's gradient, by the images alone.
+            # A graph is recorded, so this is the gradient of the penalty, with respect to the images only.
             return _ByImages.apply(gradient, weight, x.detach(), ctx.form), None, None
         return *_gradients(gradient, x, weight, ctx.form, ctx.needs_input_grad[:2]), None
 
 
 class _ByImages(Function):
-    """The gradient of a convolution by its images: linear in the gradient of the result, and in the weights."""
+    """Gradient of a convolution with respect to its images; it is linear in the result's gradient and in the weights."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, weight: Tensor, like: Tensor, form: tuple[int, int, bool]) -> Tensor:

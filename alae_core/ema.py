@@ -1,4 +1,4 @@
-"""Copies of networks averaged over training, by a half-life in images (ProGAN, section A.1; StyleGAN, appendix C)."""
+"""Exponential moving averages of networks, with a half-life in images (ProGAN, section A.1; StyleGAN, appendix C)."""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -19,10 +19,12 @@ def update_averages(
     batch_size: int,
     half_life_kimg: float,
 ) -> None:
-    """Move each average towards its network so that after `half_life_kimg` half of the old value is left.
+    """Move each average towards its network after a batch of `batch_size` images.
 
-    Buffers are copied outright. A half-life of 0 makes the copies equal the networks.
+    After `half_life_kimg` thousand images half of the old value is left; 0 makes the averages equal the networks. Buffers
+    are copied, not averaged.
     """
+    # ema <- decay ema + (1 - decay) theta with decay = 0.5^(batch / half-life) (NVlabs/stylegan, training_loop.py)
     decay = 0.5 ** (batch_size / (1000.0 * half_life_kimg)) if half_life_kimg > 0 else 0.0
     for name, average in averages.items():
         torch._foreach_lerp_(list(average.parameters()), list(networks[name].parameters()), 1.0 - decay)

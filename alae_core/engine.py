@@ -1,4 +1,7 @@
-"""Runs the named updates of one iteration: freezing, autocast, micro-batches, averaging, refusing non-finite, stepping."""
+"""One training iteration: the algorithm's updates with freezing, autocast, micro-batches, gradient averaging and steps.
+
+A loss term or gradient that is not finite raises before the step.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,34 +20,34 @@ Metrics = dict[str, Tensor]
 
 
 class NonFiniteError(RuntimeError):
-    """A loss term or a gradient is not finite; raised before the step, on every rank."""
+    """A loss term or a gradient is not finite. Raised before the optimizer steps, on every rank."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """How iterations are run; holds nothing that changes."""
+    """Settings of the training iteration; everything that changes during training is in `TrainState`."""
 
     schedule: ProgressiveSchedule
     seed: int = 0
     ema_half_life_kimg: float = 10.0
     microbatch: tuple[int, ...] | None = None
-    """Images per backward pass and rank, by level (the last entry repeats); None takes the rank's whole share at once."""
+    """Images per backward pass and rank, one value per level (the last repeats); None: the rank's whole share at once."""
     precision: Literal["fp32", "bf16"] = "fp32"
     flip: bool = False
-    """Mirror every image with probability one half."""
+    """Mirror each image horizontally with probability 0.5."""
     crop: float = 0.0
-    """Shift every image by up to this share of its side, both ways, as if a larger one were cropped at random."""
+    """Largest random shift of each image along both axes, as a share of its side; borders are reflected."""
     enlarge: float = 1.0
-    """Enlarge every image by this, and cut the level's size out of it at random."""
+    """Factor by which each image is enlarged before a random crop of the level's size; 1: neither."""
     compile: bool = False
-    """Run chains of pointwise operations as compiled kernels: faster, equal up to rounding, and needs a compiler."""
+    """Compile chains of pointwise operations into kernels: faster, equal up to rounding; needs a C++ compiler."""
 
     def train_iteration(self, state: TrainState, pixels: tuple[Tensor, ...]) -> Metrics:
         """Train on this rank's share of the batch at `state.nimg` and advance the state.
 
-        `pixels`: per domain uint8 [batch_size / ranks, R, R, C] at the level's resolution, on the training device.
-        Returns the mean of each raw term over this rank's images, on the device. Raises NonFiniteError, before the step,
-        if a term or a gradient is not finite.
+        `pixels`: one tensor per domain, uint8 [batch_size / ranks, R, R, C] at the level's resolution, on the training
+        device. Returns the unweighted mean of each term over this rank's images by "update/term", as scalars on the device.
+        Raises NonFiniteError before the step if a term or a gradient is not finite, ValueError for pixels of another shape.
         """
         with fused.enabled(self.compile):
             return self._train_iteration(state, pixels)
@@ -72,7 +75,7 @@ class Engine:
         return metrics
 
     def _prepare(self, state: TrainState, level: Level, pixels: tuple[Tensor, ...]) -> Batch:
-        """uint8 -> [-1, 1], mirrored, shifted and cut by chance, blended with the coarser level."""
+        """Convert uint8 pixels to a batch in [-1, 1], randomly mirror, shift and crop it, and blend in the coarser level."""
         share, left = divmod(level.batch_size, sync.world_size())
         if left:
             raise ValueError(
@@ -121,7 +124,7 @@ class Engine:
         return {f"{update.name}/{term}": value for term, value in terms.items()}
 
     def _accumulate(self, state: TrainState, update: Update, batch: Batch) -> Metrics:
-        """Backward over the micro-batches; the mean of each term over the rank's images."""
+        """Accumulate gradients over the micro-batches; returns the mean of each term over the rank's images."""
         size = self._microbatch_size(state, batch)
         weights = update.weights_at(batch.level)
         totals: Metrics = {}
@@ -154,7 +157,7 @@ class Engine:
     ) -> None:
         norms = torch._foreach_norm([p.grad for p in parameters if p.grad is not None])
         checks = {**terms, "gradient": torch.stack(norms).sum()}
-        # One wait for the device per update: the price of never stepping on a broken gradient.
+        # Costs one wait for the device per update; without it a step could use a gradient that is not finite.
         finite = torch.isfinite(torch.stack(list(checks.values()))).tolist()
         for name, good in zip(checks, finite, strict=True):
             if not good:
@@ -166,9 +169,9 @@ class Engine:
 
 
 def _spoil_if_not_finite(parameters: list[torch.nn.Parameter], terms: Metrics) -> None:
-    """Carry a term that is not finite into the gradients, so that every rank refuses the step and none waits alone.
+    """Make the gradients non-finite if a term is, so that every rank raises and none waits for the others.
 
-    A term can overflow while its own gradient stays finite, as a square does.
+    A term can overflow while its gradient stays finite, as the square of a large value does.
     """
     gradient = next(p.grad for p in parameters if p.grad is not None)
     gradient.add_(torch.stack(list(terms.values())).mul(0.0).sum())

@@ -1,4 +1,4 @@
-"""The plain loop over in-memory images: notebooks and bare GPU machines, without Ray."""
+"""Training loop over images in memory, without Ray, for notebooks and single GPU machines."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,11 +25,13 @@ def fit(
     window_images: int = 2048,
     on_iteration: Callable[[TrainState, Metrics], None] | None = None,
 ) -> TrainState:
-    """Train `state` from its position to the end of the schedule, or to `until_nimg`.
+    """Train `state` from its position to the end of the schedule, or to `until_nimg` images, and return it.
 
-    `pixels`: uint8 [N, R, R, C] at the schedule's last resolution, or a tuple of them, one per domain. The order of the
-    images is that of the service for a dataset of these row groups (`group_sizes`, by domain where there are two; default
-    one group): on the same data both end bit-identical.
+    `pixels`: uint8 [N, R, R, C] at the schedule's last resolution, or a tuple of such arrays, one per domain. `group_sizes`
+    are the images in each row group of the dataset, for two domains one sequence each; default: one group. With the groups
+    of a packed dataset the order of the images is that of `pipelines`, and both end in bit-identical states.
+    `on_iteration` is called after each iteration with the state and its metrics. Raises ValueError if `group_sizes` do not
+    add up to the images or the images are too small for the schedule.
     """
     schedule = engine.schedule
     domains = _domains(pixels, group_sizes, engine)
@@ -75,7 +77,7 @@ def _domains(
 def _batches(
     domains: Sequence[_Domain], engine: Engine, window_images: int, nimg: int
 ) -> Iterator[tuple[int, list[order.Rows]]]:
-    """This rank's rows, by domain, of each global batch from image `nimg` on."""
+    """For each global batch from image `nimg` on: its first image in the stream, and this rank's rows in each domain."""
     rank, world = sync.rank(), sync.world_size()
     channels = sum(domain.channels for domain in domains)
     for window in order.windows(engine.schedule, window_images, channels, nimg):

@@ -1,8 +1,8 @@
-"""Chains of pointwise operations as one kernel each, through torch.compile, and differentiable twice.
+"""Chains of pointwise operations, each compiled into one kernel by torch.compile and differentiable twice.
 
-Run operation by operation, a chain reads and writes its features at every step; compiled, about once. torch.compile alone
-cannot be differentiated twice, as gradient penalties need, so a chain gets three kernels: its value, its gradient, and the
-gradient of that. Shapes are symbolic, so that a new level or batch size compiles little or nothing anew.
+An uncompiled chain reads and writes its features at every operation, a compiled one about once. A function compiled by
+torch.compile cannot be differentiated twice, as gradient penalties need, so each chain has three kernels: its value, its
+gradient, and the gradient of that. Shapes are symbolic, so a new level or batch size compiles little or nothing again.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,13 +20,13 @@ Kernel = Callable[..., Tensors]
 Chain = TypeVar("Chain", bound=Callable[..., Any])
 
 _ENABLED: ContextVar[bool] = ContextVar("fused", default=False)
-# torch stops compiling a function, with no more than a warning, after so many forms: gradients wanted, number types, layouts.
+# After this many variants of a function (wanted gradients, dtypes, layouts) torch stops compiling it, with only a warning.
 _MOST_FORMS = 64
 
 
 @contextmanager
 def enabled(on: bool) -> Iterator[None]:
-    """Within it the chains run compiled, or else operation by operation."""
+    """Context in which chains run compiled if `on`, otherwise operation by operation."""
     token = _ENABLED.set(on)
     try:
         yield
@@ -47,9 +47,9 @@ def require_compiler(device: torch.device) -> None:
 
 
 def fused(chain: Chain) -> Chain:
-    """Decorates a pure function of tensors that gives one tensor or a tuple of them: compiled where `enabled`.
+    """Decorator that compiles a pure function of tensors where `enabled`; it returns one tensor or a tuple of tensors.
 
-    Equal to the plain function up to rounding.
+    Results equal those of the plain function up to rounding.
     """
     kernels = _Kernels(chain)
 
@@ -64,7 +64,7 @@ def fused(chain: Chain) -> Chain:
 
 
 class _Kernels:
-    """A chain's compiled value, gradients and second gradients, each made when it is first needed."""
+    """The compiled value, gradients and second gradients of a chain, each compiled when it is first needed."""
 
     def __init__(self, chain: Callable[..., Any]) -> None:
         def value(*inputs: Tensor) -> Tensors:
@@ -79,18 +79,18 @@ class _Kernels:
 
 
 def _compiled(function: Kernel) -> Kernel:
-    # Not at the top: these take a second, which only those who compile should pay.
+    # Imported here because they take a second, which only compiled runs should pay.
     import torch._dynamo.config as config
     import torch.fx.experimental._config as shapes
 
     config.recompile_limit = max(config.recompile_limit, _MOST_FORMS)
-    # Else sizes that happen to be equal, such as batch and width, are taken for the same one.
+    # Otherwise torch treats sizes that happen to be equal, such as batch and width, as one size.
     shapes.use_duck_shape = False
     return torch.compile(function, dynamic=True)
 
 
 def _gradient(function: Kernel, count: int, wanted: tuple[int, ...]) -> Kernel:
-    """(inputs, then gradients of the outputs) -> gradients of the `wanted` ones among `count` inputs."""
+    """Build the gradient of `function`: (its `count` inputs, then the outputs' gradients) -> gradients of `wanted` inputs."""
 
     def gradient(*tensors: Tensor) -> Tensors:
         def of_wanted(*some: Tensor) -> Tensors:
@@ -138,7 +138,7 @@ class _Gradient(Function):
 
 
 def _plain(tensors: Tensors) -> Tensors:
-    """Without their history, of which a kernel would otherwise be compiled for each kind."""
+    """Tensors detached from their graphs; otherwise a kernel would be compiled for each kind of graph."""
     return tuple(tensor.detach() for tensor in tensors)
 
 
@@ -147,7 +147,7 @@ def _places(needed: tuple[bool, ...]) -> tuple[int, ...]:
 
 
 def _spread(values: Tensors, count: int, places: tuple[int, ...]) -> list[Tensor | None]:
-    """`count` entries: the values at their places, None elsewhere."""
+    """List of `count` entries with the values at their places and None elsewhere."""
     spread: list[Tensor | None] = [None] * count
     for place, value in zip(places, values, strict=True):
         spread[place] = value

@@ -1,4 +1,4 @@
-"""uint8 images in [0, 255] to and from float in [-1, 1]; the pyramid's box average; the blend."""
+"""Conversion between uint8 images in [0, 255] and float in [-1, 1], augmentation, the pyramid's box average, the fade-in."""
 
 import torch
 import torch.nn.functional as F
@@ -8,27 +8,28 @@ from alae_core.box_average import box_halve as box_halve
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 [N, R, R, C] -> float32 [N, C, R, R] in [-1, 1], channels last in memory as they came."""
+    """Convert uint8 [N, R, R, C] to float32 [N, C, R, R] in [-1, 1], channels last in memory."""
     return images.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0)
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """float [N, C, R, R] in [-1, 1], clipped and rounded -> uint8 [N, R, R, C]."""
+    """Convert float [N, C, R, R] in [-1, 1] to uint8 [N, R, R, C], clipped and rounded to nearest."""
     return _bytes(images.detach().float().add(1.0).mul(127.5).round_())
 
 
 def to_uint8_floored(images: Tensor) -> Tensor:
-    """As `to_uint8`, but by the official ALAE's floor of 127 (x + 1), which makes 254 of 1."""
+    """As `to_uint8`, with the official ALAE's formula floor(127 (x + 1)), which maps 1 to 254."""
     return _bytes(images.detach().float().add(1.0).mul(127.0).floor_())
 
 
 def _bytes(whole: Tensor) -> Tensor:
-    """Whole numbers [N, C, R, R], clipped -> uint8 [N, R, R, C]."""
+    """Clip integral float values [N, C, R, R] and convert them to uint8 [N, R, R, C]."""
     return whole.clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def blend_with_coarser(images: Tensor, blend: float) -> Tensor:
-    """[N, C, R, R] -> blend * images + (1 - blend) * their 2x2 averages (ProGAN's fade-in of the reals)."""
+    """Blend images [N, C, R, R] with their 2x2 averages; `blend` 1 returns them unchanged (ProGAN, section 2)."""
+    # blend x + (1 - blend) up(avgpool(x))
     if blend >= 1.0:
         return images
     coarse = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2.0, mode="nearest")
@@ -36,13 +37,13 @@ def blend_with_coarser(images: Tensor, blend: float) -> Tensor:
 
 
 FLAT = 1e-3
-"""A cut each of whose channels deviates less than this, in [-1, 1], is nearly constant."""
+"""Standard deviation of values in [-1, 1]; a crop with less in every channel counts as constant."""
 
 
 def shift(images: Tensor, chance: Tensor, share: float) -> Tensor:
-    """Move each image [N, C, R, R] by up to `share` of its side both ways, as `chance` [N, 2] in [0, 1) says.
+    """Shift each image [N, C, R, R] along both axes by up to `share` of its side, with reflected borders.
 
-    What comes in at the border is the image's own reflection, as if a larger one were cropped at random.
+    `chance` [N, 2] in [0, 1) selects the shift in rows and columns.
     """
     size = images.shape[-1]
     most = int(share * size)
@@ -52,10 +53,10 @@ def shift(images: Tensor, chance: Tensor, share: float) -> Tensor:
 
 
 def cut_from_enlarged(images: Tensor, chance: Tensor, factor: float) -> Tensor:
-    """Enlarge each image [N, C, R, R] bilinearly to `factor` times its side, and cut R x R pixels out of it.
+    """Enlarge each image [N, C, R, R] bilinearly by `factor` and crop R x R pixels.
 
-    `chance` [N, 2] in [0, 1) says where, in whole pixels from the top and the left. A nearly constant cut, which LayerNorm
-    and instance norm turn into noise or NaN, is replaced by the image it came of.
+    `chance` [N, 2] in [0, 1) selects the crop's top and left in whole pixels. A nearly constant crop, which layer norm and
+    instance norm turn into noise or NaN, is replaced by the original image.
     """
     size = images.shape[-1]
     larger = round(factor * size)
@@ -67,7 +68,7 @@ def cut_from_enlarged(images: Tensor, chance: Tensor, factor: float) -> Tensor:
 
 
 def _pixels_of(images: Tensor, places: Tensor) -> Tensor:
-    """Of each image [N, C, R, R] the pixels at the rows `places[:, 0]` and columns `places[:, 1]`; `places`: [N, 2, S]."""
+    """Pixels [N, C, S, S] of images [N, C, R, R] at rows `places[:, 0]` and columns `places[:, 1]`; `places` is [N, 2, S]."""
     rows, columns = places.unbind(1)
     image = torch.arange(len(images), device=images.device)[:, None, None]
     found = images.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]
@@ -75,5 +76,5 @@ def _pixels_of(images: Tensor, places: Tensor) -> Tensor:
 
 
 def flip_some(images: Tensor, chance: Tensor) -> Tensor:
-    """Mirror the images [N, C, R, R] whose `chance` [N] is below one half."""
+    """Mirror those images [N, C, R, R] horizontally whose `chance` [N] is below 0.5."""
     return torch.where((chance < 0.5).view(-1, 1, 1, 1), images.flip(3), images)

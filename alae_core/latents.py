@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 def broadcast_styles(w: Tensor, layers: int) -> Tensor:
-    """One code for all layers: [N, D] -> [N, layers, D]."""
+    """Repeat one code for all layers: [N, D] -> [N, layers, D]."""
     return w.unsqueeze(1).expand(-1, layers, -1)
 
 
 def mix_styles(coarse: Tensor, fine: Tensor, cut: Tensor, layers: int) -> Tensor:
-    """Layers below `cut` [N] take `coarse` [N, D], the others `fine` -> [N, layers, D]."""
+    """Styles [N, layers, D] with `coarse` [N, D] in the layers below `cut` [N] and `fine` [N, D] in the others."""
     below = torch.arange(layers, device=cut.device).view(1, -1, 1) < cut.view(-1, 1, 1)
     return torch.where(below, coarse.unsqueeze(1), fine.unsqueeze(1))
 
 
 def random_cuts(coin: Tensor, position: Tensor, probability: float, layers: int, *, with_last: bool = False) -> Tensor:
-    """Where each image's styles change: uniform in 1..layers-1 with `probability`, else `layers` (no mixing).
+    """Layer [N] at which each image changes its style: uniform in 1..layers-1 with `probability`, else `layers` (no mixing).
 
     `coin` and `position` are uniform [N] in [0, 1). `with_last` draws from 1..layers, as the official ALAE does.
     """
@@ -28,7 +28,8 @@ def random_cuts(coin: Tensor, position: Tensor, probability: float, layers: int,
 
 
 def truncate(styles: Tensor, mean: Tensor, psi: Sequence[float]) -> Tensor:
-    """Pull each layer of [N, layers, D] towards the mean style [D] by its psi; where psi is 1 nothing changes."""
+    """Truncate styles [N, layers, D] towards the mean style [D], with one psi per layer; psi = 1 leaves a layer as it is."""
+    # w' = w_mean + psi (w - w_mean) (StyleGAN, appendix B)
     if all(share == 1.0 for share in psi):
         return styles
     shares = styles.new_tensor(psi).view(1, -1, 1)

@@ -20,27 +20,33 @@ LEAK = 0.2
 
 
 LOG_VARIANCE_BOUNDS = (-30.0, 20.0)
-"""Of a posterior: beyond them its variance, or the variance's inverse, would soon overflow."""
+"""Range of a posterior's log-variance; outside it the variance or its inverse would soon overflow."""
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """x, in float32 if it is in half precision: what is summed over many numbers would lose its digits there."""
+    """Convert half precision to float32, because a sum of many values would lose its digits; leave other dtypes alone."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def posterior(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and bounded log-variance, float32 [N, D] each, of [N, 2D]; in half precision divergences would lose their digits."""
+    """Split codes [N, 2D] into mean and bounded log-variance, float32 [N, D] each.
+
+    KL divergences in half precision would lose their digits.
+    """
     mean, log_variance = at_least_float32(codes).chunk(2, 1)
     return mean, log_variance.clamp(*LOG_VARIANCE_BOUNDS)
 
 
 def leaky_relu(x: Tensor) -> Tensor:
-    """Leaky ReLU with slope 0.2, as everywhere in this family."""
+    """Leaky ReLU with slope 0.2, the slope of all networks of this family."""
     return F.leaky_relu(x, LEAK)
 
 
 class EqualLinear(nn.Module):
-    """Linear layer with a runtime-scaled weight: effective He scale `gain`, learning rate times `lr_multiplier`."""
+    """Linear layer [N, inputs] -> [N, outputs] with an equalised learning rate (ProGAN, section 4.1).
+
+    Weights are stored as N(0, 1 / lr_multiplier^2) and scaled by gain / sqrt(inputs) * lr_multiplier in every forward pass.
+    """
 
     def __init__(self, inputs: int, outputs: int, gain: float = math.sqrt(2.0), lr_multiplier: float = 1.0) -> None:
         super().__init__()
@@ -54,7 +60,7 @@ class EqualLinear(nn.Module):
 
 
 class EqualConv(nn.Module):
-    """Same-size convolution with a runtime-scaled weight; the bias is left to the caller unless asked for."""
+    """Same-size convolution with an equalised learning rate; it has no bias unless `bias` is true."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, gain: float = math.sqrt(2.0), bias: bool = False
@@ -70,9 +76,9 @@ class EqualConv(nn.Module):
 
 
 class _DoubledConv(EqualConv):
-    """A 3x3 convolution over 2x2 blocks as one 4x4 kernel, the sum of the 3x3 kernel's four shifts.
+    """A 3x3 convolution and a 2x resampling as one 4x4 kernel: the sum of four shifted copies of the 3x3 kernel.
 
-    The shifts are one constant matrix [16, 9], so that a small product makes the kernel.
+    The shifts form one constant matrix [16, 9], so a small matrix product makes the kernel.
     """
 
     shifts: Tensor
@@ -82,15 +88,15 @@ class _DoubledConv(EqualConv):
         self.register_buffer("shifts", _shifts(flipped).t().contiguous() * share, persistent=False)
 
     def kernel(self, weight: Tensor) -> Tensor:
-        """[a, b, 3, 3] -> [a, b, 4, 4], channels last in memory, as the convolutions want it."""
+        """The 4x4 kernel [a, b, 4, 4] of a weight [a, b, 3, 3], channels last in memory, which is fastest to convolve."""
         taps = (weight * self.scale).permute(0, 2, 3, 1).flatten(1, 2)
         return (self.shifts @ taps).unflatten(1, (4, 4)).permute(0, 3, 1, 2)
 
 
 class UpConv(_DoubledConv):
-    """Nearest-neighbour upsampling and a 3x3 convolution, as one transposed convolution.
+    """Nearest-neighbour upsampling and a 3x3 convolution as one transposed convolution: [N, C, H, W] -> [N, D, 2H, 2W].
 
-    Exactly the same linear map, borders included, with 2.25 times fewer operations (StyleGAN's "fused" form).
+    The linear map is exactly the same, borders included, with 2.25 times fewer operations (StyleGAN's "fused" form).
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -102,7 +108,10 @@ class UpConv(_DoubledConv):
 
 
 class DownConv(_DoubledConv):
-    """A 3x3 convolution and the mean of 2x2 blocks, as one strided convolution; exact, 2.25 times fewer operations."""
+    """A 3x3 convolution and 2x2 average pooling as one strided convolution: [N, C, H, W] -> [N, D, H/2, W/2].
+
+    The linear map is exactly the same, with 2.25 times fewer operations.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, flipped=False, share=0.25)
@@ -112,7 +121,7 @@ class DownConv(_DoubledConv):
 
 
 def _shifts(flipped: bool) -> Tensor:
-    """[9, 16]: where each tap of a 3x3 kernel lands in the 4x4 kernel."""
+    """Matrix [9, 16] of zeros and ones: the places of each tap of a 3x3 kernel in the 4x4 kernel."""
     taps = torch.eye(9).view(9, 3, 3)
     taps = taps.flip(1, 2) if flipped else taps
     rows = F.pad(taps, (0, 0, 0, 1)) + F.pad(taps, (0, 0, 1, 0))
@@ -136,8 +145,10 @@ class Blur(nn.Module):
 
 
 class _Blurred(Function):
-    """The filter is symmetric and its borders are zero, so that its gradient is itself: a forward convolution, where
-    torch's own gradient of a depthwise convolution takes five times as long on CPUs."""
+    """Blur whose gradient is the same blur, because the filter is symmetric and the padding is zero.
+
+    torch's own gradient of a depthwise convolution takes five times as long on CPUs.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Tensor) -> Tensor:
@@ -150,7 +161,10 @@ class _Blurred(Function):
 
 
 class StyleModulation(nn.Module):
-    """Scale and shift each channel by a learned affine map of a style: x * (s0 + 1) + s1."""
+    """Scale and shift each channel of x [N, C, H, W] by a learned affine map of a style [N, D].
+
+    x * (s0 + 1) + s1 with [s0, s1] = A w; AdaIN's second half (StyleGAN, section 2).
+    """
 
     def __init__(self, latent: int, channels: int) -> None:
         super().__init__()
@@ -161,40 +175,45 @@ class StyleModulation(nn.Module):
 
 
 def pixel_norm(x: Tensor) -> Tensor:
-    """Divide [N, D] by its root mean square over D."""
+    """Divide [N, D] by its root mean square over D, or [N, C, H, W] by that over C."""
+    # x / sqrt(mean_j x_j^2 + 1e-8) (ProGAN, section 4.2)
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
 
 
 def instance_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
-    """Normalise each channel of each image over H, W; biased variance, no affine."""
-    # Not torch's group norm: it takes the variance as a difference of means, which is noise where a channel is constant,
-    # as every channel of the 4x4 block is at the start.
+    """Normalise each channel of [N, C, H, W] over H and W, with the biased variance and without affine parameters."""
+    # torch's group norm computes the variance as a difference of means, which is noise if a channel is constant, as every
+    # channel of the 4x4 block is at the start.
     _, centred, variance = _moments(x)
     return centred * torch.rsqrt(variance + eps)
 
 
 @fused
 def activated(x: Tensor, bias: Tensor) -> Tensor:
-    """Bias [C] and leaky ReLU on [N, C, H, W]."""
+    """Add a bias [C] to x [N, C, H, W] and apply leaky ReLU."""
     return leaky_relu(x + bias.view(1, -1, 1, 1))
 
 
 @fused
 def activated_styled(x: Tensor, bias: Tensor, style: Tensor) -> Tensor:
-    """Bias, leaky ReLU, instance norm and the style [N, 2C] on [N, C, H, W]."""
+    """Add a bias [C] to x [N, C, H, W], then apply leaky ReLU, instance norm and the style [N, 2C]."""
     return modulate(instance_norm(leaky_relu(x + bias.view(1, -1, 1, 1))), style)
 
 
 @fused
 def noisy_styled(x: Tensor, bias: Tensor, noise: Tensor, weight: Tensor, style: Tensor) -> Tensor:
-    """The same with noise [N, 1, H, W], weighted per channel [C], before the activation."""
+    """As `activated_styled`, with noise [N, 1, H, W], weighted per channel by `weight` [C], added before the activation."""
     x = torch.addcmul(x + bias.view(1, -1, 1, 1), noise, weight.view(1, -1, 1, 1))
     return modulate(instance_norm(leaky_relu(x)), style)
 
 
 @cache
 def activated_statistics(deviation_eps: float, norm_eps: float) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """A function of x [N, C, H, W] and a bias [C]: bias and leaky ReLU, then the style statistics [N, 2C] and the normed x."""
+    """Build a function of x [N, C, H, W] and a bias [C] that returns the style statistics [N, 2C] and the normalised x.
+
+    It adds the bias and applies leaky ReLU first. `deviation_eps` is under the root of the deviation, `norm_eps` under
+    that of the normalisation.
+    """
 
     @fused
     def statistics(x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,15 +225,15 @@ def activated_statistics(deviation_eps: float, norm_eps: float) -> Callable[[Ten
 
 
 def modulate(x: Tensor, style: Tensor) -> Tensor:
-    """x [N, C, H, W] * (s0 + 1) + s1, with the style [N, 2C] = [s0, s1]."""
+    """Scale and shift x [N, C, H, W] by the style [N, 2C] = [s0, s1]: x * (s0 + 1) + s1."""
     scale, shift = style[:, :, None, None].chunk(2, 1)
     return torch.addcmul(shift, x, scale + 1.0)
 
 
 def style_statistics(x: Tensor, eps: float = 1e-8) -> tuple[Tensor, Tensor]:
-    """Per-channel mean and standard deviation [N, 2C], and the normalised x (ALAE, section 4.1).
+    """Mean and standard deviation of each channel, [N, 2C], and the normalised x [N, C, H, W] (ALAE, section 4.1).
 
-    `eps` stands under the root: without it a constant channel has an infinite gradient.
+    `eps` is added under the root; without it the gradient of a constant channel is infinite.
     """
     mean, centred, variance = _moments(x)
     deviation = torch.sqrt(variance + eps)
@@ -223,27 +242,27 @@ def style_statistics(x: Tensor, eps: float = 1e-8) -> tuple[Tensor, Tensor]:
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, x less its mean, and biased variance over H, W. Two passes: on CPUs 8 times as fast as torch.var_mean."""
+    """Mean over H and W, x minus that mean, and biased variance; in two passes, 8 times as fast as torch.var_mean on CPUs."""
     mean = x.mean((2, 3), keepdim=True)
     centred = x - mean
     return mean, centred, centred.square().mean((2, 3), keepdim=True)
 
 
 def upsample(x: Tensor) -> Tensor:
-    """Nearest-neighbour, twice the size."""
+    """Nearest-neighbour upsampling: [N, C, H, W] -> [N, C, 2H, 2W]."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def downsample(x: Tensor) -> Tensor:
-    """Mean of 2x2 blocks, half the size."""
+    """2x2 average pooling: [N, C, H, W] -> [N, C, H/2, W/2]."""
     return F.avg_pool2d(x, 2)
 
 
 def minibatch_stddev(x: Tensor, group: int) -> Tensor:
-    """x [N, C, H, W] and one more channel: how much the images of each group differ (ProGAN, section 3).
+    """Append to x [N, C, H, W] one channel with the standard deviation within each group of images (ProGAN, section 3).
 
-    A group is `group` images in a row, so that splitting a batch between groups changes nothing; StyleGAN's code takes
-    every N/group-th image. Raises ValueError where N is not a multiple of `group`.
+    A group is `group` consecutive images, so splitting a batch between groups changes nothing; StyleGAN's code takes
+    every N/group-th image. Raises ValueError if N is not a multiple of `group`.
     """
     images, _, height, width = x.shape
     if images % group:

@@ -1,4 +1,4 @@
-"""Noise named by (seed, nimg, name): the same for every rank count and micro-batch, with nothing to checkpoint."""
+"""Random draws named by (seed, nimg, name): the same for any number of ranks and any micro-batch, with no state to save."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,15 @@ from alae_core.seeds import named_seed as named_seed
 
 
 def generator(device: torch.device | str, *parts: int | str) -> torch.Generator:
-    """A generator on `device`, seeded by `parts`."""
+    """Random generator on `device`, seeded by `parts`."""
     return torch.Generator(device).manual_seed(named_seed(*parts))
 
 
 def normal(shape: tuple[int, ...], device: torch.device, *parts: int | str) -> Tensor:
-    """Standard normal float32 noise named by `parts`."""
+    """Standard normal float32 noise of a shape, determined by `parts`."""
     return torch.randn(shape, generator=generator(device, *parts), device=device)
 
 
 def uniform(shape: tuple[int, ...], device: torch.device, *parts: int | str) -> Tensor:
-    """Uniform float32 noise in [0, 1) named by `parts`."""
+    """Uniform float32 noise in [0, 1) of a shape, determined by `parts`."""
     return torch.rand(shape, generator=generator(device, *parts), device=device)

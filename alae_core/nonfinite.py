@@ -1,4 +1,4 @@
-"""Where a number first stopped being finite: run once more what failed, and look at every layer."""
+"""Find the layer, term or gradient in which a value first stopped being finite, by repeating the failed update."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 def place(networks: Mapping[str, nn.Module], run: Callable[[], Mapping[str, Tensor]]) -> str:
-    """Words for where it began when `run`, forward and backward, is repeated.
+    """Describe where the first value that is not finite appears when `run` (forward and backward) is repeated.
 
-    That is the first layer whose output is not finite, such as "encoder.blocks.2.conv1"; else a term; else the first
-    parameter whose gradient is not. `run` must draw the same noise again, and gives its terms.
+    Names the first layer with such an output, for example "encoder.blocks.2.conv1"; otherwise a term; otherwise the first
+    parameter with such a gradient. `run` returns its terms and must draw the same noise as before.
     """
     for network in networks.values():
         network.zero_grad(set_to_none=True)
@@ -29,14 +29,14 @@ def place(networks: Mapping[str, nn.Module], run: Callable[[], Mapping[str, Tens
         return f"first in the term {broken[0]} itself, of finite outputs"
     for role, network in networks.items():
         for name, parameter in network.named_parameters():
-            # By the norm, as the engine judges: squares can overflow where the numbers do not.
+            # The engine checks the norm, in which squares can overflow although no value does.
             if parameter.grad is not None and not _finite(torch.linalg.vector_norm(parameter.grad)):
                 return f"first in the gradient of {role}.{name}"
     return "in another rank's images"
 
 
 def _note(name: str, found: list[str]) -> Callable[..., None]:
-    """A forward hook; layers report before what they are part of."""
+    """Forward hook that appends `name` to `found` if it is the first; inner layers are called before outer ones."""
 
     def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
         if not found and not all(_finite(tensor) for tensor in _tensors(output)):

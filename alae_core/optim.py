@@ -1,4 +1,4 @@
-"""One Adam per network. Equalised learning rates and multipliers live in the layers (StyleGAN's runtime scaling)."""
+"""One Adam optimizer per network. Equalised learning rates and multipliers are in the layers (StyleGAN's runtime scaling)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,16 +13,19 @@ from alae_core.algorithm import Update
 
 @dataclass(frozen=True, kw_only=True)
 class AdamConfig:
-    """Adam as ProGAN, StyleGAN and ALAE use it: no first moment."""
+    """Settings of Adam; the defaults are those of ProGAN, StyleGAN and ALAE, without a first moment."""
 
     beta1: float = 0.0
     beta2: float = 0.99
     eps: float = 1e-8
     weight_decay: float = 0.0
-    """Added to the gradient, times the weight, as in Adam's first form (MUNIT and NICE-GAN: 1e-4)."""
+    """Factor of the weights that is added to their gradients, as L2 regularisation (MUNIT and NICE-GAN: 1e-4)."""
 
     def build(self, network: nn.Module, correction: float = 1.0) -> Adam:
-        """An Adam over `network`; its learning rate is set by the level at every iteration. See `lazy_correction`."""
+        """Adam over `network`, with decay rates to the power `correction` (see `lazy_correction`).
+
+        Its learning rate starts at 0; the engine sets it at every iteration from the level.
+        """
         betas = (self.beta1**correction, self.beta2**correction)
         # The fused kernel is one pass over each tensor, on CPUs too.
         decay = self.weight_decay
@@ -30,15 +33,15 @@ class AdamConfig:
 
 
 def optimizer_name(role: str, moments: str) -> str:
-    """The key of a network's Adam: its role, and the set of moments where an update has its own."""
+    """Key of a network's optimizer: the network's role, and the name of the update's own set of moments if it has one."""
     return f"{role}@{moments}" if moments else role
 
 
 def lazy_correction(updates: Iterable[Update], name: str) -> float:
-    """Share of the every-iteration steps among all steps of the Adam called `name`.
+    """Share of the updates that run at every iteration among all steps of the optimizer `name`.
 
-    Lazy updates add steps; rates times this and decay rates to its power keep the length of the memory and of the way
-    per image (StyleGAN2, appendix B: k / (k + 1) for one update and one at every k-th iteration).
+    Lazy updates add steps. Multiplying the learning rate by this share, and raising the decay rates to its power, keeps the
+    step length and the memory per image (StyleGAN2, appendix B: k / (k + 1) for one update and one every k iterations).
     """
     intervals = [u.every for u in updates if name in {optimizer_name(role, u.moments) for role in u.trains}]
     regular = intervals.count(1)
@@ -46,15 +49,15 @@ def lazy_correction(updates: Iterable[Update], name: str) -> float:
 
 
 def set_lr(optimizer: Adam, lr: float) -> None:
-    """Set the learning rate of every group."""
+    """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = lr
 
 
 def load_moments(optimizer: Adam, saved: dict[str, Any]) -> None:
-    """Restore an optimizer's state as copies, laid out in memory as its parameters.
+    """Load an optimizer's state as copies in the memory layout of its parameters.
 
-    The fused kernel walks parameters and moments in memory order: it would pair the wrong elements of another layout.
+    The fused kernel reads parameters and moments in memory order, so another layout would pair the wrong elements.
     """
     optimizer.load_state_dict(saved)
     for parameter, moments in optimizer.state.items():
@@ -65,5 +68,5 @@ def load_moments(optimizer: Adam, saved: dict[str, Any]) -> None:
 
 
 def clear_moments(optimizer: Adam) -> None:
-    """Forget all moments and step counts, as at a change of level."""
+    """Delete all moments and step counts, as at a change of level."""
     optimizer.state.clear()

@@ -1,9 +1,9 @@
-"""The order in which images are seen: a pure function of (seed, position in the stream).
+"""Order in which training reads images: a pure function of (seed, position in the stream).
 
-The stream repeats the dataset for ever; position p lies in epoch p // N. An epoch visits the row groups of the dataset in
-a seeded order, and the images within a window of the stream are shuffled again. Every image comes once per epoch, for
-any number of workers and across changes of level, and a resume needs nothing but nimg. (Images were already shuffled
-once when the dataset was packed.)
+The stream repeats a dataset of N images forever; position p lies in epoch p // N. An epoch visits the dataset's row groups
+in a seeded order, and the images within a window of the stream are shuffled again. Each image occurs once per epoch, for
+any number of workers and across changes of level, and a resume needs only nimg. (Packing has already shuffled the images
+once.)
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,14 @@ from alae_core.seeds import named_seed
 Rows = NDArray[np.int64]
 
 WINDOW_BYTES = 256 * 2**20
-"""Most that the pixels of a window take, unless one batch takes more."""
+"""Upper bound of a window's pixels, in bytes, unless one batch is larger."""
 SPAN_BYTES, SPAN_IMAGES = 128 * 2**20, 2**16
-"""Most that a span holds, unless one window holds more; no part of the order."""
+"""Upper bounds of a span's pixels and images, unless one window is larger; they do not affect the order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Stream positions [start, stop) of one level, a whole number of batches, shuffled among themselves."""
+    """Stream positions [start, stop) of one level that are shuffled together; a multiple of the batch size."""
 
     level: int
     start: int
@@ -45,7 +45,7 @@ class Span:
     stop: int
     batch_size: int
     window_images: int
-    """Images of each window, of the last perhaps fewer."""
+    """Images in each window; the last one may have fewer."""
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -58,16 +58,16 @@ class Span:
 
 
 def sizes(resolution: int, batch_size: int, window_images: int, channels: int) -> tuple[int, int]:
-    """Images of a window and of a span of one level."""
+    """Images in a window and in a span of one level."""
     image_bytes = resolution * resolution * channels
     window = max(1, min(window_images, WINDOW_BYTES // image_bytes) // batch_size) * batch_size
     return window, max(1, min(SPAN_IMAGES, SPAN_BYTES // image_bytes) // window) * window
 
 
 def spans(schedule: ProgressiveSchedule, window_images: int, channels: int, nimg: int = 0) -> Iterator[Span]:
-    """The spans of a run from image `nimg` on, whose windows are those of `windows`.
+    """Spans of a run from image `nimg` on, made of the windows of `windows`.
 
-    Where they end depends on the schedule alone; the first is cut short to begin with the window that holds `nimg`.
+    Their ends depend on the schedule only; the first span starts with the window that contains `nimg`.
     """
     for segment in schedule.segments:
         if segment.stop <= nimg:
@@ -90,21 +90,22 @@ def spans(schedule: ProgressiveSchedule, window_images: int, channels: int, nimg
 
 
 def windows(schedule: ProgressiveSchedule, window_images: int, channels: int, nimg: int = 0) -> Iterator[Window]:
-    """The windows of a run from image `nimg` on; the first may start before `nimg` (its batches up to there are done).
+    """Windows of a run from image `nimg` on; the first may start before `nimg`, whose earlier batches are done.
 
-    A window has about `window_images` images and at most WINDOW_BYTES of pixels, in whole batches, at least one.
+    A window has about `window_images` images, at most WINDOW_BYTES of pixels, and at least one batch; it is a multiple of
+    the batch size.
     """
     for span in spans(schedule, window_images, channels, nimg):
         yield from span.windows
 
 
 class StreamOrder:
-    """Which dataset rows the stream's positions hold."""
+    """Map from positions in the stream to rows of one dataset."""
 
     def __init__(self, group_sizes: Sequence[int], seed: int, domain: int = 0) -> None:
-        """`group_sizes`: images in each row group of the dataset, in storage order.
+        """Order of a dataset whose row groups hold `group_sizes` images, in storage order.
 
-        The streams of two domains have orders of their own, so that their images are not paired.
+        Two domains have different orders, so their images are not paired. Raises ValueError for an empty dataset.
         """
         self.num_images = int(sum(group_sizes))
         if self.num_images == 0:
@@ -118,7 +119,7 @@ class StreamOrder:
         return StreamOrder, (tuple(self._sizes.tolist()), self.seed, self.domain)
 
     def rows(self, start: int, stop: int) -> Rows:
-        """The dataset rows at positions [start, stop), shuffled within that window, an epoch's part at a time."""
+        """Dataset rows at positions [start, stop), shuffled within this window; parts of two epochs are not mixed."""
         parts = []
         while start < stop:
             epoch, offset = divmod(start, self.num_images)
@@ -129,7 +130,7 @@ class StreamOrder:
         return np.concatenate(parts)
 
     def _slice(self, epoch: int, begin: int, end: int) -> Rows:
-        """Rows at offsets [begin, end) of an epoch, group after group."""
+        """Dataset rows at offsets [begin, end) of an epoch, in the order of its row groups."""
         groups, ends = self._epoch(epoch)
         found = []
         for k in range(int(np.searchsorted(ends, begin, side="right")), len(groups)):

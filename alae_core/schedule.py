@@ -1,4 +1,7 @@
-"""Progressive growing as a pure function of the images seen (ProGAN, section 2; ALAE's order: fade in, then stabilise)."""
+"""Progressive growing as a pure function of the images seen (ProGAN, section 2).
+
+As in ALAE, a level first fades in and then stabilises.
+"""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +13,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """What one iteration trains at; computed from nimg, never stored. `blend` is in (0, 1]; 1 is the newest layer only."""
+    """Resolution, fade-in, batch and learning rate of one iteration; computed from nimg and never stored.
+
+    `blend` is in (0, 1]; 1 uses the newest layer only. `batch_size` is the global batch.
+    """
 
     index: int
     resolution: int
@@ -18,17 +24,17 @@ class Level:
     batch_size: int
     lr: float
     seen: int = 0
-    """Images that the level has trained on before this batch."""
+    """Images trained on at this level before this batch."""
 
     @property
     def depth(self) -> int:
-        """Doublings from 4x4: which block of a growing network is the newest, whatever level the run starts at."""
+        """Number of doublings from 4x4, which is the index of a growing network's newest block; independent of `index`."""
         return self.resolution.bit_length() - 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """The images [start, stop) of the stream that one level trains on, in whole batches."""
+    """Images [start, stop) of the stream that one level trains on; a multiple of the batch size."""
 
     level: int
     start: int
@@ -38,10 +44,10 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressiveSchedule:
-    """Resolution, blend, global batch and learning rate by level.
+    """Resolution, length, global batch and learning rate of each level.
 
-    A tuple shorter than `resolutions` repeats its last entry. Level 0 has no fade. A level ends with the first whole
-    batch at or after its last image, so every level starts on a batch boundary.
+    A tuple shorter than `resolutions` repeats its last entry. Level 0 has no fade-in. The length of a level is rounded up
+    to whole batches, so every level starts with a new batch. Raises ValueError for values that contradict each other.
     """
 
     resolutions: tuple[int, ...]
@@ -51,11 +57,11 @@ class ProgressiveSchedule:
     lr: tuple[float, ...] = (0.0015,)
     fade: Literal["cosine", "linear"] = "cosine"
     clear_moments: Literal["level", "phase"] = "level"
-    """Adam starts anew at each new level (ALAE), or also where its fade ends (StyleGAN)."""
+    """When Adam's moments are cleared: at each new level (ALAE), or also at the end of its fade-in (StyleGAN)."""
     lr_falls_from_kimg: float | None = None
-    """From here on the rates fall in a line to 0 at the end of the run (NICE-GAN); null: they do not."""
+    """Start of a linear decay of the learning rates to 0 at the end of the run (NICE-GAN); null: no decay."""
     lr_halves_every_kimg: float | None = None
-    """After each so many thousand images the rates are half of what they were (MUNIT); null: they do not change."""
+    """Interval after which the learning rates are halved, again and again (MUNIT); null: never."""
 
     def __post_init__(self) -> None:
         if not self.resolutions:
@@ -84,7 +90,7 @@ class ProgressiveSchedule:
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
-        """The levels in order, as ranges of the image stream."""
+        """Ranges of the image stream, one per level, in order."""
         found: list[Segment] = []
         start = 0
         for index in range(len(self.resolutions)):
@@ -97,11 +103,11 @@ class ProgressiveSchedule:
 
     @property
     def total_nimg(self) -> int:
-        """Images seen by the end of the run."""
+        """Images of the whole run."""
         return self.segments[-1].stop
 
     def level_at(self, nimg: int) -> Level:
-        """The level that trains on the batch starting at image `nimg`; after the end it stays the last one."""
+        """Level of the batch that starts at image `nimg`; after the end of the run, the last level."""
         segment = next((s for s in self.segments if nimg < s.stop), self.segments[-1])
         return Level(
             index=segment.level,
@@ -113,18 +119,18 @@ class ProgressiveSchedule:
         )
 
     def level_before(self, nimg: int) -> Level:
-        """The level that trained on the batch ending at image `nimg` > 0."""
+        """Level of the batch that ended at image `nimg` > 0."""
         segment = next((s for s in self.segments if nimg <= s.stop), self.segments[-1])
         return self.level_at(min(nimg, segment.stop) - segment.batch_size)
 
     def clears_moments_at(self, nimg: int) -> bool:
-        """Whether the batch starting at image `nimg` > 0 is the first of a new level, or of a new phase if those count."""
+        """Whether Adam's moments are cleared before the batch that starts at image `nimg` > 0."""
         before, now = self.level_before(nimg), self.level_at(nimg)
         faded = before.blend < 1.0 and now.blend == 1.0
         return before.index != now.index or (self.clear_moments == "phase" and faded)
 
     def _lr_share(self, nimg: int) -> float:
-        """What is left of the rates at image `nimg`; of the images seen alone, so that a resume cannot apply it twice."""
+        """Factor of the learning rates at image `nimg`; it depends on `nimg` only, so a resume cannot apply it twice."""
         share = 1.0
         if self.lr_falls_from_kimg is not None:
             start, total = 1000 * self.lr_falls_from_kimg, self.total_nimg
@@ -138,7 +144,7 @@ class ProgressiveSchedule:
 
     def _blend(self, segment: Segment, nimg: int) -> float:
         fade = self._fade_nimg(segment.level)
-        # Counted at the batch's end: a blend of exactly 0 would give the new layers no gradient for one batch.
+        # Counted at the end of the batch, because a blend of exactly 0 would give the new layers no gradient.
         seen = nimg - segment.start + segment.batch_size
         if seen >= fade:
             return 1.0
@@ -147,5 +153,5 @@ class ProgressiveSchedule:
 
 
 def at_level(values: tuple[T, ...], index: int) -> T:
-    """The level's entry; a tuple that is too short repeats its last."""
+    """Entry of a level in a tuple; a tuple that is too short repeats its last entry."""
     return values[min(index, len(values) - 1)]

@@ -1,6 +1,6 @@
-"""Everything that changes during training; loads whole or raises.
+"""Everything that changes during training. A checkpoint loads completely or raises.
 
-The data position is `nimg` itself (see order.py), and all noise is named by it: there is nothing else to remember.
+The data position is `nimg` itself (see order.py), and all noise is named by it, so no other state exists.
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ _SCALARS = ("nimg", "iteration", "level_index")
 
 @dataclass(kw_only=True)
 class TrainState:
-    """The algorithm's networks, their optimizers and averages, and the counters."""
+    """The algorithm's networks, their optimizers and EMA copies, and the counters."""
 
     algorithm: Algorithm
     optimizers: dict[str, Adam]
@@ -29,9 +29,9 @@ class TrainState:
     nimg: int = 0
     iteration: int = 0
     level_index: int = 0
-    """Level of the last iteration: the moments are cleared when the computed one differs."""
+    """Level of the last iteration; Adam's moments are cleared when the next iteration's level differs."""
     seconds: float = field(default=0.0)
-    """Time spent training, over all restarts; not part of what resumes bit-identically."""
+    """Time spent training, summed over restarts; a resumed run may differ in it."""
 
     @classmethod
     def build(
@@ -42,9 +42,10 @@ class TrainState:
         device: torch.device | str = "cpu",
         averages_from: Literal["networks", "other weights"] = "networks",
     ) -> "TrainState":
-        """A fresh state: weights drawn from `seed` alone, whatever the global generator was.
+        """Create a new state on `device` with weights drawn from `seed`; the global generator neither matters nor changes.
 
-        The averages start as exact copies, or from weights of their own, as the official ALAE's do.
+        The EMA copies start equal to the networks, or with `averages_from` "other weights" from a second random
+        initialisation, as in the official ALAE.
         """
         algorithm = _built(config, device, seed, "initial weights")
         start = algorithm if averages_from == "networks" else _built(config, device, seed, "initial averages")
@@ -55,7 +56,7 @@ class TrainState:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values only, so that it loads with `weights_only=True`."""
+        """The state as tensors and plain values, which torch loads with `weights_only=True`."""
         return {
             "schema": SCHEMA,
             **{name: getattr(self, name) for name in _SCALARS},
@@ -66,7 +67,7 @@ class TrainState:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restore everything; raises ValueError with the missing and unexpected keys before anything is changed."""
+        """Restore a saved state; raises ValueError with missing and unexpected keys or shapes before changing anything."""
         if saved.get("schema") != SCHEMA:
             raise ValueError(f"checkpoint schema {saved.get('schema')} is not {SCHEMA}; use the version that wrote it")
         own = self.state_dict()
@@ -85,7 +86,7 @@ class TrainState:
             setattr(self, name, saved[name])
 
     def load_networks(self, saved: dict[str, Any]) -> None:
-        """Take the networks and averages of another run's state, nothing else (`training.init_from`); raises as above."""
+        """Load only the networks and EMA copies of another run's state (`training.init_from`); raises ValueError likewise."""
         _require_same_networks(saved, self.state_dict())
         for part, networks in (("networks", self.algorithm.networks), ("ema", self.ema)):
             for name, network in networks.items():
@@ -102,7 +103,7 @@ def _built(config: Any, device: torch.device | str, *names: int | str) -> Algori
 
 
 def _optimizers(algorithm: Algorithm, adam: AdamConfig) -> dict[str, Adam]:
-    """One per network, and one more for each set of moments that an update keeps for itself."""
+    """One optimizer per network, and one more for each set of moments that an update keeps for itself."""
     updates = algorithm.updates(0)
     owners = {optimizer_name(role, u.moments): role for u in updates for role in u.trains}
     owners = {role: role for role in algorithm.networks} | owners
@@ -117,7 +118,7 @@ def _require_same_networks(saved: dict[str, Any], own: dict[str, Any]) -> None:
 
 
 def channels_last(network: nn.Module) -> None:
-    """Lay out the 4-D weights channels last: twice as fast as the default on CPUs, and what tensor cores want."""
+    """Store 4-D weights channels last: twice as fast as the default on CPUs, and the layout tensor cores need."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -1,4 +1,4 @@
-"""The only torch.distributed calls: replicas start equal, step on the same gradient, and are checked to be equal."""
+"""All torch.distributed calls: replicas start equal, step with the same gradient, and are checked to be equal."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 
 def rank() -> int:
-    """This process's rank; 0 without a process group."""
+    """Rank of this process; 0 without a process group."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """Processes in the group; 1 without one."""
+    """Number of processes in the group; 1 without a group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 @torch.no_grad()
 def broadcast_networks(networks: Mapping[str, nn.Module]) -> None:
-    """Copy rank 0's parameters and buffers to every rank."""
+    """Copy the parameters and buffers of rank 0 to all ranks."""
     if world_size() == 1:
         return
     for network in networks.values():
@@ -30,9 +30,9 @@ def broadcast_networks(networks: Mapping[str, nn.Module]) -> None:
 
 @torch.no_grad()
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over the ranks, in one flat reduction.
+    """Replace each gradient by its mean over the ranks, in one reduction of a flat tensor.
 
-    Parameters without a gradient (layers that this level does not use) are left out, on every rank alike.
+    Parameters without a gradient (layers that this level does not use) are skipped; they are the same on all ranks.
     """
     if world_size() == 1:
         return
@@ -48,7 +48,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 @torch.no_grad()
 def average(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The mean of each scalar over the ranks, in one reduction; all ranks name the same ones."""
+    """Mean of each scalar over the ranks, in one reduction; all ranks must pass the same names."""
     if world_size() == 1 or not values:
         return dict(values)
     flat = torch.stack(list(values.values()))
@@ -58,7 +58,7 @@ def average(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def check_replicas(networks: Mapping[str, nn.Module]) -> None:
-    """Raise RuntimeError with the first tensor whose bits differ between ranks."""
+    """Raise RuntimeError that names the first parameter or buffer whose bits differ between ranks."""
     if world_size() == 1:
         return
     names = [f"{role}.{key}" for role, network in networks.items() for key in network.state_dict()]
@@ -73,7 +73,7 @@ def check_replicas(networks: Mapping[str, nn.Module]) -> None:
 
 
 def gather(value: object) -> list[Any]:
-    """The `value` of every rank, in order of rank; on every rank. It is pickled, and should be small."""
+    """Values of all ranks in order of rank, on every rank. Values are pickled and should be small."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -82,7 +82,7 @@ def gather(value: object) -> list[Any]:
 
 
 def _fingerprint(tensor: Tensor) -> Tensor:
-    """An int64 that depends on every bit and on its place."""
+    """int64 checksum that depends on every bit and its position."""
     bits = tensor.detach().contiguous().view(-1).view(torch.uint8).to(torch.int64)
     place = torch.arange(1, bits.numel() + 1, device=bits.device)
     return (bits * (place * 2654435761 + 1)).sum()

@@ -1,4 +1,4 @@
-"""Imports torchvision, also beside a build of torch whose operators its own binary part was not made for."""
+"""Import of torchvision that also works with a build of torch that its compiled operators do not fit."""
 
 import importlib
 import sys
@@ -13,10 +13,10 @@ _libraries: list[Any] = []  # a schema lives as long as its library
 
 
 def torchvision() -> ModuleType:
-    """The package torchvision; raises ImportError if it is not installed.
+    """Import and return torchvision; raises ImportError if it is not installed.
 
-    Where its binary part cannot be loaded it fails on operators that only detection needs; these get a schema without
-    a kernel, and all else works. On a matching build this is a plain import.
+    If its compiled part cannot be loaded, the import fails on operators that only detection needs. They get a schema
+    without a kernel, and everything else works. With a matching build this is a plain import.
     """
     try:
         return importlib.import_module("torchvision")

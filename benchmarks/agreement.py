@@ -1,4 +1,4 @@
-"""How far each metric is from another implementation of it, on the same seeded features or images.
+"""Differences between each metric and another implementation of it, on the same seeded features or images.
 
     OMP_NUM_THREADS=2 python -m benchmarks.agreement
 
@@ -26,7 +26,7 @@ Row = tuple[str, str, float, float]
 
 
 def features(count: int, seed: int, shift: float) -> Tensor:
-    """float32 [count, DIMENSION], never negative, as Inception's."""
+    """Random features, float32 [count, DIMENSION], not negative, like Inception's."""
     generator = torch.Generator().manual_seed(seed)
     scale = torch.logspace(0, -2, DIMENSION)
     drawn = torch.randn(count, DIMENSION, generator=generator) * scale
@@ -34,7 +34,7 @@ def features(count: int, seed: int, shift: float) -> Tensor:
 
 
 def statistics(rows: Tensor, parts: int = 7) -> FeatureStatistics:
-    """As so many shards of uneven sizes would take it."""
+    """Split into shards of uneven sizes and merge them again."""
     whole = FeatureStatistics(rows.shape[1])
     for part in rows.tensor_split(parts):
         own = FeatureStatistics(rows.shape[1])
@@ -44,7 +44,7 @@ def statistics(rows: Tensor, parts: int = 7) -> FeatureStatistics:
 
 
 def nuclear(x: Tensor, y: Tensor) -> float:
-    """The Fréchet distance from the data: the trace of the root is a nuclear norm; all in float64."""
+    """Fréchet distance computed from the features in float64, with the trace of the root as a nuclear norm."""
     a, b = x.double().numpy(), y.double().numpy()
     a_centred = (a - a.mean(0)) / np.sqrt(len(a) - 1)
     b_centred = (b - b.mean(0)) / np.sqrt(len(b) - 1)
@@ -53,7 +53,7 @@ def nuclear(x: Tensor, y: Tensor) -> float:
 
 
 def frechet() -> Iterator[Row]:
-    """Against torch-fidelity in both precisions, and against the nuclear norm of fewer rows."""
+    """Rows that compare FID with torch-fidelity in both precisions, and with the nuclear norm of fewer images."""
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
     x, y = features(REALS, 0, 0.0), features(GENERATED, 1, 0.1)
@@ -75,7 +75,7 @@ def _own_distance(x: Tensor) -> float:
 
 
 def kernels() -> Iterator[Row]:
-    """Against torch-fidelity in float64."""
+    """Rows that compare with torch-fidelity in float64."""
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
     x, y = (part[:1000].double() for part in (features(1000, 2, 0.0), features(1000, 3, 0.1)))
@@ -86,7 +86,7 @@ def kernels() -> Iterator[Row]:
 
 
 def neighbours() -> Iterator[Row]:
-    """Against torch-fidelity."""
+    """Rows that compare with torch-fidelity."""
     from torch_fidelity.metric_prc import calculate_precision_recall_full
 
     x, y = features(1500, 4, 0.0)[:, :64], features(1300, 5, 0.3)[:, :64]
@@ -97,7 +97,7 @@ def neighbours() -> Iterator[Row]:
 
 
 def scores() -> Iterator[Row]:
-    """Against torch-fidelity."""
+    """Rows that compare with torch-fidelity."""
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
     logits = 3 * torch.randn(5000, 1008, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
@@ -110,7 +110,7 @@ def scores() -> Iterator[Row]:
 
 
 def similarities() -> Iterator[Row]:
-    """Against pytorch-msssim in float64."""
+    """Rows that compare MS-SSIM with pytorch-msssim in float64."""
     noise = torch.rand(2, 4, 3, 256, 256, generator=torch.Generator().manual_seed(7)) * 255
     a, b = torch.nn.functional.avg_pool2d(noise.flatten(0, 1), 5, 1, 2).round().byte().chunk(2)
     mixed = (0.7 * a + 0.3 * b).byte()

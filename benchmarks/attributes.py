@@ -2,7 +2,7 @@
 
     python -m benchmarks.attributes cartoon_faces128.parquet --resolution 32
 
-A tenth of the images is held out; the accuracy is of these. Beside it stands that of always saying the commoner value.
+A tenth of the images is held out to measure the accuracy, which the table compares with always predicting the commoner value.
 """
 
 import argparse
@@ -22,7 +22,7 @@ VALIDATION = 0.1
 
 
 def table(dataset: Dataset, found: Attributes) -> str:
-    """A row for each attribute: how often it has its second value, and how often the classifier tells it correctly."""
+    """Markdown table with a row for each attribute: the share of its second value, and the classifier's accuracy."""
     held_out = np.arange(dataset.split("validation").rows)
     labels = binary_labels(dataset, "validation", found.values, held_out)
     lines = ["| attribute | share | commoner value | classifier | 2 standard errors |", "|---|---|---|---|---|"]
@@ -30,11 +30,11 @@ def table(dataset: Dataset, found: Attributes) -> str:
         known = column[column >= 0]
         share, accuracy = known.mean(), found.accuracies[name]
         assert accuracy is not None, "every image of the split has no value"
-        # Laplace's share, so that no mistake in a few images is no certainty.
+        # Laplace's estimate, so that the error of an attribute without mistakes is not 0.
         expected = (accuracy * len(known) + 1) / (len(known) + 2)
         error = 2 * (expected * (1 - expected) / len(known)) ** 0.5
-        numbers = (share, max(share, 1 - share), accuracy, error)
-        lines.append(f"| {name} | " + " | ".join(f"{100 * number:.1f} %" for number in numbers) + " |")
+        values = (share, max(share, 1 - share), accuracy, error)
+        lines.append(f"| {name} | " + " | ".join(f"{100 * value:.1f} %" for value in values) + " |")
     return "\n".join(lines)
 
 

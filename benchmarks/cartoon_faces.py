@@ -1,7 +1,7 @@
-"""Trains a cartoon32 preset on drawn faces in one process, counts its CPU time, and writes down what it learns.
+"""Trains a cartoon32 preset on drawn faces in one process, and records its CPU time and scores.
 
-Every evaluation appends a line to OUT/curve.jsonl and makes the pages of images anew; a second start goes on where the first
-was stopped. The faces come as a Parquet file of JPEG bytes ("image") and boolean attributes.
+Every evaluation appends a line to OUT/curve.jsonl and rewrites the pages of images; a second start continues a stopped run. The
+faces are a Parquet file with JPEG bytes ("image") and boolean attributes.
 """
 
 import argparse

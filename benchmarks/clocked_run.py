@@ -1,4 +1,4 @@
-"""A run of the plain loop in one process that counts its CPU time without evaluations, and goes on where it was killed.
+"""Run of the plain loop in one process that measures its CPU time without evaluations and continues after a kill.
 
 OUT holds experiment.json, curve.jsonl with a line per evaluation, and state.pt, the state of the last line.
 """
@@ -23,14 +23,14 @@ from pipelines.experiment.override import resume_differences
 from pipelines.training.worker import engine
 
 CHECKED_EVERY = 256
-"""Images between two looks at the clock, where it stops the run."""
+"""Images between two checks of the time limit."""
 
 
 @dataclass(kw_only=True)
 class ClockedRun:
-    """Trains `experiment` on `pixels` uint8 [N, R, R, C], a tuple for two domains; evaluates at every `every_kimg` and the end.
+    """Trains `experiment` on `pixels`, uint8 [N, R, R, C] or two of them; evaluates every `every_kimg` and at the end.
 
-    Raises ValueError where `out` holds a run of another experiment.
+    Raises ValueError if `out` holds a run of another experiment.
     """
 
     experiment: Experiment
@@ -38,11 +38,11 @@ class ClockedRun:
     out: Path
     every_kimg: float
     evaluate: Callable[[TrainState], dict[str, float]]
-    """Scores of a state, by name; without gradients, and not counted."""
+    """Function that returns a state's scores by name, without gradients; its time is not counted."""
     after_line: Callable[[list[dict[str, Any]]], None] = lambda lines: None
-    """Called with all lines of the curve after each new one; not counted."""
+    """Function called with all lines of the curve after each new one; its time is not counted."""
     cpu_minutes: float | None = None
-    """CPU time of the process after which the run ends; None: at the end of its schedule."""
+    """CPU time of the process after which the run ends; None: it ends with its schedule."""
     state: TrainState = field(init=False)
     cpu_s: float = field(init=False, default=0.0)
 
@@ -57,7 +57,7 @@ class ClockedRun:
         self._resume()
 
     def run(self) -> None:
-        """To the end; the last line is written there."""
+        """Train to the end of the run, where the last line is written."""
         every = round(1000 * self.every_kimg)
         while not self._over:
             due = (self.state.nimg // every + 1) * every
@@ -81,7 +81,7 @@ class ClockedRun:
             self._sums[name] = (total + float(value), count + 1)
 
     def _write_down(self) -> None:
-        """A line of the curve, with the mean of each term since the line before, and then the state."""
+        """Write a line of the curve, with the mean of each term since the previous line, and then the state."""
         terms = {name: total / count for name, (total, count) in self._sums.items()}
         self._sums = {}
         with torch.no_grad():
@@ -111,7 +111,7 @@ class ClockedRun:
         saved: dict[str, Any] = torch.load(self._saved, weights_only=True)
         self.state.load_state_dict(saved["state"])
         self.cpu_s = saved["cpu_s"]
-        # A run killed between the line and the state makes the line again.
+        # A run killed between writing the line and the state writes the line again.
         kept = [line for line in lines(self.out) if line["kimg"] <= self.state.nimg / 1000]
         self._curve.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
@@ -125,5 +125,5 @@ class ClockedRun:
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
-    """The lines of a run's curve, in order."""
+    """Lines of a run's curve, in order."""
     return [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]

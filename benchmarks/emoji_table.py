@@ -1,4 +1,4 @@
-"""Scores translators of emoji beside what needs no training, on the held-out tenth, and prints the table.
+"""Scores translators of emoji and baselines without training on the held-out tenth, and prints the table.
 
     python benchmarks/emoji_table.py --data NOTO.zip TWEMOJI.zip MUNIT_OUT NICE_GAN_OUT
 
@@ -30,22 +30,22 @@ from pipelines.evaluation.features.pretrained import lite0_distance
 from pipelines.experiment import Experiment
 
 PAIRS_SEEN = 100
-"""Of the distance of feature maps: the first held-out ones."""
+"""Number of held-out pairs, from the first on, whose feature maps are compared."""
 INPUTS, STYLES, PAIRS = 25, 8, 19
 LEVEL = Level(index=0, resolution=64, blend=1.0, batch_size=AT_ONCE, lr=0.0)
 
 
 def perceptual(found: Pixels, truth: Pixels) -> float:
-    """Mean distance of Lite0's feature maps, of the first pairs."""
+    """Mean distance of Lite0's feature maps over the first pairs."""
     return float(lite0_distance()(_floats(found[:PAIRS_SEEN]), _floats(truth[:PAIRS_SEEN])).mean())
 
 
 def rivals(emoji: PairedEmoji, to: int) -> dict[str, Pixels]:
-    """What needs no training, for each held-out image of the other domain."""
+    """Baselines without training for each held-out image of the other domain."""
     given, known = emoji.test[1 - to], emoji.train[to]
     mean = np.broadcast_to(known.mean(0).round().astype(np.uint8), given.shape)
     flat, wanted = (torch.from_numpy(pixels.reshape(len(pixels), -1)).float() for pixels in (known, given))
-    # Less the squared length of the input, which is the same for all.
+    # Without the squared length of the input, which is the same for all.
     nearest = (flat.square().sum(1) - 2 * wanted @ flat.T).argmin(1).numpy()
     halved = box_halve(emoji.test[to]).repeat(2, axis=1).repeat(2, axis=2)
     return {
@@ -58,7 +58,7 @@ def rivals(emoji: PairedEmoji, to: int) -> dict[str, Pixels]:
 
 
 def trained(folder: Path) -> tuple[str, TrainState]:
-    """Kind and state of a run."""
+    """Kind and state of the run in a folder."""
     experiment = Experiment.from_json((folder / "experiment.json").read_text())
     state = TrainState.build(experiment.algorithm, experiment.seed, experiment.training.optimizer)
     state.load_state_dict(torch.load(folder / "state.pt", weights_only=True)["state"])

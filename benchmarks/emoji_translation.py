@@ -1,10 +1,10 @@
-"""Trains a translator between two styles of the same emoji in one process and writes down what it learns.
+"""Trains a translator between two styles of the same emoji in one process and records its scores.
 
     python benchmarks/emoji_translation.py --preset emoji_noto2twemoji64_munit --data NOTO.zip TWEMOJI.zip --out OUT
 
-The images are read without their pairs; a tenth of the names is held out, and only the scores know which two belong together.
-Every evaluation appends a line to OUT/curve.jsonl and draws OUT/to_a.png and OUT/to_b.png anew; a second start goes on where
-the first was stopped. All scores are of the averaged networks: docs in `Evaluation`.
+Training uses the images without their pairs; a tenth of the names is held out, and only the scores use the pairs. Every
+evaluation appends a line to OUT/curve.jsonl and rewrites OUT/to_a.png and OUT/to_b.png; a second start continues a stopped run.
+All scores are of the averaged networks and documented in `Evaluation`.
 """
 
 import argparse
@@ -28,15 +28,15 @@ from pipelines.experiment.override import override
 from pipelines.pictures import grids
 
 SHOWN = 12
-"""Held-out emoji of a page: a column each of the image, its translation, its true counterpart and its reconstruction."""
+"""Held-out emoji on a page; its columns are the image, its translation, its true counterpart and its reconstruction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Scores of the held-out tenth, translated once each with drawn styles.
+    """Scores of the held-out tenth, each image translated once with a random style.
 
-    kd_to_*: kernel distance x 1000 on EfficientNet-Lite0's features, unbiased, 100 subsets of 100, to the held-out images of
-    that domain; l1_to_*: mean absolute difference from the true counterpart, in units of [-1, 1].
+    kd_to_*: unbiased kernel distance x 1000 of EfficientNet-Lite0's features to the held-out images of that domain, over 100
+    subsets of 100; l1_to_*: mean absolute difference from the true counterpart, for values in [-1, 1].
     """
 
     emoji: PairedEmoji
@@ -55,7 +55,7 @@ class Evaluation:
         return scores
 
     def translate(self, state: TrainState, images: Tensor, to: int) -> Tensor:
-        """Images [n, C, R, R] of the other domain in domain `to`."""
+        """Translations [n, C, R, R] of images of the other domain into domain `to`."""
         algorithm: Any = state.algorithm
         return algorithm.translate(state.ema, self.batch(images, 1 - to), to)
 
@@ -67,14 +67,14 @@ class Evaluation:
         Image.fromarray(page).save(self.out / f"to_{'ab'[to]}.png")
 
     def batch(self, images: Tensor, domain: int, number: int = 0) -> Batch:
-        """Images [n, C, R, R] of a domain, whose noise is named by `number`."""
+        """Batch of images [n, C, R, R] of a domain, with noise determined by `number`."""
         none = images[:0]
         pair = (images, none) if domain == 0 else (none, images)
         return Batch(images=pair, level=self.level, nimg=number, seed=0, rows=slice(0, len(images)), update="evaluate")
 
 
 def l1(found: Pixels, truth: Pixels) -> float:
-    """Mean absolute difference in units of [-1, 1]."""
+    """Mean absolute difference of uint8 images, in units of [-1, 1]."""
     return float(np.abs(found.astype(np.float64) - truth).mean() / 127.5)
 
 

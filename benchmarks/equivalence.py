@@ -1,7 +1,7 @@
-"""Loss curves over 2,000 iterations of the plain form of StyleALAE, of ours, and of ours compiled, over three seeds.
+"""Loss curves over 2,000 iterations of StyleALAE's plain form, our form, and our compiled form, for three seeds.
 
-All three start from the same weights of a seed and see the same digits in the same order, but the plain form draws its own
-noise. A form is equivalent if its curves differ from another's by no more than the seeds of one form differ among themselves.
+For a seed all three start from the same weights and read the same digits in the same order, but the plain form draws its own
+noise. Two forms are equivalent if their curves differ by no more than the curves of one form differ between seeds.
 """
 
 import argparse
@@ -37,7 +37,7 @@ CONFIG = style_alae.Config(
     max_channels=32,
     mapping_layers=4,
     rgb_gain=0.3,
-    mixing_probability=0.0,  # The plain form draws one cut per batch, as the original; ours one per image.
+    mixing_probability=0.0,  # The plain form draws one mixing cut per batch, like the official code; ours draws one per image.
 )
 FORMS = ("plain", "ours", "compiled")
 WINDOW = 200
@@ -45,7 +45,7 @@ Iteration = Callable[[Tensor], dict[str, Tensor]]
 
 
 def iteration_of(form: str, seed: int) -> Iteration:
-    """Trains on uint8 [N, R, R, C] and gives the mean of each term."""
+    """Trains on uint8 [N, R, R, C] and returns the mean of each term."""
     state = TrainState.build(CONFIG, seed, AdamConfig())
     if form == "plain":
         networks = reference_of(CONFIG, state.algorithm.networks)
@@ -63,7 +63,7 @@ def iteration_of(form: str, seed: int) -> Iteration:
 
 
 def curve(form: str, seed: int, digits: Tensor, iterations: int) -> dict[str, list[float]]:
-    """Each term's mean over windows of iterations."""
+    """Means of each term over windows of iterations."""
     iteration, order = iteration_of(form, seed), np.random.default_rng(seed)
     sums: dict[str, list[float]] = {}
     began = time.process_time()
@@ -77,7 +77,10 @@ def curve(form: str, seed: int, digits: Tensor, iterations: int) -> dict[str, li
 
 
 def table(curves: dict[str, dict[int, dict[str, list[float]]]]) -> str:
-    """Per term: the mean over the second half of each form, and the largest difference of forms in seed deviations."""
+    """Table with a row per term: the mean of each form over the second half, and the largest difference between forms.
+
+    Differences are in standard deviations between seeds.
+    """
     lines = [f"| term | {' | '.join(curves)} | seeds' deviation | forms differ by |", "|---" * (len(curves) + 3) + "|"]
     first = next(iter(curves.values()))
     for name in next(iter(first.values())):

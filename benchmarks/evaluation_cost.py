@@ -1,9 +1,9 @@
-"""What evaluating beside the training costs the training: images per second of the same run with evaluations and without.
+"""Cost of evaluating beside the training: images per second of the same run with and without evaluations.
 
     python -m benchmarks.evaluation_cost PACKED --out FOLDER
 
-PACKED is a packed dataset of colour images of 8 px or more. Runs `alae train` in turns, with and without, and prints a
-Markdown table. Ticks of one resolution count, from the second checkpoint on.
+PACKED is a packed dataset of colour images of 8 px or more. Runs `alae train` alternately with and without evaluations and
+prints a Markdown table. Only ticks of one resolution after the second checkpoint count.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SHORT = (
 
 
 def images_per_s(packed: Path, out: Path, name: str, evaluated: bool) -> tuple[float, int]:
-    """Images per second over the ticks after the second checkpoint, and how many evaluations there were."""
+    """Images per second over the ticks after the second checkpoint, and the number of evaluations."""
     command = [
         sys.executable,
         "-m",

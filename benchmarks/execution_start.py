@@ -1,4 +1,4 @@
-"""What an execution of Ray Data costs before its first slab, by the number of spans that it serves.
+"""Cost of an execution of Ray Data before its first slab, by the number of spans that it serves.
 
     python -m benchmarks.execution_start PACKED
 
@@ -24,7 +24,7 @@ SPANS = (20, 200, 2_000, 20_000)
 
 
 def start(packed: str, at_once: int) -> tuple[float, float]:
-    """Seconds to the first slab of a run of more than `at_once` spans, and MiB of the process that plans by then."""
+    """Seconds to the first slab of a run of more than `at_once` spans, and MiB that the planning process uses then."""
     stream.SPANS_AT_ONCE = at_once
     _, span = sizes(SIDE, ours.BATCH, presets.load(ours.PRESET).data.window_images, ours.CHANNELS)
     wanted = ours.experiment(packed, (SIDE,), (2.0 * at_once * span,))
@@ -46,7 +46,7 @@ def _planners() -> list[float]:
 
 
 def main() -> None:
-    """Print the table; each line comes from a process of its own."""
+    """Print the table; a separate process measures each line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("packed", type=Path)
     parser.add_argument("--spans", type=int, help=argparse.SUPPRESS)

@@ -1,10 +1,10 @@
-"""Trains an IntroVAE, a Soft-IntroVAE or a VAE on small images in one process and writes down what it learns.
+"""Trains an IntroVAE, a Soft-IntroVAE or a VAE on small images in one process and records its scores.
 
     python benchmarks/intro_vae.py --preset mnist32_intro_vae --data mnist8k.npz --out OUT --minutes 20
 
-With --minutes methods are compared at equal CPU time of the process, evaluations not counted. Every evaluation appends a line
-to OUT/curve.jsonl and makes the pages of images anew; a second start goes on where the first was stopped.
-All scores are of the averaged networks: docs in `Evaluation`.
+--minutes compares methods at equal CPU time of the process without evaluations. Every evaluation appends a line to
+OUT/curve.jsonl and rewrites the pages of images; a second start continues a stopped run. All scores are of the averaged networks
+and documented in `Evaluation`.
 """
 
 import argparse
@@ -35,22 +35,22 @@ from pipelines.pictures import curves, grids
 SAMPLES = 2000
 PAIRS = SAMPLES // 2
 ACTIVE_VARIANCE = 0.01
-"""A unit of the code is active where its posterior mean varies by more over the images (Burda et al. 2016, section 5)."""
+"""Variance of a unit's posterior mean over the images, above which the unit is active (Burda et al. 2016, section 5)."""
 ROWS, STEPS = 8, 8
-"""Of the page of interpolations."""
+"""Interpolations on their page, and steps of each."""
 SMALLEST_PX = 8
-"""Of classifier and MS-SSIM."""
+"""Smallest side of images for the classifier and MS-SSIM."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Scores and pages of a state's averaged networks.
 
-    fd2k: Fréchet distance of 2,000 samples to all training images on the features of a classifier of the set's labels.
-    ms_ssim: of 1,000 disjoint pairs of samples; ms_ssim_real: of as many pairs of training images; three scales at 32 px.
-    reconstruction_*: of the held-out images from the posterior mean; L1 in units of [-1, 1], PSNR of the mean squared error in
-    dB, and the share that the classifier puts into the original's class. kl_*: mean nats of the posterior of held-out images,
-    of their reconstructions and of as many samples; active_units: of the held-out images' codes.
+    fd2k: Fréchet distance of 2,000 samples to all training images, over features of a classifier of the set's labels.
+    ms_ssim: mean over 1,000 disjoint pairs of samples; ms_ssim_real: over as many pairs of training images; three scales at
+    32 px. reconstruction_*: scores of held-out images decoded from their posterior means: L1 for values in [-1, 1], PSNR of
+    the mean squared error in dB, and the share that the classifier puts into the original's class. kl_*: mean KL in nats of
+    held-out images, of their reconstructions and of as many samples. active_units: active units of held-out images' codes.
     """
 
     experiment: Experiment
@@ -95,7 +95,7 @@ class Evaluation:
         self._write("interpolations", grids.edited_page(left, rows.reshape(-1, *originals.shape[1:])))
 
     def chart(self, lines: list[dict[str, Any]]) -> None:
-        """The pages of the charts that the algorithm declares, over the lines of the curve."""
+        """Draw the charts that the algorithm declares, from the lines of the curve."""
         algorithm: Any = self.experiment.algorithm
         for title, names in algorithm.charts.items():
             found = {name: {line["kimg"]: (line[name], None) for line in lines if name in line} for name in names}
@@ -118,7 +118,7 @@ def _of_codes(subject: Subject, held_out: Tensor, reconstructed: Tensor, samples
 
 
 def _of_reconstructions(held_out: Tensor, reconstructed: Tensor) -> dict[str, float]:
-    # PSNR in a range of 2, from -1 to 1.
+    # PSNR for values in [-1, 1], whose range is 2.
     error = float(reconstruction.l2(held_out, reconstructed).mean())
     return {
         "reconstruction_l1": float(reconstruction.l1(held_out, reconstructed).mean()),
@@ -128,7 +128,7 @@ def _of_reconstructions(held_out: Tensor, reconstructed: Tensor) -> dict[str, fl
 
 @cache
 def _similarity_of_pairs(real: LabelledImages, resolution: int) -> float:
-    """Mean MS-SSIM of random pairs of training images, no image in two."""
+    """Mean MS-SSIM of random disjoint pairs of training images."""
     pixels = torch.from_numpy(halved(real.train, resolution)).permute(0, 3, 1, 2)
     return upper_reference(lambda rows: pixels[rows], len(pixels), _similarity, pairs=PAIRS).value
 
@@ -138,7 +138,7 @@ def _similarity(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _posteriors(subject: Subject, content: Tensor) -> Posterior:
-    """Of images [n, C, R, R]."""
+    """Mean MS-SSIM of disjoint pairs of images [n, C, R, R]."""
     algorithm: Any = subject.algorithm
     batches = [subject.batch(0, len(part), part) for part in content.split(AT_ONCE)]
     found = [algorithm.encode(subject.networks, batch.images[0], batch) for batch in batches]
@@ -146,7 +146,7 @@ def _posteriors(subject: Subject, content: Tensor) -> Posterior:
 
 
 def _interpolated(subject: Subject, real: Tensor) -> Tensor:
-    """STEPS images on the straight line between the means of each two images in a row: [n / 2 * STEPS, C, R, R]."""
+    """Linear interpolations between the posterior means of consecutive pairs of images: [n / 2 * STEPS, C, R, R]."""
     first, second = subject.encoded(subject.batch(0, len(real), real)).unflatten(0, (-1, 2)).unbind(1)
     along = torch.linspace(0, 1, STEPS).view(-1, 1)
     codes = torch.lerp(first[:, None], second[:, None], along).flatten(0, 1)

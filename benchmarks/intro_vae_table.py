@@ -28,13 +28,13 @@ SCORES = {
     "KL sample": ("kl_sample", ".1f"),
     "active units": ("active_units", ".0f"),
 }
-"""Column -> its name in the curve, and its form."""
+"""Column -> name of its value in the curve, and number format."""
 REFERENCES = ("of real pairs", "of originals")
 """Columns that do not change over a run."""
 
 
 def summary(outs: Sequence[Path]) -> str:
-    """A row for each run: its overrides and its last line."""
+    """Table with a row for each run: its overrides and the values of its last line."""
     rows = []
     for out in outs:
         experiment = Experiment.from_json((out / "experiment.json").read_text())
@@ -44,7 +44,7 @@ def summary(outs: Sequence[Path]) -> str:
 
 
 def curve(out: Path) -> str:
-    """A row for each line of a run."""
+    """Table with a row for each line of a run's curve."""
     found = lines(out)
     columns = [name for name in SCORES if name not in REFERENCES]
     return _markdown(["kimg", "CPU min", *columns], [_cells(line, columns) for line in found])

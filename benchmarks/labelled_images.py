@@ -1,4 +1,4 @@
-"""Small sets of labelled images, held-out ones apart, and a judge of what a network makes of them."""
+"""Small sets of labelled images with held-out ones, and a classifier that scores generated images and reconstructions."""
 
 import io
 from collections.abc import Iterable
@@ -18,16 +18,16 @@ from alae_core.metrics.frechet import FeatureStatistics, frechet_distance
 
 Pixels = NDArray[np.uint8]
 ATTRIBUTES = ("light_skin", "dark_hair", "glasses", "facial_hair")
-"""Of the faces; their 16 combinations are the classes."""
+"""Attributes of the faces; their 16 combinations are the classes."""
 DIGITS = 10
 HELD_OUT = 500
 AT_ONCE = 250
 
 
-# By identity: a judge is kept for each set.
+# Compared by identity, because one classifier is kept for each set.
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledImages:
-    """uint8 [N, R, R, C] and their classes [N]; the last HELD_OUT are held out."""
+    """Images, uint8 [N, R, R, C], and their classes [N]; the last HELD_OUT are held out."""
 
     pixels: Pixels
     labels: NDArray[np.int64]
@@ -43,7 +43,7 @@ class LabelledImages:
 
 
 def read(path: Path, resolution: int = 32) -> LabelledImages:
-    """Faces of a .parquet file, box-averaged down, or digits of an .npz file, zero-padded; ValueError for another file."""
+    """Read faces of a .parquet file, box-averaged, or digits of an .npz file, zero-padded; ValueError for other files."""
     if path.suffix == ".parquet":
         return _faces(path, resolution)
     if path.suffix == ".npz":
@@ -52,16 +52,16 @@ def read(path: Path, resolution: int = 32) -> LabelledImages:
 
 
 def halved(pixels: Pixels, resolution: int) -> Pixels:
-    """uint8 [N, R, R, C], box-averaged down to `resolution`."""
+    """Shrink uint8 images [N, R, R, C] to `resolution` by box averages."""
     while pixels.shape[1] > resolution:
         pixels = images.box_halve(pixels)
     return pixels
 
 
 class Judge:
-    """A classifier of the labels, trained once at one resolution, whose features compare sets of images.
+    """Classifier of the labels, trained once at one resolution, whose features compare sets of images.
 
-    Distances of two resolutions or two datasets do not compare.
+    Distances at different resolutions or of different datasets are not comparable.
     """
 
     def __init__(self, real: LabelledImages, resolution: int) -> None:
@@ -71,7 +71,7 @@ class Judge:
         self._module, self._truth = trained.module, real.labels[-HELD_OUT:]
         self._reference = self._statistics(np.array_split(train, 20))
         self.accuracy = self.kept(held_out)
-        """Share of the held-out images themselves that it puts into their class."""
+        """Accuracy of the classifier on the held-out images, in [0, 1]."""
 
     def distance(self, generated: Iterable[Pixels]) -> float:
         """Fréchet distance of images [n, R, R, C] to all training images."""
@@ -79,10 +79,10 @@ class Judge:
 
     @torch.no_grad()
     def kept(self, reconstructions: Pixels) -> float:
-        """Share of the held-out images whose reconstruction [HELD_OUT, R, R, C] it puts into their own class."""
+        """Share of the held-out images whose reconstruction, out of [HELD_OUT, R, R, C], has the image's own class."""
         parts = np.array_split(reconstructions, HELD_OUT // AT_ONCE)
-        told = [self._module(images.to_float(torch.from_numpy(part))).argmax(1).numpy() for part in parts]
-        return float((np.concatenate(told) == self._truth).mean())
+        found = [self._module(images.to_float(torch.from_numpy(part))).argmax(1).numpy() for part in parts]
+        return float((np.concatenate(found) == self._truth).mean())
 
     @torch.no_grad()
     def _statistics(self, parts: Iterable[Pixels]) -> FeatureStatistics:

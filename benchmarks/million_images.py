@@ -1,6 +1,6 @@
-"""Packs a million images made from a few photographs, through Ray Data, and records the memory while it does.
+"""Packs a million images made from a few photographs through Ray Data, and records the memory in use.
 
-Image number n is a crop of one photograph, mirrored or not, of changed contrast and colour, all chosen by n alone.
+Image n is a crop of one photograph, perhaps mirrored, with changed contrast and colour; n determines all choices.
 """
 
 import argparse
@@ -36,7 +36,7 @@ class Variations:
     photos: NDArray[np.uint8]
 
     def fetch(self, number: int) -> Pixels:
-        """uint8 [s, s, 3], s from 48 to 79."""
+        """Image n, uint8 [s, s, 3], with s from 48 to 79."""
         draws = _mixed(number)
 
         def draw(below: int) -> int:
@@ -55,7 +55,7 @@ class Variations:
 
 
 def _mixed(number: int) -> int:
-    """128 bits that look random, from a number: two steps of splitmix64 (Steele et al., 2014)."""
+    """128 pseudorandom bits from an integer, by two steps of splitmix64 (Steele et al. 2014)."""
     return _step(2 * number) << 64 | _step(2 * number + 1)
 
 
@@ -67,7 +67,7 @@ def _step(number: int) -> int:
 
 
 def variations(photos: str, count: int) -> Source:
-    """A source of `count` images made from those of another source, which must be of one size and fit in memory."""
+    """Source of `count` images made from those of another source, which must have one size and fit in memory."""
     opened = open_source(photos, 3)
     numbers = np.arange(count)
     return Source(
@@ -112,7 +112,7 @@ class Memory(threading.Thread):
 
 
 def _processes() -> Iterator[tuple[str, int]]:
-    """Part and PSS of every process."""
+    """Kind and PSS of every process."""
     driver = psutil.Process()
     for process in (driver, *driver.children(recursive=True)):
         try:
@@ -123,7 +123,7 @@ def _processes() -> Iterator[tuple[str, int]]:
 
 
 def plot(table: Path, image: Path) -> None:
-    """The memory curve of a CSV file that `Memory` wrote."""
+    """Draw the memory curve of a CSV file that `Memory` wrote."""
     import matplotlib.pyplot as plt
 
     with table.open() as file:
@@ -140,7 +140,7 @@ def plot(table: Path, image: Path) -> None:
 
 
 def main() -> int:
-    """Packs, and prints how long it took."""
+    """Pack, and print the time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dest", help="folder of the dataset, new")
     parser.add_argument("--photos", default="../shared/data/photos_bedroom256.zip", help="any source of equal images")

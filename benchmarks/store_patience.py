@@ -1,6 +1,6 @@
-"""How long S3 clients keep asking a store that is away, and how soon a check says so.
+"""How long S3 clients retry a store that does not answer, and how soon a check reports it.
 
-`python benchmarks/store_patience.py` prints a Markdown table in about three minutes, nearly all of them waiting.
+`python benchmarks/store_patience.py` prints a Markdown table in about three minutes, which it spends mostly waiting.
 """
 
 import os
@@ -24,7 +24,7 @@ CASES = [
 
 @contextmanager
 def away(silent: bool) -> Iterator[str]:
-    """Address of a store that refuses connections, or takes them and never answers."""
+    """Address of a store that refuses connections, or accepts them and never answers."""
     with socket.socket() as store:
         store.bind(("127.0.0.1", 0))
         taken: list[socket.socket] = []
@@ -41,7 +41,7 @@ def away(silent: bool) -> Iterator[str]:
 
 
 def seconds(ask: Callable[[], object]) -> float:
-    """Until `ask` raises."""
+    """Seconds until `ask` raises."""
     began = time.monotonic()
     with suppress(OSError):
         ask()
@@ -49,7 +49,7 @@ def seconds(ask: Callable[[], object]) -> float:
 
 
 def endured(strategy: type, attempts: int, threads: int, silent: bool) -> str:
-    """Seconds that pyarrow asked for, in as many threads that share one filesystem: the least and the most."""
+    """Shortest and longest time in seconds that pyarrow retried, over threads that share one filesystem."""
     with away(silent) as endpoint, ThreadPoolExecutor(threads) as pool:
         fs = S3FileSystem(endpoint_override=endpoint, retry_strategy=strategy(attempts))
         found = sorted(pool.map(lambda _: seconds(lambda: fs.get_file_info("bucket/key")), range(threads)))
@@ -64,7 +64,7 @@ def checked(silent: bool) -> str:
 
 
 def main() -> None:
-    """Measure every case at once, since they only wait."""
+    """Measure all cases at the same time, because they only wait."""
     os.environ.update(AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret", AWS_DEFAULT_REGION="us-east-1")
     with ThreadPoolExecutor(2 * len(CASES)) as pool:
         refused = [pool.submit(endured, *case, silent=False) for case in CASES]

@@ -1,1 +1,1 @@
-"""Bringing up a Ray cluster and sending training jobs to it; knows Ray and none of the other packages."""
+"""Tools that start a Ray cluster and submit training jobs to it; they import Ray but no other package of this project."""

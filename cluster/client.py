@@ -1,4 +1,4 @@
-"""A connection to a Ray dashboard: which address, which token, and one sentence for what can go wrong."""
+"""Connection to a Ray dashboard: its address, its token, and one-sentence errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 @dataclass(frozen=True)
 class Token:
-    """A cluster's shared secret and where it came from; its value appears in no representation."""
+    """Shared secret of a cluster and its source; `repr` does not show the value."""
 
     value: str
     source: str
@@ -26,10 +26,10 @@ class Token:
 
 
 def find_token() -> Token | None:
-    """The token Ray would use here: RAY_AUTH_TOKEN, then RAY_AUTH_TOKEN_PATH, then ~/.ray/auth_token.
+    """Token that Ray would use here, from RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token, in this order.
 
-    None if there is none or RAY_AUTH_MODE says something other than `token`. Raises ValueError if
-    RAY_AUTH_TOKEN_PATH names a file that cannot be read.
+    None if there is no token or RAY_AUTH_MODE is not `token`. Raises ValueError if the file in RAY_AUTH_TOKEN_PATH cannot be
+    read.
     """
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return None
@@ -52,11 +52,11 @@ def _read_token(path: Path) -> Token | None:
 
 
 def connect(address: str) -> JobSubmissionClient:
-    """A client of the dashboard at `address` (http:// or https://), with the cluster's token if one is found.
+    """Client of the dashboard at `address` (http:// or https://), with the cluster's token if one is found.
 
-    Ray sends a token only under RAY_AUTH_MODE=token, which it reads once when imported, so the token
-    goes in as the documented header instead. Raises ValueError for an address that is not a URL,
-    ConnectionError if nothing answers there, PermissionError if the token is missing or refused.
+    Ray sends a token only if RAY_AUTH_MODE=token when it is imported, so the token is passed as the documented header
+    instead. Raises ValueError for an address that is not a URL, ConnectionError if nothing answers there, PermissionError if
+    the token is missing or refused.
     """
     if not address.startswith(("http://", "https://")):
         raise ValueError(f"--address={address} is not the URL of a Ray dashboard; write it as http://127.0.0.1:8265")
@@ -68,7 +68,7 @@ def connect(address: str) -> JobSubmissionClient:
 
 @contextmanager
 def explain(address: str, token: Token | None) -> Iterator[None]:
-    """Turn what Ray raises for an unreachable or unwilling dashboard into one sentence."""
+    """Context that turns Ray's errors about an unreachable or refusing dashboard into one-sentence errors."""
     try:
         yield
     except AuthenticationError:
@@ -96,7 +96,7 @@ def _refusal(address: str, token: Token | None) -> str:
 
 @contextmanager
 def _explicit_address() -> Iterator[None]:
-    """Hide the variables by which Ray would replace an address given explicitly."""
+    """Context without the environment variables by which Ray would override an explicit address."""
     hidden = {name: os.environ.pop(name) for name in _OVERRIDES if name in os.environ}
     try:
         yield

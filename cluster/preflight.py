@@ -1,4 +1,4 @@
-"""Check a cluster file before `ray up` spends money on it: Ray's own schema, then the rules of this project."""
+"""Check of a cluster file before `ray up` spends money: Ray's schema, then the rules of this project."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml  # a dependency of Ray itself
 
 Config = dict[str, Any]
 
-# (vCPUs, GPUs) of the types we name or suggest; others are not checked.
+# (vCPUs, GPUs) of the instance types that we name or suggest; other types are not checked.
 _INSTANCE_TYPES = {
     "g5.xlarge": (4, 1),
     "g5.12xlarge": (48, 4),
@@ -30,7 +30,7 @@ _MOST_WORKERS, _IDLE_MINUTES = 100, (2, 60)
 
 
 def check_cluster_file(path: str | Path) -> list[str]:
-    """Everything wrong with the cluster file at `path`, one sentence each; empty if nothing is. Needs no network."""
+    """Problems of the cluster file at `path`, one sentence each; empty if there are none. Needs no network."""
     try:
         config = yaml.safe_load(Path(path).read_text())
     except (OSError, UnicodeDecodeError) as error:
@@ -100,7 +100,7 @@ def _pools(config: Config) -> Iterator[str]:
         yield "no worker type without GPUs reads the data; decoding on GPU nodes leaves their GPUs waiting"
     for name, node in config["available_node_types"].items():
         if not node.get("labels", {}).get("pool"):
-            yield f"available_node_types.{name}.labels.pool is missing; pools are told apart by it"
+            yield f"available_node_types.{name}.labels.pool is missing; it distinguishes the pools"
 
 
 def _counts(config: Config) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Send a training run to a Ray cluster as a job and follow its log: `alae submit PRESET a.b=c`."""
+"""Submission of a training run to a Ray cluster as a job, and its log: `alae submit PRESET a.b=c`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RECONNECTS, _RECONNECT_WAIT_S = 60, 2.0
 
 @dataclass(frozen=True)
 class JobResult:
-    """How a job stands: Ray's status word, and the exit code of its driver once it has one."""
+    """State of a job: Ray's status, and the exit code of its driver once it has one."""
 
     submission_id: str
     status: str
@@ -137,7 +137,7 @@ def _follow_once(client: JobSubmissionClient, submission_id: str, log: _Log) -> 
 
 
 class _Log:
-    """Passes on each character once, though every connection replays the log from its start."""
+    """Writes each character once, although every connection replays the log from its start."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self.written, self.writing, self._position, self._write = 0, False, 0, write

@@ -1,4 +1,4 @@
-"""What of a working directory travels to the cluster, and whether it is small enough to travel."""
+"""Selection of the files of a working directory that are uploaded to the cluster, and a check of their size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 # Patterns as in .gitignore, on top of the folder's own .gitignore and .rayignore, which Ray honours in every folder.
-# A leading slash anchors a name: `pipelines/data` would be code, `/data` is images. Secrets never travel with code.
+# A leading slash anchors a name: `pipelines/data` would be code, `/data` is images. Secrets are never uploaded with code.
 DEFAULT_EXCLUDES: tuple[str, ...] = (
     ".git",
     ".venv",
@@ -48,7 +48,7 @@ def sizes(working_dir: Path, excludes: tuple[str, ...]) -> dict[str, int]:
 
 
 def upload_limit() -> int:
-    """Bytes the dashboard accepts in one request: the tighter of Ray's two limits for a working directory."""
+    """Upload limit of the dashboard in bytes: the smaller of Ray's two limits for a working directory."""
     from ray._private.ray_constants import DASHBOARD_CLIENT_MAX_SIZE
     from ray._private.runtime_env.packaging import GCS_STORAGE_MAX_SIZE
 
@@ -56,9 +56,9 @@ def upload_limit() -> int:
 
 
 def check(working_dir: str, excludes: tuple[str, ...], limit: int | None = None) -> None:
-    """Refuse a working directory that is absent or larger than `limit` bytes (default: what Ray accepts).
+    """Check that a working directory exists and has fewer than `limit` bytes (default: Ray's limit) to upload.
 
-    Raises ValueError naming the three largest entries.
+    Raises ValueError, with the three largest entries if it is too large.
     """
     root = Path(working_dir)
     if not root.is_dir():

@@ -1,1 +1,1 @@
-"""Searches over Experiments with Ray Tune. Imports pipelines, never alae_core."""
+"""Hyperparameter searches over Experiments with Ray Tune. Imports pipelines, never alae_core."""

@@ -1,4 +1,4 @@
-"""ASHA over an Experiment (Li et al. 2020): many trials begun, the worse half stopped at each rung."""
+"""Search with ASHA over an Experiment (Li et al. 2020), which stops the worse half of the trials at each rung."""
 
 import logging
 from collections.abc import Iterable

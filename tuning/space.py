@@ -1,4 +1,4 @@
-"""Search spaces written as text: `loguniform(0.1, 10)`, `uniform(0, 1)`, `choice(1, 2, 5)`, by the path of a field."""
+"""Search spaces as text: the path of a field and `loguniform(0.1, 10)`, `uniform(0, 1)` or `choice(1, 2, 5)`."""
 
 import math
 import re
@@ -16,13 +16,13 @@ MARGIN, RATIO = "algorithm.loss.margin", "algorithm.loss.margin_ratio"
 WEIGHT = "algorithm.loss.reconstruction_weight"
 REAL_KL = "encoder/kl_real"
 LEAST_RATIO = 1.05
-"""Of the margin to the real KL that a plain VAE of the same weights settles at."""
+"""Smallest ratio of the margin to the real KL at which a plain VAE with the same weights settles."""
 
 _FORM = re.compile(r"(loguniform|uniform|choice)\((.*)\)")
 
 
 def default(experiment: Experiment) -> tuple[str, ...]:
-    """What is searched unless something is asked for: what the algorithm's Config declares by `search_space()`."""
+    """Default search space, which the algorithm's Config declares by `search_space()`."""
     declared = getattr(experiment.algorithm, "search_space", None)
     return declared() if declared else FALLBACK
 
@@ -105,7 +105,7 @@ def _parse_one(experiment: Experiment, text: str) -> tuple[str, Any]:
     if form == "choice":
         return path, tune.choice(values)
     low, high = _bounds(text, values)
-    # What is drawn between the bounds has decimals, which a whole-numbered field refuses.
+    # Draws between the bounds have decimals, which an integer field refuses.
     _try(experiment, path, low + (high - low) / math.pi)
     if form == "loguniform" and low <= 0:
         raise ValueError(f"search space {text!r}: loguniform needs bounds above 0")

@@ -12,7 +12,7 @@ from tuning.trial import ALARM, PROGRESS
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One trial: what was sampled, how far it came, its last value of the metric, that checkpoint, why it failed."""
+    """Result of one trial: its settings, its length, its last value of the metric with that checkpoint, and its error."""
 
     name: str
     config: dict[str, Any]
@@ -22,7 +22,7 @@ class TrialResult:
     checkpoint: str
     error: str | None = None
     alarm: str | None = None
-    """Name and sentence of the alarm that ended it."""
+    """Name and sentence of the alarm that ended the trial."""
 
 
 def ranked(results: ResultGrid, decides: Deciding) -> list[TrialResult]:

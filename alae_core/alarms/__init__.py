@@ -1,4 +1,4 @@
-"""Alarms: the rules, and those of the IntroVAE family and of translators."""
+"""Training alarms: the rules, and the alarms of the IntroVAE family and of translators."""
 
 from alae_core.alarms.rules import Alarm, Raised, Record, Window, alarms_of, raised
 

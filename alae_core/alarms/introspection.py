@@ -1,6 +1,6 @@
-"""What is watched, drawn and searched of the IntroVAE family: alarms with their bounds, the chart of the KL, spaces.
+"""Alarms, charts and search spaces of the IntroVAE family.
 
-The alarms are those of the failures that IntroVAE's and Soft-IntroVAE's codes, logs and users tell of; docs/introvae.md.
+The alarms detect failures that the codes, logs and users of IntroVAE and Soft-IntroVAE report (docs/introvae.md).
 """
 
 import math
@@ -17,29 +17,32 @@ ERROR = "encoder/reconstruction"
 
 SOFT_CHARTS = {"KL": (REAL, RECONSTRUCTION, SAMPLE)}
 HINGE_CHARTS = {"KL": (REAL, RECONSTRUCTION, SAMPLE, MARGIN)}
-"""Title of a chart -> the metrics on its one pair of axes."""
+"""Title of a chart -> the metrics drawn on its axes."""
 
 COLLAPSE_SHARE = 0.05
-"""Of the latent size, in nats: a real KL below it is a collapse of the posterior."""
+"""A real KL, in nats, below this share of the latent size is a posterior collapse."""
 GAP_NATS = -1.0
-"""Sample KL less real KL: healthy windows have stayed above this, though single readings have not."""
+"""Lower bound of sample KL - real KL; healthy windows stay above it, although single ticks may not."""
 LOST_MARGINS = 4.0
+"""The decoder has lost when the KL of fakes exceeds this many margins and rises."""
 RISEN = 1.5
+"""Ratio of the reconstruction error to its minimum, above which it counts as risen."""
 IDLE = 0.01
-"""Share of the groups of images that a hinge pushes, below which it is idle."""
+"""A hinge is idle when it is active for less than this share of the groups of images."""
 EARLY, EARLY_ACTIVE = 0.4, 0.1
-"""In this first share of a level a healthy hinge pushes more than this share of the reconstructions."""
+"""In the first 0.4 of a level a healthy hinge is active for more than 0.1 of the reconstructions."""
 SATURATED = 1e-8
+"""Soft-IntroVAE's exponential terms below this no longer train the encoder."""
 WEIGHTS = {64: (0.05, 2.0), 128: (0.05, 1.0), 256: (0.02, 1.0), 512: (0.005, 0.2), math.inf: (0.001, 0.05)}
-"""Largest resolution in px -> reconstruction weights worth trying for IntroVAE: the error is a sum over pixels."""
+"""Largest resolution in px -> range of IntroVAE's reconstruction weight to search; the error is a sum over pixels."""
 
 
 def vae_alarms(latent: int, warmup_kimg: tuple[float, ...] = (0.0,)) -> tuple[Alarm, ...]:
-    """Of any VAE whose updates have these terms' names."""
+    """Alarms of any VAE whose updates have terms with these names."""
     return (
         Alarm(
             name="posterior_collapse",
-            sentence="real KL is below 5 % of the latent size, so codes tell images hardly apart; raise "
+            sentence="real KL is below 5 % of the latent size, so codes hardly distinguish images; raise "
             "algorithm.loss.reconstruction_weight",
             reads=(REAL,),
             rule=partial(_collapsed, COLLAPSE_SHARE * latent),
@@ -57,13 +60,13 @@ def vae_alarms(latent: int, warmup_kimg: tuple[float, ...] = (0.0,)) -> tuple[Al
 
 
 def soft_alarms(latent: int, warmup_kimg: tuple[float, ...]) -> tuple[Alarm, ...]:
-    """Of Soft-IntroVAE, in every form."""
+    """Alarms of all forms of Soft-IntroVAE."""
     return (
         *vae_alarms(latent, warmup_kimg),
         _sample_kl_low("lower algorithm.loss.negative_weight, which then reaches further", warmup_kimg),
         Alarm(
             name="encoder_saturated",
-            sentence="the encoder's push on fakes has died out, so it learns nothing more from them; lower "
+            sentence="the encoder's exponential terms have vanished, so it learns nothing more from fakes; lower "
             "algorithm.loss.negative_weight, which then reaches further",
             reads=PUSHES,
             rule=lambda windows: _all_below(PUSHES, SATURATED, windows[-1]),
@@ -74,21 +77,21 @@ def soft_alarms(latent: int, warmup_kimg: tuple[float, ...]) -> tuple[Alarm, ...
 
 
 def hinge_alarms(latent: int, warmup_kimg: tuple[float, ...]) -> tuple[Alarm, ...]:
-    """Of IntroVAE, whose encoder pushes fakes up to a margin."""
+    """Alarms of IntroVAE, whose encoder raises the KL of fakes up to a margin."""
     return (
         *vae_alarms(latent, warmup_kimg),
         _sample_kl_low("raise algorithm.loss.negative_weight or algorithm.loss.margin_ratio", warmup_kimg),
         Alarm(
             name="real_kl_above_margin",
-            sentence="real images lie beyond the margin, so the encoder cannot part them from fakes; raise "
-            "algorithm.loss.margin_ratio, or the margin where it is given, or lower algorithm.loss.reconstruction_weight",
+            sentence="the real KL is above the margin, so the encoder cannot separate real images from fakes; raise "
+            "algorithm.loss.margin_ratio, or the margin if it is given, or lower algorithm.loss.reconstruction_weight",
             reads=(REAL, MARGIN),
             rule=lambda windows: windows[-1].means[REAL] > windows[-1].means[MARGIN],
             warmup_kimg=warmup_kimg,
         ),
         Alarm(
             name="reconstruction_kl_below_real",
-            sentence="the encoder takes reconstructions for more real than images, it has lost to the decoder; raise "
+            sentence="the KL of reconstructions is below the real KL, so the encoder has lost to the decoder; raise "
             "algorithm.loss.negative_weight or lower algorithm.loss.generator_weight",
             reads=(REAL, RECONSTRUCTION),
             rule=lambda windows: windows[-1].means[RECONSTRUCTION] < windows[-1].means[REAL],
@@ -97,7 +100,7 @@ def hinge_alarms(latent: int, warmup_kimg: tuple[float, ...]) -> tuple[Alarm, ..
         ),
         Alarm(
             name="fake_kl_far_above_margin",
-            sentence="fakes lie more than four margins out and drift on, the decoder has lost to the encoder; raise "
+            sentence="the KL of fakes is above four margins and rises, so the decoder has lost to the encoder; raise "
             "algorithm.loss.generator_weight or lower algorithm.loss.negative_weight",
             reads=(RECONSTRUCTION, SAMPLE, MARGIN),
             rule=_drifting,
@@ -105,7 +108,7 @@ def hinge_alarms(latent: int, warmup_kimg: tuple[float, ...]) -> tuple[Alarm, ..
         ),
         Alarm(
             name="reconstruction_past_margin_early",
-            sentence="reconstructions lie beyond the margin in the first 40 % of the level, before they can look good; "
+            sentence="the KL of reconstructions is above the margin in the first 40 % of the level, too early to look good; "
             "lower algorithm.loss.negative_weight or raise algorithm.loss.generator_weight",
             reads=ACTIVE[:1],
             rule=_past_margin_early,
@@ -125,19 +128,19 @@ def hinge_alarms(latent: int, warmup_kimg: tuple[float, ...]) -> tuple[Alarm, ..
 
 
 def hinge_space(resolution: int) -> tuple[str, ...]:
-    """What a search over IntroVAE tries: its reconstruction weight, by the size of the images; the margin follows it."""
+    """Search space of IntroVAE: its reconstruction weight, in a range for the resolution; the margin follows the weight."""
     low, high = next(bounds for size, bounds in WEIGHTS.items() if resolution <= size)
     return (f"algorithm.loss.reconstruction_weight=loguniform({low}, {high})",)
 
 
 SOFT_SPACE = ("algorithm.loss.reconstruction_weight=loguniform(0.05, 1)",)
-"""What a search over Soft-IntroVAE tries."""
+"""Search space of Soft-IntroVAE."""
 
 
 def _sample_kl_low(way_out: str, warmup_kimg: tuple[float, ...]) -> Alarm:
     return Alarm(
         name="sample_kl_not_above_real",
-        sentence=f"the encoder takes samples for as real as images, so they no longer improve; {way_out}",
+        sentence=f"the KL of samples is not above the real KL, so samples no longer improve; {way_out}",
         reads=(REAL, SAMPLE),
         rule=lambda windows: windows[-1].means[SAMPLE] - windows[-1].means[REAL] < GAP_NATS,
         warmup_kimg=warmup_kimg,
@@ -150,7 +153,7 @@ def _collapsed(bound: float, windows: Sequence[Window]) -> bool:
 
 
 def _rising(windows: Sequence[Window]) -> bool:
-    """For two windows in a row."""
+    """Whether the error was above `RISEN` times its minimum in the last two windows."""
     errors = [window.means[ERROR] for window in windows]
     return len(errors) > 2 and min(errors[-2:]) > RISEN * min(errors)
 

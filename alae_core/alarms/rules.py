@@ -1,6 +1,6 @@
-"""Alarms: signs in a run's ticks that its training goes wrong, each with a sentence for a person.
+"""Alarms: rules on a run's ticks that detect failing training, each with a message.
 
-A rule reads means over windows of one level, never a single tick, and nothing but ticks: a resumed run raises the same.
+A rule reads only means over windows of ticks of one level, never a single tick, so a resumed run raises the same alarms.
 """
 
 from bisect import bisect_left, bisect_right
@@ -11,15 +11,15 @@ from typing import Protocol
 from alae_core.schedule import ProgressiveSchedule, Segment, at_level
 
 WINDOW_SHARE = 0.05
-"""Of a level's watched images: of those after its fade and warm-up."""
+"""Length of a window, as a share of a level's watched images, which are those after its fade-in and warm-up."""
 SHARED_NIMG = 3_000_000
-"""Windows and graces are shares of at most so many images, a hundred epochs of 30,000; else a long run would be told late."""
+"""Upper bound of the images that windows and graces are shares of (100 epochs of 30,000); long runs would alarm too late."""
 WINDOW_TICKS = 3
-"""At least so many ticks make a window."""
+"""Smallest number of ticks in a window."""
 
 
 class Record(Protocol):
-    """What one tick measured: means over the images up to `nimg`."""
+    """Measurements of one tick: means over the images since the previous tick, up to `nimg`."""
 
     @property
     def nimg(self) -> int: ...
@@ -29,44 +29,44 @@ class Record(Protocol):
 
 @dataclass(frozen=True)
 class Window:
-    """Means over the ticks of a stretch of one level."""
+    """Means of metrics over consecutive ticks of one level."""
 
     begins: float
-    """Share of the level's watched images that came before it, in [0, 1)."""
+    """Share of the level's watched images before the window, in [0, 1)."""
     nimg: int
-    """Images of the run seen by its end."""
+    """Images of the run at the window's end."""
     means: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """A sign that training goes wrong.
+    """A sign of failing training.
 
-    `rule` is asked at the end of each window, with the windows of the level so far, oldest first; it is pure.
+    `rule` is a pure function, called at the end of each window with the level's windows so far, oldest first.
     """
 
     name: str
     sentence: str
-    """What is wrong, and the way out; one sentence without its full stop."""
+    """The failure and the remedy, in one sentence without a full stop."""
     reads: tuple[str, ...]
-    """Names of the metrics; a window that lacks one is passed over."""
+    """Names of the metrics the rule reads; a window that lacks one is skipped."""
     rule: Callable[[Sequence[Window]], bool]
     warmup_kimg: tuple[float, ...] = (0.0,)
-    """By level: thousands of its first images that are not watched. A fade is not watched either."""
+    """Images, in thousands, at the start of each level that are not watched; neither is a fade-in."""
     grace: float = 0.1
-    """Share of the level's watched images, or of `SHARED_NIMG`, that the rule is not shown."""
+    """Share of the level's watched images, of at most `SHARED_NIMG`, whose windows are not passed to the rule."""
     stops: bool = True
-    """Whether a search ends a trial for it; else it is only told."""
+    """Whether a search ends a trial that raises the alarm; otherwise the alarm is only reported."""
 
 
 @dataclass(frozen=True)
 class Raised:
-    """An alarm, at the first window whose end raised it."""
+    """An alarm that was raised, at the end of the first window that did so."""
 
     name: str
     nimg: int
     sentence: str
-    """The alarm's, with the means that raised it."""
+    """The alarm's sentence with the window's means."""
     stops: bool
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ def alarms_of(config: object) -> tuple[Alarm, ...]:
 def raised(
     alarms: Iterable[Alarm], records: Iterable[Record], schedule: ProgressiveSchedule, tick_nimg: int
 ) -> tuple[Raised, ...]:
-    """Each alarm that these ticks raise, at its first time, in order of nimg; `tick_nimg` images make a tick."""
+    """Alarms that these ticks raise, each at its first window, in order of nimg; a tick is `tick_nimg` images long."""
     ordered = sorted(records, key=_nimg)
     found = (_first(alarm, ordered, schedule, tick_nimg) for alarm in alarms)
     return tuple(sorted((each for each in found if each is not None), key=lambda each: each.nimg))
@@ -105,18 +105,18 @@ def _first(alarm: Alarm, records: Sequence[Record], schedule: ProgressiveSchedul
 def _windows(
     alarm: Alarm, records: Sequence[Record], schedule: ProgressiveSchedule, segment: Segment, tick_nimg: int
 ) -> Iterator[Window]:
-    """The whole windows of a level after the alarm's grace, of equal length, side by side; `records` are in order."""
+    """Complete windows of a level after the alarm's grace, consecutive and of equal length; `records` must be sorted."""
     fade_kimg = at_level(schedule.fade_kimg, segment.level) if segment.level else 0.0
     start = segment.start + round(1000 * max(fade_kimg, at_level(alarm.warmup_kimg, segment.level)))
     watched = segment.stop - start
     shared = min(watched, SHARED_NIMG)
     length = max(round(WINDOW_SHARE * shared), WINDOW_TICKS * tick_nimg)
-    # A tick is a mean over the images before it, none of which may lie before the start.
+    # A tick is a mean over the images before it, which must all be watched.
     first = start + tick_nimg
     newest = records[-1].nimg if records else 0
     for begin in range(start, min(newest, segment.stop) - length + 1, length):
         if begin - start >= alarm.grace * shared:
-            # Asked at every tick of a long run: the ticks of a window are looked up, not searched for.
+            # This runs at every tick of a long run, so the window's ticks are found by bisection.
             ticks = slice(
                 bisect_left(records, max(begin + 1, first), key=_nimg), bisect_right(records, begin + length, key=_nimg)
             )
@@ -130,6 +130,6 @@ def _nimg(record: Record) -> int:
 
 
 def _means(names: Sequence[str], records: Sequence[Record]) -> dict[str, float] | None:
-    """The mean of each metric over the ticks that have it; None if one is in no tick."""
+    """Mean of each metric over the ticks that have it; None if no tick has one of them."""
     values = {name: [v for r in records if (v := r.metrics.get(name)) is not None] for name in names}
     return {name: sum(own) / len(own) for name, own in values.items()} if all(values.values()) else None

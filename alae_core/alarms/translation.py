@@ -1,6 +1,6 @@
-"""What is watched of translators: two signs that are measured beside the losses, and the alarms that read them.
+"""Alarms and charts of translators, and the two measurements beside the losses that the alarms read.
 
-The bounds are engineering heuristics (docs/munit.md, docs/nice_gan.md); the failures are those that users of both codes report.
+The bounds are engineering heuristics (docs/munit.md, docs/nice_gan.md); users of both official codes report the failures.
 """
 
 import math
@@ -15,13 +15,13 @@ from alae_core.algorithm import DOMAINS
 
 SIGNS = ("moved", "contrast")
 IGNORED = 0.75
-"""A drawn style that says nothing is coded with an error of 0.8, the mean of |N(0, 1)|."""
+"""Bound of the style's L1 error; predicting 0 for every style gives 0.8, the mean of |N(0, 1)|."""
 WON = 1 / 30
-"""Loss of a discriminator, for each of its outputs, below which its generator learns nothing; 0.5 where it cannot tell."""
+"""Loss per output of a discriminator below which its generator learns nothing; an undecided discriminator has 0.5."""
 SAME, GOOD = 1.1, 0.1
-"""A translation that moves an image by hardly more than a good reconstruction errs is the image itself."""
+"""A translation is the identity if it moves images by less than 1.1 reconstruction errors, while these are below 0.1."""
 BLANK = 0.05
-"""Standard deviation of an image in [-1, 1] that shows nothing; a constant crop has less than 0.001."""
+"""Bound of the standard deviation of an image in [-1, 1]; a constant crop has less than 0.001."""
 
 
 def _charts(back: str) -> dict[str, tuple[str, ...]]:
@@ -33,25 +33,27 @@ def _charts(back: str) -> dict[str, tuple[str, ...]]:
 
 MUNIT_CHARTS = {**_charts("recon_x"), "styles": tuple(f"generator/recon_s_{domain}" for domain in DOMAINS)}
 NICE_GAN_CHARTS = _charts("reconstruction")
-"""Title of a chart -> the metrics on its one pair of axes: how far translations move images, and how well images come back."""
+"""Title of a chart -> the metrics drawn on its axes, such as the distances of translations and reconstructions."""
 
 
 def signs(fakes: Tensor, sources: Tensor, domain: int) -> dict[str, Tensor]:
-    """Of translations [n, C, H, W] into `domain`, each [n] and without gradient: mean distance from the image that each comes
-    of, and standard deviation of its values."""
+    """Distance from the source image, and contrast, of translations [n, C, H, W] into `domain`; [n] each, without gradient.
+
+    The distance is the mean absolute difference, the contrast the standard deviation, of values in [-1, 1].
+    """
     seen, name = fakes.detach(), DOMAINS[domain]
     return {f"moved_{name}": losses.mean_absolute(seen, sources), f"contrast_{name}": losses.deviation(seen)}
 
 
 def munit_alarms(scales: int) -> tuple[Alarm, ...]:
-    """Of MUNIT with so many outputs of a discriminator."""
+    """Alarms of MUNIT, whose discriminators have one output per scale."""
     return tuple(
         alarm
         for domain in DOMAINS
         for alarm in (
             Alarm(
                 name=f"style_ignored_{domain}",
-                sentence=f"the style of domain {domain} is ignored, whatever is drawn its code is the same; raise "
+                sentence=f"the style of domain {domain} is ignored, so all drawn styles give the same translation; raise "
                 "algorithm.loss.recon_s_w or lower algorithm.loss.recon_x_cyc_w",
                 reads=(f"generator/recon_s_{domain}",),
                 rule=partial(_all_above, IGNORED),
@@ -63,7 +65,7 @@ def munit_alarms(scales: int) -> tuple[Alarm, ...]:
 
 
 def nice_gan_alarms() -> tuple[Alarm, ...]:
-    """Of NICE-GAN, whose discriminators have three outputs."""
+    """Alarms of NICE-GAN, whose discriminators have three outputs."""
     weights = "algorithm.loss.recon_weight and algorithm.loss.cycle_weight"
     return tuple(alarm for domain in DOMAINS for alarm in _of_both(domain, 3, "reconstruction", weights))
 
@@ -79,7 +81,7 @@ def _of_both(domain: str, outputs: int, reconstruction: str, weights: str) -> It
     )
     yield Alarm(
         name=f"discriminator_won_{domain}",
-        sentence=f"the discriminator of domain {domain} tells every fake, so its generator learns nothing; lower "
+        sentence=f"the discriminator of domain {domain} recognises every fake, so its generator learns nothing; lower "
         "schedule.lr, or give it more images",
         reads=(f"discriminator/real_{domain}", f"discriminator/fake_{domain}"),
         rule=partial(_sum_below, WON * outputs),
@@ -87,14 +89,14 @@ def _of_both(domain: str, outputs: int, reconstruction: str, weights: str) -> It
     )
     yield Alarm(
         name=f"blank_{domain}",
-        sentence=f"translations into domain {domain} show nothing; go back to the best checkpoint and lower schedule.lr",
+        sentence=f"translations into domain {domain} are blank; go back to the best checkpoint and lower schedule.lr",
         reads=(f"generator/contrast_{domain}",),
         rule=lambda windows: next(iter(windows[-1].means.values())) < BLANK,
     )
 
 
 def _last_two(windows: Sequence[Window]) -> list[list[float]]:
-    """The means of the last two windows, in the order that they are read; none before there are two."""
+    """Means of the last two windows, in the order of the alarm's `reads`; empty if there are fewer than two."""
     return [list(window.means.values()) for window in windows[-2:]] if len(windows) > 1 else []
 
 

@@ -1,4 +1,4 @@
-"""Algorithms, one per module. A module with a `Config` whose `kind` is the module's name is found by itself."""
+"""Algorithms, one per module. Every module with a `Config`, whose `kind` is the module's name, is found automatically."""
 
 import importlib
 import pkgutil
@@ -11,4 +11,4 @@ def _discover() -> dict[str, type]:
 
 
 CONFIGS: dict[str, type] = _discover()
-"""Config class of each algorithm, by its kind."""
+"""Kind of an algorithm -> its Config class."""

@@ -1,9 +1,9 @@
-"""ALAE (Pidhorskyi et al., CVPR 2020, section 4): a GAN split into F, G, E, D whose autoencoding happens in W.
+"""ALAE (Pidhorskyi et al., CVPR 2020, section 4): a GAN of four networks F, G, E, D that is an autoencoder of W.
 
-Here with multi-layer perceptrons (section 5.1, permutation-invariant MNIST); StyleALAE derives from it.
-Follows the official code where the paper is silent: the third update trains F too (its target is detached), the squared
-error is a mean over dimensions, and the adversarial and the reciprocal loss share each network's second moments.
-All options and what is not followed: docs/alae.md.
+The networks here are MLPs (section 5.1, permutation-invariant MNIST); StyleALAE derives from this module. Details that the
+paper leaves open are those of the official code: the third update trains F too (its target is detached), the squared error is
+a mean over dimensions, and the adversarial and the reciprocity loss share each network's second moments. All options and
+deviations: docs/alae.md.
 """
 
 from dataclasses import dataclass, field
@@ -21,18 +21,18 @@ from alae_core.networks.mlp import MLPEncoder, MLPGenerator
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights of the three updates."""
+    """Weights and options of the losses of the three updates."""
 
     r1_gamma: float = 10.0
     r1_every: int = 1
-    """1: the gradient penalty is a term of every discriminator update; k > 1: an update of its own at every k-th iteration."""
+    """Interval of R1 in iterations: 1 makes it a term of the discriminator update, k > 1 a separate, lazy update."""
     latent_reconstruction_weight: float = 1.0
     latent_reconstruction_trains_mapping: bool = True
-    """The third update moves F too, as in the official code; the paper names E and G alone."""
+    """Whether the third update trains F too, as in the official code; the paper trains E and G only."""
     reciprocity_moments: Literal["shared", "own"] = "shared"
-    """Second moments of the third update: one set per network for all updates, as in the official code, or its own."""
+    """Adam's second moments in the third update: shared with the other updates, as in the official code, or separate."""
     w_mean_decay: float = 0.995
-    """Share of the mean style that an iteration keeps; the official code follows it three times: 0.995 ** 3."""
+    """Decay of the running mean of w per iteration; the official code updates it three times: 0.995 ** 3."""
 
     def __post_init__(self) -> None:
         check_r1_every(self.r1_every)
@@ -71,7 +71,7 @@ class ALAE(LogisticGame):
     observed: tuple[str, ...] = ()
     averaged: tuple[str, ...] = ("mapping", "generator", "encoder")
     critics: tuple[str, ...] = ("encoder", "discriminator")
-    """The networks that play against F and G."""
+    """Networks trained by the discriminator update."""
 
     def __init__(self, networks: dict[str, nn.Module], latent: int, loss: LossConfig) -> None:
         self.networks = networks
@@ -96,7 +96,7 @@ class ALAE(LogisticGame):
 
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
         if sampling.mixing_probability or isinstance(sampling.truncation, tuple):
-            raise SamplingError("ALAE of perceptrons has one code per image: no mixing, and one number for truncation")
+            raise SamplingError("ALAE with MLPs has one code per image: no mixing, and one number for truncation")
         mapping: Mapping = networks["mapping"]  # type: ignore[assignment]
         w = mapping(batch.noise("z", self.latent))
         if sampling.truncation != 1.0:
@@ -113,24 +113,26 @@ class ALAE(LogisticGame):
     def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
         return None
 
-    # The losses of the second and third update (ALAE, algorithm 1); those of the first are the game's.
+    # Losses of the second and third update (ALAE, algorithm 1); `LogisticGame` has those of the first, with D(E(x)) as logits.
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
+        # softplus(-D(E(G(F(z))))) (ALAE, algorithm 1; official losses.py, generator_logistic_non_saturating)
         return {"fake": losses.logistic_real(self._score(self._fake(batch), batch))}
 
     def _reciprocity(self, batch: Batch) -> dict[str, Tensor]:
+        # 1/D ||sg[F(z)] - E(G(F(z)))||^2 (ALAE, algorithm 1; official losses.py, reconstruction)
         z = batch.noise("z", self.latent)
         w = self.networks["mapping"](z)
         image = self._decode(self.networks, w, batch)
         return {"latent": losses.latent_l2(self._encode(self.networks, image, batch), self._target(z, w))}
 
-    # What StyleALAE replaces.
+    # Methods that StyleALAE overrides.
 
     def _score(self, images: Tensor, batch: Batch) -> Tensor:
         return self.networks["discriminator"](self._encode(self.networks, images, batch))
 
     def _target(self, z: Tensor, w: Tensor) -> Tensor:
-        """What E is to find in the image of z."""
+        """Target [n, D] of E for the image of z."""
         return w.detach()
 
     def _fake(self, batch: Batch) -> Tensor:

@@ -1,8 +1,9 @@
-"""IntroVAE (Huang et al., NeurIPS 2018): the encoder pushes the divergence of fakes up to a margin, the generator pulls it
-down, and both reconstruct.
+"""IntroVAE (Huang et al., NeurIPS 2018): the encoder raises the KL of fakes to a margin, the generator lowers it, and both
+reconstruct.
 
-Two clean steps that are numerically the official code's one graph, which current torch refuses. Losses are the code's:
-no 1/2 before the squared error, the hinge on a mean over images, 0.5 for the generator. docs/introvae.md has the symbols.
+Two separate steps give the same result as the official code's single graph, which current torch refuses. Losses are those of
+the code: no 1/2 in the squared error, a hinge on the mean over images, and a generator weight of 0.5. Symbols:
+docs/introvae.md.
 """
 
 from dataclasses import dataclass, field
@@ -25,21 +26,21 @@ _MEASURED = ("kl_reconstruction", "kl_sample", "active_reconstruction", "active_
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights of the squared error per image (pixels in [0, 1]) and of divergences in nats; tuples are by level."""
+    """Weights of the squared error per image (pixels in [0, 1]) and of the KL in nats; tuples have a value per level."""
 
     reconstruction_weight: float = 0.05
     kl_weight: float = 1.0
     negative_weight: float = 0.5
-    """Of the encoder's hinges, times 0.5 kl_weight: the paper's alpha is 0.25."""
+    """Weight of the encoder's hinges, multiplied by 0.5 kl_weight; the default gives the paper's alpha of 0.25."""
     generator_weight: float = 0.5
-    """Of the generator's divergences, times kl_weight: the code's; the paper's alpha would be 0.25."""
+    """Weight of the generator's KL terms, multiplied by kl_weight; 0.5 in the official code, 0.25 in the paper."""
     margin: tuple[float, ...] | None = None
-    """m in nats; None: measured in the warm-up, `margin_ratio` times the plateau of the divergence of reals."""
+    """Margin m in nats; None: `margin_ratio` times the KL of reals at the end of the warm-up."""
     margin_ratio: float = 1.4
     warmup_kimg: tuple[float, ...] = (50.0,)
-    """For how long each level begins as a plain VAE."""
+    """Images, in thousands, for which each level first trains as a plain VAE."""
     warmup_official_weights: bool = False
-    """The warm-up takes 1 for both weights of the VAE, as in the official code."""
+    """Use 1 for both weights of the VAE in the warm-up, as in the official code."""
 
     def __post_init__(self) -> None:
         check_weights(self, "warmup_kimg")
@@ -58,13 +59,13 @@ class LossConfig:
 
     @property
     def introspects(self) -> bool:
-        """Whether there are fakes at all; without their weights it is a plain VAE."""
+        """Whether fakes are used at all; if both their weights are 0, training is that of a plain VAE."""
         return self.negative_weight > 0 or self.generator_weight > 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ResidualConfig):
-    """IntroVAE on residual networks; `group` images in a row have a mean divergence that meets the margin."""
+    """IntroVAE on residual networks; the hinge acts on the mean KL of `group` consecutive images."""
 
     kind: Literal["intro_vae"] = "intro_vae"
     loss: LossConfig = field(default_factory=LossConfig)
@@ -91,7 +92,7 @@ class Config(ResidualConfig):
 
 
 class IntroVAE(Introspection):
-    """The two updates of one iteration."""
+    """IntroVAE with two updates per iteration."""
 
     loss: LossConfig
 
@@ -110,10 +111,10 @@ class IntroVAE(Introspection):
         )
 
     def observe(self, batch: Batch, terms: Terms) -> None:
-        """Follow the divergence of reals in warm-ups; the margin stays as it is where one ends."""
+        """Update the margin from the KL of reals during warm-ups; it is constant after them."""
         if not self._warming(batch.level) or "encoder/kl_real" not in terms:
             return
-        # Short beside the warm-up: a mean over a longer past would lag behind a divergence that still rises.
+        # Short relative to the warm-up, because a longer mean would lag behind a rising KL.
         half_life = 1000.0 / 16 * at_level(self.loss.warmup_kimg, batch.level.index)
         decay = 0.5 ** (batch.level.batch_size / half_life)
         self._margin.follow(terms["encoder/kl_real"], decay, self.loss.margin_ratio, anew=batch.level.seen == 0)
@@ -126,6 +127,8 @@ class IntroVAE(Introspection):
         real = batch.images[0]
         posterior, z = self._encoded(batch)
         reconstruction = self.decode(self.networks, self.mapped(self.networks, z), batch)
+        # L_E = b_rec L_AE(x, x_r) + b_kl KL(E(x)) + 0.5 b_neg b_kl sum_(s in {r, p}) [m - mean KL(E(sg[x_s]))]+
+        # (IntroVAE, eq. 11; weights as in the official main.py)
         terms = {"reconstruction": self._error(reconstruction, real, batch), "kl_real": posterior.kl()}
         if not self.loss.introspects:
             return terms
@@ -136,14 +139,16 @@ class IntroVAE(Introspection):
             fakes = torch.cat([reconstruction, self.decode(self.networks, self._prior(batch), batch)])
         divergences = self.encode(self.networks, fakes, batch).kl().chunk(2)
         for fake, divergence in zip(("reconstruction", "sample"), divergences, strict=True):
-            # The mean of `group` images meets the margin, not each image: images below it may be made up for by others.
+            # The hinge acts on the mean of `group` images, so images below the margin can be balanced by others.
             mean = losses.group_means(divergence, self.together)
+            # [m - mean KL(E(sg[x_s]))]+ (IntroVAE, eq. 11)
             terms[f"hinge_{fake}"] = losses.hinge_below(mean, margin)
             terms[f"kl_{fake}"] = divergence
             terms[f"active_{fake}"] = (mean < margin).to(mean.dtype)
         return terms | {"margin": margin}
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
+        # L_G = b_rec L_AE(x, x_r) + b_gen b_kl sum_(s in {r, p}) KL(E(x_s)) (IntroVAE, eq. 12; weights as in main.py)
         code = self.mapped(self.networks, self._handed_z(batch))
         if not self._generator_plays(batch.level):
             return {"reconstruction": self._error(self.decode(self.networks, code, batch), batch.images[0], batch)}

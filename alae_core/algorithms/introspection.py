@@ -1,4 +1,4 @@
-"""What the IntroVAE family shares: a VAE whose encoder also tells fakes from reals, by the divergence of their posteriors."""
+"""Base of the IntroVAE family: a VAE whose encoder also discriminates reals from fakes, by the KL of their posteriors."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
@@ -13,22 +13,23 @@ from alae_core.schedule import Level, at_level
 
 
 class Posterior(NamedTuple):
-    """N(mean, exp(log_variance)) of each image, [n, D] each."""
+    """Posteriors N(mean, exp(log_variance)) of images, [n, D] each."""
 
     mean: Tensor
     log_variance: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
-        """z [n, D] of standard normal noise."""
+        """Sample z [n, D] with standard normal noise [n, D]."""
+        # z = mu + exp(log s^2 / 2) eps
         return torch.addcmul(self.mean, torch.exp(0.5 * self.log_variance), noise)
 
     def kl(self) -> Tensor:
-        """The divergence from the prior [n], in nats."""
+        """KL divergence from the prior N(0, 1), [n], in nats."""
         return losses.normal_kl(self.mean, self.log_variance)
 
 
 class Warmup(Protocol):
-    """What of a LossConfig all of the family have."""
+    """Field that the LossConfigs of the whole family have."""
 
     @property
     def warmup_kimg(self) -> tuple[float, ...]: ...
@@ -36,7 +37,7 @@ class Warmup(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualConfig:
-    """The residual networks, up to `resolution`, with `base_channels` there and at most `max_channels` at the coarse end."""
+    """Residual networks up to `resolution`, with `base_channels` there and at most `max_channels` at the coarse levels."""
 
     resolution: int = 128
     channels: int = 3
@@ -44,11 +45,11 @@ class ResidualConfig:
     base_channels: int = 64
     max_channels: int = 512
     first_resolution: int | None = None
-    """None: networks of one resolution; else they can be grown level by level from this one, a power of two from 4 up."""
+    """First resolution of networks that grow level by level, a power of two from 4 up; None: only `resolution`."""
     norm: Literal["group", "batch", "none"] = "group"
-    """batch: statistics of `group` images in a row, also in evaluation, as the official code never leaves training mode."""
+    """Group norm; batch norm over `group` consecutive images, in evaluation too, as in the official code; or only a bias."""
     norm_after_addition: bool = True
-    """The second norm of a block follows the addition (IntroVAE), or precedes it (Soft-IntroVAE)."""
+    """Whether a block's second norm follows the addition (IntroVAE) or precedes it (Soft-IntroVAE)."""
     group: int = 8
     """Images in a row whose statistics are taken together."""
 
@@ -64,7 +65,7 @@ class ResidualConfig:
 
     @property
     def together(self) -> int:
-        """Images in a row that training keeps together; 1 where they do not see each other."""
+        """Consecutive images with common batch statistics; 1 if there are none."""
         return self.group if self.norm == "batch" else 1
 
     def networks(self) -> dict[str, nn.Module]:
@@ -78,9 +79,9 @@ class ResidualConfig:
 
 
 class Introspection:
-    """Coding, decoding and sampling; an algorithm of the family adds its two updates.
+    """Encoding, decoding and sampling; an algorithm of the family adds its two updates.
 
-    A code is what the generator takes: z itself here, styles where a mapping stands between.
+    A code is the input of the generator: here z itself, styles in algorithms with a mapping.
     """
 
     domains = 1
@@ -106,18 +107,18 @@ class Introspection:
         return self.decode(networks, self.embed(networks, batch), batch)
 
     def embed(self, networks: Networks, batch: Batch) -> Tensor:
-        """Codes [n, D] of the means of the images' posteriors."""
+        """Codes [n, D] of the posterior means of the batch's images."""
         return self.mapped(networks, self.encode(networks, batch.images[0], batch).mean)
 
     def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
         return None
 
     def mapped(self, networks: Networks, z: Tensor) -> Tensor:
-        """The code of z [n, D]."""
+        """Codes of z [n, D]."""
         return z
 
     def encode(self, networks: Networks, images: Tensor, batch: Batch) -> Posterior:
-        """Posteriors of [m, C, R, R] at the batch's level."""
+        """Posteriors of images [m, C, R, R] at the batch's level."""
         encoder: Any = networks["encoder"]
         return Posterior(*encoder(images, batch.level.depth, batch.level.blend))
 
@@ -126,14 +127,14 @@ class Introspection:
         image: Tensor = networks["generator"](codes, batch.level.depth, batch.level.blend)
         return image
 
-    # Of training.
+    # Training.
 
     def _prior(self, batch: Batch) -> Tensor:
-        """Codes of the samples, the same in each update of an iteration."""
+        """Codes of prior samples z_p, the same in all updates of an iteration."""
         return of_iteration(batch).noise("prior", self.latent)
 
     def _encoded(self, batch: Batch) -> tuple[Posterior, Tensor]:
-        """The posterior of the reals and a z of it, which is handed on to the generator's update."""
+        """Posterior of the reals and a sample z of it, which is passed on to the generator's update."""
         posterior = self.encode(self.networks, batch.images[0], batch)
         z = posterior.sample(of_iteration(batch).noise("posterior", self.latent))
         batch.hand_on("z", z)
@@ -141,16 +142,17 @@ class Introspection:
 
     @torch.no_grad()
     def _handed_z(self, batch: Batch) -> Tensor:
-        """z of the encoder before it stepped; where that update was not run, of the encoder as it is."""
+        """Sample z from the encoder's update, before its step; if that update did not run, from the current encoder."""
         handed = batch.handed("z")
         return self._encoded(batch)[1] if handed is None else handed
 
     def _joined(self, batch: Batch, *codes: Tensor) -> Tensor:
-        """Codes one after the other, to be decoded together."""
+        """Concatenate codes to decode them together."""
         return torch.cat(codes)
 
     def _error(self, images: Tensor, target: Tensor, batch: Batch) -> Tensor:
-        """Squared error [n] in units of the pixel range, times the pixels that a coarser level has too few."""
+        """Squared error [n] of images in [-1, 1], as if in [0, 1] and summed over the pixels of the full resolution."""
+        # L_AE = (R_full / R)^2 ||x - x_r||^2 (IntroVAE, without its 1/2, as in main.py)
         return losses.squared_error(images, target) * (self.resolution / batch.level.resolution) ** 2
 
     def _warming(self, level: Level) -> bool:
@@ -159,13 +161,13 @@ class Introspection:
 
 
 def of_iteration(batch: Batch) -> Batch:
-    """Its noise is the same for all updates of the iteration."""
+    """Batch whose noise is the same in all updates of the iteration."""
     return replace(batch, update="codes")
 
 
 def check_weights(loss: Any, *names: str) -> None:
-    """Raise ValueError where one of these tuples is empty or has a negative number."""
+    """Raise ValueError if one of these tuples is empty or has a negative value."""
     for name in names:
         values = getattr(loss, name)
         if not values or min(values) < 0:
-            raise ValueError(f"algorithm.loss.{name}={values}; give one number of at least 0 for each level, or one")
+            raise ValueError(f"algorithm.loss.{name}={values}; give one value of at least 0 for each level, or one")

@@ -1,4 +1,4 @@
-"""The discriminator's side of the logistic game with R1 (Goodfellow et al. 2014; Mescheder et al. 2018), eager or lazy."""
+"""Discriminator updates of the logistic GAN loss with R1, eager or lazy (Goodfellow et al. 2014; Mescheder et al. 2018)."""
 
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from alae_core.convolution import penalised
 
 
 class R1(Protocol):
-    """What of a LossConfig the game reads."""
+    """Fields of a LossConfig that `LogisticGame` reads."""
 
     @property
     def r1_gamma(self) -> float: ...
@@ -20,13 +20,13 @@ class R1(Protocol):
 
 
 def check_r1_every(every: int) -> None:
-    """Raise ValueError unless R1 is taken at every iteration or at every k-th."""
+    """Raise ValueError if the interval of R1 is below 1 iteration."""
     if every < 1:
         raise ValueError(f"algorithm.loss.r1_every={every}; give 1 (every iteration) or more")
 
 
 class LogisticGame:
-    """Updates of the networks that tell reals from fakes; an algorithm says what `_score` and `_fake` are."""
+    """Updates of the networks that discriminate reals from fakes; an algorithm implements `_score` and `_fake`."""
 
     loss: R1
 
@@ -35,11 +35,11 @@ class LogisticGame:
         raise NotImplementedError
 
     def _fake(self, batch: Batch) -> Tensor:
-        """Generated images [n, C, R, R] that train."""
+        """Generated images [n, C, R, R] for training."""
         raise NotImplementedError
 
     def _critic_updates(self, trains: tuple[str, ...]) -> tuple[Update, ...]:
-        """One with R1 as a term; or, where R1 is lazy, one without it and R1 as an update of its own."""
+        """One update with R1 as a term; or for lazy R1 one update without it and a separate one for R1."""
         every = self.loss.r1_every
         if every == 1:
             return (Update(name="discriminator", trains=trains, loss=self._discriminator_with_r1, amp=False),)
@@ -49,25 +49,30 @@ class LogisticGame:
         )
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
-        # One pass for both: half as many operations on images, which is what counts at the coarse levels. Groups of images
-        # that see each other stay whole.
+        # One pass for both halves the number of operations, which dominates at the coarse levels. Groups of images with
+        # common batch statistics stay together.
         fake, real = self._score(torch.cat([self._frozen_fake(batch), batch.images[0]]), batch).chunk(2)
+        # fake: softplus(D(sg[G(z)])), real: softplus(-D(x)) (Goodfellow et al. 2014, section 3)
         return {"fake": losses.logistic_fake(fake), "real": losses.logistic_real(real)}
 
     def _discriminator_with_r1(self, batch: Batch) -> dict[str, Tensor]:
         images, logits = self._penalised_logits(batch)
         return {
+            # softplus(D(sg[G(z)])) (Goodfellow et al. 2014, section 3)
             "fake": losses.logistic_fake(self._score(self._frozen_fake(batch), batch)),
+            # softplus(-D(x)) (Goodfellow et al. 2014, section 3)
             "real": losses.logistic_real(logits),
+            # R1: gamma/2 ||grad_x D(x)||^2 (Mescheder et al. 2018, eq. 9)
             "r1": losses.r1_penalty(logits, images, self.loss.r1_gamma),
         }
 
     def _penalty(self, batch: Batch) -> dict[str, Tensor]:
         images, logits = self._penalised_logits(batch)
+        # R1: gamma/2 ||grad_x D(x)||^2 (Mescheder et al. 2018, eq. 9), times k at every k-th iteration (StyleGAN2, appendix B)
         return {"r1": losses.r1_penalty(logits, images, self.loss.r1_gamma)}
 
     def _penalised_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The real images, and their logits with a graph to them."""
+        """Real images, and their logits with a graph to the images."""
         images = batch.images[0].detach().requires_grad_()
         with penalised():
             return images, self._score(images, batch)

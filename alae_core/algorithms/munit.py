@@ -1,7 +1,7 @@
-"""MUNIT (Huang et al., ECCV 2018): an image is a content, which two domains share, and a style of its own domain; a
-translation puts a style of the other domain to the content.
+"""MUNIT (Huang et al., ECCV 2018): an image has a content code, which both domains share, and a style code of its domain.
 
-Two updates that are the official code's, with its names and weights of losses. docs/munit.md has the deviations.
+A translation combines the content with a style of the other domain. The two updates, names and weights of the losses are those
+of the official code. Deviations: docs/munit.md.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,52 +23,52 @@ _CODERS = ("content_encoder", "style_encoder", "generator")
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights, under the official names; every L1 term is a mean over all numbers of an image or code."""
+    """Weights with their official names; L1 terms are means over all values of an image or code."""
 
     gan_w: float = 1.0
-    """Of LSGAN, in both updates; the scales of a discriminator are summed."""
+    """Weight of LSGAN in both updates; the scales of a discriminator are summed."""
     recon_x_w: float = 10.0
-    """Of an image that is coded and decoded within its domain."""
+    """Weight of the reconstruction of an image within its domain."""
     recon_s_w: float = 1.0
-    """Of the drawn style, coded from the translation that was given it."""
+    """Weight of the reconstruction of a random style from its translation."""
     recon_c_w: float = 1.0
-    """Of the content, coded from the translation that was given it."""
+    """Weight of the reconstruction of a content from its translation."""
     recon_x_cyc_w: float = 0.0
-    """Of an image translated there and back with its own style; 10 where pixels must stay in their places."""
+    """Weight of the cycle loss, with the image's own style on the way back; 10 if pixels must stay in place."""
     vgg_w: float = 0.0
-    """Of the domain-invariant perceptual loss, which needs `MUNIT.features`; for images of 512 px and more."""
+    """Weight of the domain-invariant perceptual loss, which needs `MUNIT.features`; for images of 512 px and more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes and losses. Images are of one resolution in training, and of any that fits in `translate`."""
+    """Sizes and losses of MUNIT. Training images have `resolution`; `translate` takes other sizes too."""
 
     kind: Literal["munit"] = "munit"
     resolution: int = 256
     channels: int = 3
     latent: int = 8
-    """Length of a style."""
+    """Length of a style code."""
     base_channels: int = 64
-    """At the full resolution; they double with every halving."""
+    """Channels at the full resolution, doubled by each downsampling."""
     hidden: int = 256
-    """Width of the perceptron that turns a style into the moments of the AdaIN layers."""
+    """Width of the MLP that turns a style into AdaIN parameters."""
     downsamplings: int = 2
-    """Halvings between an image and its content."""
+    """Number of downsamplings from an image to its content."""
     residual_blocks: int = 4
-    """Of the content encoder and of the generator; each of the latter has two AdaIN layers."""
+    """Residual blocks of the content encoder and of the generator, where each has two AdaIN layers."""
     scales: int = 3
-    """Of a discriminator: full resolution, half, a quarter."""
+    """Scales of a discriminator: full resolution, half, a quarter."""
     loss: LossConfig = field(default_factory=LossConfig)
 
     domains = 2
     charts = health.MUNIT_CHARTS
 
     def alarms(self) -> tuple[Alarm, ...]:
-        """What a run is watched for."""
+        """Alarms that watch a run."""
         return health.munit_alarms(self.scales)
 
     def search_space(self) -> tuple[str, ...]:
-        """What a search tries: the reconstruction weights, whose ratios to the adversarial one matter."""
+        """Search space: the reconstruction weights, because only their ratios to the adversarial weight matter."""
         return (
             "algorithm.loss.recon_x_w=loguniform(0.1, 20)",
             "algorithm.loss.recon_s_w=loguniform(0.3, 5)",
@@ -107,7 +107,7 @@ class Config:
 
 
 class MUNIT(Translator):
-    """The two updates of one iteration, translation, and coding within a domain; a domain is 0 or 1."""
+    """MUNIT with two updates per iteration, translation, and encoding within a domain; a domain is 0 or 1."""
 
     averaged: tuple[str, ...] = tuple(f"{role}_{domain}" for domain in DOMAINS for role in _CODERS)
 
@@ -115,8 +115,8 @@ class MUNIT(Translator):
         self.networks = networks
         self.loss = config.loss
         self.features: Callable[[Tensor], Tensor] | None = None
-        """Frozen deep features [n, D, h, w] of images [n, C, H, W] in [-1, 1], of VGG16's relu5_3 in the official code; whoever
-        has their weights sets this."""
+        """Function of images [n, C, H, W] in [-1, 1] that returns frozen features [n, D, h, w], in the official code those of
+        VGG16's relu5_3; the owner of the weights sets it."""
         self.latent = config.latent
         self.step = 2**config.downsamplings
 
@@ -142,11 +142,11 @@ class MUNIT(Translator):
         pass
 
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
-        """Raises SamplingError: an image comes of another image."""
+        """Raise SamplingError, because images are made only from images of the other domain."""
         raise SamplingError("munit makes no image of noise alone; give images of the other domain to translate")
 
     def reconstruct(self, networks: Networks, batch: Batch, domain: int = 0) -> Tensor:
-        """The batch's images of the domain, coded and decoded within it: [n, C, H, W]."""
+        """Encode and decode the batch's images of a domain within it: [n, C, H, W]."""
         images = batch.images[domain]
         content, style = self.content_of(networks, images, domain), self.style_of(networks, images, domain)
         return self.image_of(networks, content, style, domain)
@@ -161,12 +161,11 @@ class MUNIT(Translator):
         count: int = 1,
         shared: bool = False,
     ) -> Tensor:
-        """The batch's images of the other domain in domain `to`: [n * count, C, H, W] in (-1, 1), image by image.
+        """Translate the batch's images of the other domain into domain `to`: [n * count, C, H, W] in (-1, 1), by image.
 
-        Each image gets `count` styles of the batch's noise, the same ones for all images if `shared`; or else `style`, one
-        code [n, D] per image or one [1, D] for all, such as `style_of` an example. The first styles are the same however
-        many are drawn. Raises ValueError for an unknown domain, for sizes the networks do not take, for a count below 1
-        and for one beside a style.
+        Each image gets `count` styles drawn from the batch's noise, the same for all images if `shared`; or `style`, one code
+        [n, D] per image or one [1, D] for all, such as `style_of` an example. The first styles do not depend on `count`.
+        Raises ValueError for an unknown domain, unsupported sizes, a count below 1, and a count or `shared` beside a style.
         """
         check_domain(to)
         if style is not None and (count != 1 or shared):
@@ -180,18 +179,18 @@ class MUNIT(Translator):
         return self.image_of(networks, content, style.expand(len(content), -1), to)
 
     def drawn_styles(self, batch: Batch, count: int = 1, *, shared: bool = False) -> Tensor:
-        """Styles [n, count, D] of the batch's noise, the same ones for all images if `shared`."""
+        """Styles [n, count, D] drawn from the batch's noise, the same for all images if `shared`."""
         drawn = [batch.noise(f"style_{number}", self.latent, shared=shared) for number in range(count)]
         return torch.stack(drawn, 1)
 
     def content_of(self, networks: Networks, images: Tensor, domain: int) -> Tensor:
-        """Contents [n, D', H', W'] of images [n, C, H, W] of the domain; ValueError for sizes that do not fit."""
+        """Contents [n, D', H', W'] of images [n, C, H, W] of a domain; raises ValueError for unsupported sizes."""
         check_sides(images, self.step)
         content: Tensor = networks[f"content_encoder_{DOMAINS[domain]}"](images)
         return content
 
     def style_of(self, networks: Networks, images: Tensor, domain: int) -> Tensor:
-        """Styles [n, D] of images [n, C, H, W] of the domain; ValueError for images that are too small."""
+        """Styles [n, D] of images [n, C, H, W] of a domain; raises ValueError for images that are too small."""
         encoder: Any = networks[f"style_encoder_{DOMAINS[domain]}"]
         height, width = images.shape[2:]
         if min(height, width) < 2**encoder.halvings:
@@ -202,11 +201,12 @@ class MUNIT(Translator):
         return style
 
     def image_of(self, networks: Networks, content: Tensor, style: Tensor, domain: int) -> Tensor:
-        """Images [n, C, H, W] of the domain, of n contents and n styles [n, D]."""
+        """Images [n, C, H, W] of a domain from n contents and styles [n, D]."""
         image: Tensor = networks[f"generator_{DOMAINS[domain]}"](content, style)
         return image
 
-    # The two updates (sections 4 and 5.1). Each draws styles of its own, and the generator's codes and fakes are made anew.
+    # Losses of the two updates (MUNIT, sections 4 and 5.1; official trainer.py, dis_update and gen_update). Both updates draw
+    # their own styles. Notation: x_a, x_b images, c = E_c(x), s' = E_s(x), s ~ N(0, 1), x_ab = G_b(c_a, s_b).
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
@@ -214,10 +214,12 @@ class MUNIT(Translator):
             with torch.no_grad():
                 content = self.content_of(self.networks, batch.images[own], own)
                 fake = self.image_of(self.networks, content, self._drawn(batch, other), other)
-            # One pass for both: images do not see each other.
+            # One pass for both, because images do not affect each other.
             maps = self._maps(torch.cat([fake, batch.images[other]]), other)
             of_fake, of_real = zip(*(values.chunk(2) for values in maps), strict=True)
+            # sum_scales mean D_b(sg[x_ab])^2 (official networks.py, calc_dis_loss)
             terms[f"fake_{DOMAINS[other]}"] = _rated(of_fake, losses.lsgan_fake)
+            # sum_scales mean (D_b(x_b) - 1)^2 (official networks.py, calc_dis_loss)
             terms[f"real_{DOMAINS[other]}"] = _rated(of_real, losses.lsgan_real)
         return terms
 
@@ -230,21 +232,26 @@ class MUNIT(Translator):
             both = torch.cat([contents[own], contents[other]]), torch.cat([drawn, styles[other]])
             fake, again = self.image_of(self.networks, *both, other).chunk(2)
             fake_content = self.content_of(self.networks, fake, other)
+            # sum_scales mean (D_b(x_ab) - 1)^2 (official networks.py, calc_gen_loss)
             terms[f"gan_{b}"] = _rated(self._maps(fake, other), losses.lsgan_real)
+            # ||G_b(c_b, s'_b) - x_b||_1 (MUNIT, section 4, image reconstruction)
             terms[f"recon_x_{b}"] = losses.mean_absolute(again, real[other])
+            # ||E_s,b(x_ab) - s_b||_1 (MUNIT, section 4, latent reconstruction)
             terms[f"recon_s_{b}"] = losses.mean_absolute(self.style_of(self.networks, fake, other), drawn)
-            # Both contents get a gradient: that of the real, too, moves towards that of its translation.
+            # ||E_c,b(x_ab) - c_a||_1 (MUNIT, section 4, latent reconstruction); c_a is not detached
             terms[f"recon_c_{a}"] = losses.mean_absolute(fake_content, contents[own])
             if self.loss.vgg_w:
+                # mean (IN(phi(x_ab)) - IN(phi(x_a)))^2 (MUNIT, section 5.1; official trainer.py, compute_vgg_loss)
                 terms[f"vgg_{b}"] = self._perceptual(fake, real[own])
             terms |= health.signs(fake, real[own], other)
             if self.loss.recon_x_cyc_w:
                 back = self.image_of(self.networks, fake_content, styles[own], own)
+                # ||G_a(E_c,b(x_ab), s'_a) - x_a||_1 (MUNIT, section 5.1, style-augmented cycle consistency)
                 terms[f"recon_x_cyc_{a}"] = losses.mean_absolute(back, real[own])
         return terms
 
     def _drawn(self, batch: Batch, domain: int) -> Tensor:
-        """Styles [n, D] of the domain for the batch's images of the other one."""
+        """Random styles [n, D] of a domain for the batch's images of the other domain."""
         return batch.noise(f"style_{DOMAINS[domain]}", self.latent)
 
     def _perceptual(self, fake: Tensor, source: Tensor) -> Tensor:
@@ -257,11 +264,11 @@ class MUNIT(Translator):
         return losses.perceptual(self.features(fake), target)
 
     def _maps(self, images: Tensor, domain: int) -> list[Tensor]:
-        """What the domain's discriminator makes of images at each scale."""
+        """Logit maps of a domain's discriminator for images, one per scale."""
         maps: list[Tensor] = self.networks[f"discriminator_{DOMAINS[domain]}"](images)
         return maps
 
 
 def _rated(maps: Iterable[Tensor], loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """The sum [n] of a loss of the maps over the scales."""
+    """Sum [n] over scales of a loss of the logit maps."""
     return torch.stack([loss(values) for values in maps]).sum(0)

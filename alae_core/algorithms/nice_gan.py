@@ -1,8 +1,7 @@
-"""NICE-GAN (Chen et al., CVPR 2020): translation between two domains without encoders of its own, the first layers of the
-source's discriminator being the encoder.
+"""NICE-GAN (Chen et al., CVPR 2020): translation between two domains, with the first layers of a discriminator as the encoder.
 
-Training is decoupled (section 3.3): the max step moves the discriminators, encoders included, and the min step the generators
-alone, with gradients that pass through the encoders. docs/nice_gan.md has the symbols and the deviations.
+Training is decoupled (section 3.3): the max step updates the discriminators with their encoders, the min step only the
+generators, with gradients that pass through the encoders. Symbols and deviations: docs/nice_gan.md.
 """
 
 from collections.abc import Callable
@@ -29,45 +28,45 @@ from alae_core.networks.nice_gan import (
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights of the min step; every L1 term is a mean over all numbers of an image. The max step's terms weigh 1."""
+    """Weights of the min step; L1 terms are means over all values of an image. The terms of the max step weigh 1."""
 
     adv_weight: float = 1.0
-    """Of LSGAN; the three classifiers are summed."""
+    """Weight of LSGAN, summed over the three classifiers."""
     cycle_weight: float = 10.0
-    """Of an image that is translated there and back."""
+    """Weight of the cycle loss."""
     recon_weight: float = 10.0
-    """Of an image that its own domain's generator makes of its code: both generators take one space of codes."""
+    """Weight of the reconstruction of an image by its own domain's generator, which makes both generators share codes."""
     identity_weight: float = 0.0
-    """Of an image that the other domain's encoder codes and its own generator decodes; 5 to 10 where colours drift."""
+    """Weight of the reconstruction by the other domain's encoder and the image's own generator; 5 to 10 if colours drift."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes and losses. Images are of one resolution in training; in `translate` the light form takes any that fits."""
+    """Sizes and losses of NICE-GAN. Training images have `resolution`; in `translate` the light form takes other sizes too."""
 
     kind: Literal["nice_gan"] = "nice_gan"
     resolution: int = 256
     channels: int = 3
     base_channels: int = 64
-    """At half the resolution in an encoder, and at the full one in a generator."""
+    """Channels of an encoder at half the resolution, and of a generator at the full resolution."""
     residual_blocks: int = 6
-    """Of a generator; 4 in the smaller published form."""
+    """Residual blocks of a generator; 4 in the smaller published form."""
     form: Literal["light", "full"] = "light"
-    """What a generator's norms go by: the means of its first features, as all published results; or the features, which takes
-    268 million parameters more at 256 px, and images of `resolution` alone."""
+    """Input of the MLP that sets a generator's norms: the means of its first features ("light", all published results), or the
+    features, which adds 268 million parameters at 256 px and allows only images of `resolution`."""
     discriminator_layers: int = 7
-    """7: local patches of 70 pixels, global ones of 286, images of 96 px or more; 6: 34, 142 and 48."""
+    """7: local patches of 70 px, global patches of 286 px, images of at least 96 px; 6: 34, 142 and 48 px."""
     loss: LossConfig = field(default_factory=LossConfig)
 
     domains = 2
     charts = health.NICE_GAN_CHARTS
 
     def alarms(self) -> tuple[Alarm, ...]:
-        """What a run is watched for."""
+        """Alarms that watch a run."""
         return health.nice_gan_alarms()
 
     def search_space(self) -> tuple[str, ...]:
-        """What a search tries: the reconstruction weights, of which too much gives back the image itself."""
+        """Search space: the reconstruction weights, which give the identity if they are too large."""
         return ("algorithm.loss.cycle_weight=loguniform(1, 20)", "algorithm.loss.recon_weight=loguniform(1, 20)")
 
     def __post_init__(self) -> None:
@@ -97,20 +96,20 @@ class Config:
 
 
 class Judged(NamedTuple):
-    """What a discriminator makes of images."""
+    """Output of a discriminator for images."""
 
     code: Tensor
-    """[n, 2 base, H/4, W/4], for its own classifiers and for both generators."""
+    """Codes [n, 2 base, H/4, W/4], the input of its classifiers and of both generators."""
     logits: tuple[Tensor, ...]
-    """Of C0 [n, 1], C1 and C2 [n, 1, h, w]."""
+    """Logits of C0 [n, 1], and of C1 and C2 [n, 1, h, w]."""
 
     def rated(self, loss: Callable[[Tensor], Tensor]) -> Tensor:
-        """The sum [n] of a loss of each classifier's logits."""
+        """Sum [n] over the classifiers of a loss of their logits."""
         return torch.stack([loss(logits) for logits in self.logits]).sum(0)
 
 
 class NiceGAN(Translator):
-    """The max and the min step of one iteration, translation, and heat maps; a domain is 0 or 1."""
+    """NICE-GAN with a max and a min step per iteration, translation, and heat maps; a domain is 0 or 1."""
 
     averaged: tuple[str, ...] = tuple(f"{role}_{domain}" for domain in DOMAINS for role in ("encoder", "generator"))
 
@@ -137,26 +136,26 @@ class NiceGAN(Translator):
         )
 
     def observe(self, batch: Batch, terms: Terms) -> None:
-        """Let the spectral norms follow the weights that this iteration left."""
+        """Update the spectral norms for the weights after this iteration."""
         for role in self._discriminators:
             follow_spectral_norms(self.networks[role])
 
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
-        """Raises SamplingError: an image comes of another image."""
+        """Raise SamplingError, because images are made only from images of the other domain."""
         raise SamplingError("nice_gan makes no image of noise; give images of the other domain to translate")
 
     def reconstruct(self, networks: Networks, batch: Batch, domain: int = 0) -> Tensor:
-        """The batch's images of the domain, coded and decoded within it: [n, C, H, W]."""
+        """Encode and decode the batch's images of a domain within it: [n, C, H, W]."""
         return self.decode(networks, self.embed(networks, batch, domain), domain)
 
     def embed(self, networks: Networks, batch: Batch, domain: int = 0) -> Tensor:
-        """Codes [n, 2 base, H/4, W/4] of the batch's images of the domain."""
+        """Codes [n, 2 base, H/4, W/4] of the batch's images of a domain."""
         return self._coded(networks, batch.images[domain], domain)[0]
 
     def translate(self, networks: Networks, batch: Batch, to: int, style: Tensor | None = None) -> Tensor:
-        """The batch's images of the other domain in domain `to`: [n, C, H, W] in (-1, 1), one each, by no style.
+        """Translate the batch's images of the other domain into domain `to`: [n, C, H, W] in (-1, 1), one per image.
 
-        Raises ValueError for an unknown domain, for a style, and for sizes that the networks do not take.
+        Raises ValueError for an unknown domain, for a style, and for unsupported sizes.
         """
         check_domain(to)
         if style is not None:
@@ -164,17 +163,17 @@ class NiceGAN(Translator):
         return self.decode(networks, self.embed(networks, batch, 1 - to), to)
 
     def attention(self, networks: Networks, images: Tensor, domain: int) -> Tensor:
-        """Heat maps [n, H/4, W/4], the sums of the codes' channels, of images [n, C, H, W]: where the encoder looks."""
+        """Heat maps [n, H/4, W/4] of the encoder's attention to images [n, C, H, W]: the sums of the codes' channels."""
         code = self._coded(networks, images, domain)[0]
         return code.to(torch.promote_types(code.dtype, torch.float32)).sum(1)
 
     def decode(self, networks: Networks, codes: Tensor, domain: int) -> Tensor:
-        """Images [n, C, 4h, 4w] of the domain, of codes [n, 2 base, h, w] of either."""
+        """Images [n, C, 4h, 4w] of a domain from codes [n, 2 base, h, w] of either domain."""
         image: Tensor = networks[f"generator_{DOMAINS[domain]}"](codes)
         return image
 
     def _coded(self, networks: Networks, images: Tensor, domain: int) -> tuple[Tensor, Tensor]:
-        """Codes and C0's logits; raises ValueError for sizes that do not fit."""
+        """Codes and C0's logits of images; raises ValueError for unsupported sizes."""
         height, width = images.shape[2:]
         if self.side and (height, width) != (self.side, self.side):
             raise ValueError(
@@ -186,7 +185,8 @@ class NiceGAN(Translator):
         code, logit = encoder(images)
         return code, logit
 
-    # Of training (section 3.3).
+    # Training (section 3.3; official NICE.py, train). Notation: E_x, G_x encoder and generator of domain x, y~ = G_y(E_x(x)),
+    # h the classifiers C0, C1 and C2.
 
     @property
     def _discriminators(self) -> tuple[str, ...]:
@@ -197,41 +197,47 @@ class NiceGAN(Translator):
         return Judged(code, (logit, *self._classified(code, domain)))
 
     def _classified(self, code: Tensor, domain: int) -> tuple[Tensor, ...]:
-        """The logits of C1 and C2."""
+        """Logits of C1 and C2."""
         logits: tuple[Tensor, ...] = self.networks[f"classifiers_{DOMAINS[domain]}"](code)
         return logits
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
-        """The max step: an encoder learns by judging alone, not by what the generators make of its codes."""
+        """Terms of the max step, which trains encoders only as parts of their discriminators."""
         real = [self._coded(self.networks, images, domain) for domain, images in enumerate(batch.images)]
         terms: dict[str, Tensor] = {}
         for domain, name in enumerate(DOMAINS):
             with torch.no_grad():
                 fake = self.decode(self.networks, real[1 - domain][0], domain)
             (code, logit), (fake_code, fake_logit) = real[domain], self._coded(self.networks, fake, domain)
-            # One pass for both: images do not see each other, and the large weights are read once.
+            # One pass for both, because images do not affect each other; it reads the large weights once.
             both = self._classified(torch.cat([code, fake_code]), domain)
             of_real, of_fake = zip(*(logits.chunk(2) for logits in both), strict=True)
+            # sum_h mean (h(y) - 1)^2 (official NICE.py)
             terms[f"real_{name}"] = Judged(code, (logit, *of_real)).rated(losses.lsgan_real)
+            # sum_h mean h(sg[y~])^2 (official NICE.py)
             terms[f"fake_{name}"] = Judged(fake_code, (fake_logit, *of_fake)).rated(losses.lsgan_fake)
         return terms
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
-        """The min step: codes of reals are made anew by the encoders that have stepped, and nothing in them can move."""
+        """Terms of the min step; codes of reals are from the updated encoders and have no gradient."""
         with torch.no_grad():
             codes = [self.embed(self.networks, batch, domain) for domain in (0, 1)]
         terms: dict[str, Tensor] = {}
         for domain, other in ((0, 1), (1, 0)):
-            # One pass for both: images do not see each other.
+            # One pass for both, because images do not affect each other.
             both = self.decode(self.networks, torch.cat([codes[other], codes[domain]]), domain)
             fake, reconstruction = both.chunk(2)
             judged = self._judged(fake, domain)
             back = self.decode(self.networks, judged.code, other)
+            # lambda_1 sum_h mean (h(y~) - 1)^2 (official NICE.py)
             terms[f"adversarial_{DOMAINS[domain]}"] = judged.rated(losses.lsgan_real)
+            # lambda_2 ||x - G_x(E_y(y~))||_1 (official NICE.py)
             terms[f"cycle_{DOMAINS[other]}"] = losses.mean_absolute(back, batch.images[other])
             terms |= health.signs(fake, batch.images[other], domain)
+            # lambda_3 ||y - G_y(E_y(y))||_1, which makes both generators share codes (official NICE.py)
             terms[f"reconstruction_{DOMAINS[domain]}"] = losses.mean_absolute(reconstruction, batch.images[domain])
             if self.loss.identity_weight:
+                # ||y - G_y(E_x(y))||_1, CycleGAN's identity loss; not in the official code
                 terms[f"identity_{DOMAINS[domain]}"] = self._identity(batch.images[domain], domain)
         return terms
 

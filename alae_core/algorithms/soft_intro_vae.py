@@ -1,8 +1,7 @@
-"""Soft-IntroVAE (Daniel and Tamar, CVPR 2021): IntroVAE with an exponential of the fakes' ELBO in the place of the hinge.
+"""Soft-IntroVAE (Daniel and Tamar, CVPR 2021): IntroVAE with an exponential of the fakes' ELBO instead of the hinge.
 
-Deviations from the official code: fakes are no targets with a gradient (there the encoder's reconstructions of
-reconstructions are, by accident); the warm-up keeps the scale, so that Adam's moments fit what follows. All symbols and
-options: docs/introvae.md.
+Deviations from the official code: fakes are targets without a gradient (there one target has a gradient, by accident); the
+warm-up keeps the scale s, so that Adam's moments fit the later losses. All symbols and options: docs/introvae.md.
 """
 
 from dataclasses import dataclass, field
@@ -21,19 +20,19 @@ from alae_core.schedule import Level, at_level
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights of the squared error per image (pixels in [0, 1]) and of divergences in nats; tuples are by level."""
+    """Weights of the squared error per image (pixels in [0, 1]) and of the KL in nats; tuples have a value per level."""
 
     reconstruction_weight: float = 0.5
     kl_weight: float = 1.0
-    """Of the divergence of reals for the encoder, and of fakes for the generator."""
+    """b_kl: weight of the KL of reals for the encoder, and of fakes for the generator."""
     negative_weight: tuple[float, ...] = (256.0,)
-    """Of the divergence of fakes in the exponent: the larger, the shorter its reach, 1 / (2 scale negative_weight) nats."""
+    """b_neg: weight of the KL of fakes in the exponent, which decays over 1 / (2 scale negative_weight) nats."""
     fake_reconstruction_weight: float = 0.0
-    """gamma: of the fakes' own reconstruction, for the generator. The official 1e-8 is below what float32 adds up."""
+    """gamma_r: weight of the fakes' reconstruction for the generator; the official 1e-8 is lost in float32 sums."""
     scale: float | None = None
-    """s, over all; None: 1 / (channels resolution^2), of the full resolution at every level."""
+    """s: factor of all losses; None: 1 / (channels resolution^2) with the full resolution at all levels."""
     warmup_kimg: tuple[float, ...] = (0.0,)
-    """For how long each level begins as a plain VAE."""
+    """Images, in thousands, for which each level first trains as a plain VAE."""
 
     def __post_init__(self) -> None:
         check_weights(self, "negative_weight", "warmup_kimg")
@@ -65,11 +64,11 @@ class Config(ResidualConfig):
 
 
 class SoftIntroVAE(Introspection):
-    """The two updates of one iteration."""
+    """Soft-IntroVAE with two updates per iteration."""
 
     loss: LossConfig
     encoders: tuple[str, ...] = ("encoder",)
-    """The networks that give a posterior; the others decode."""
+    """Networks that compute the posterior; the others decode."""
 
     def __init__(
         self, networks: dict[str, nn.Module], latent: int, resolution: int, channels: int, loss: LossConfig
@@ -89,6 +88,8 @@ class SoftIntroVAE(Introspection):
         real, networks = batch.images[0], self.networks
         posterior, z = self._encoded(batch)
         reconstruction = self.decode(networks, self.mapped(networks, z), batch)
+        # L_E = s (b_rec L_r(x) + b_kl KL(x)) + 1/4 sum_(f in {r, p}) exp(-2 s (b_rec L_r(x_f) + b_neg KL(x_f)))
+        # (Soft-IntroVAE; official soft_intro_vae/train_soft_intro_vae.py)
         terms = {"reconstruction": self._error(reconstruction, real, batch), "kl_real": posterior.kl()}
         if self._warming(batch.level):
             return terms
@@ -106,6 +107,8 @@ class SoftIntroVAE(Introspection):
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
         networks = self.networks
         code = self.mapped(networks, self._handed_z(batch))
+        # L_G = s (b_rec L_r(x) + b_kl/2 sum_(f in {r, p}) KL(x_f) + gamma_r b_rec mean_f L_r(x_f))
+        # (Soft-IntroVAE; official soft_intro_vae/train_soft_intro_vae.py)
         if self._warming(batch.level):
             return {"reconstruction": self._error(self.decode(networks, code, batch), batch.images[0], batch)}
         fakes = self.decode(networks, self._joined(batch, code, self._prior(batch)), batch)
@@ -115,11 +118,12 @@ class SoftIntroVAE(Introspection):
         if self.loss.fake_reconstruction_weight > 0:
             z = self._redrawn(of_fakes, batch).detach()
             again = self.decode(networks, self.mapped(networks, z), batch)
+            # L_r(x_f) = ||sg[x_f] - G(sg[z_f])||^2
             terms["fake_reconstruction"] = torch.stack(self._error(again, fakes.detach(), batch).chunk(2)).mean(0)
         return terms
 
     def _redrawn(self, of_fakes: Posterior, batch: Batch) -> Tensor:
-        """A z of each reconstruction and each sample [2n, D]."""
+        """Samples z_f [2n, D] from the posteriors of reconstructions and prior samples."""
         names = ("posterior of reconstruction", "posterior of sample")
         return of_fakes.sample(torch.cat([batch.noise(name, self.latent) for name in names]))
 

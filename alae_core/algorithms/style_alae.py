@@ -1,7 +1,7 @@
-"""StyleALAE (Pidhorskyi et al., CVPR 2020, section 4.1): ALAE with StyleGAN's generator and a style encoder, grown.
+"""StyleALAE (Pidhorskyi et al., CVPR 2020, section 4.1): ALAE with StyleGAN's generator and a style encoder, which grow.
 
-Deviations from the official code are the fields of `OfficialCode`, with a way back to each. The ablations of its
-branches are `encoder`, `discriminator` and `reciprocity`. All options and what is not followed: docs/alae.md.
+The fields of `OfficialCode` are the deviations from the official code, and restore its behaviour. `encoder`, `discriminator`
+and `reciprocity` select the ablations of its branches. All options and deviations: docs/alae.md.
 """
 
 from dataclasses import dataclass, field
@@ -20,23 +20,23 @@ from alae_core.networks.style_encoder import StyleEncoder
 from alae_core.networks.style_generator import StyleGenerator
 
 STDDEV_GROUP = 4
-"""Images whose deviation the image discriminator sees together."""
+"""Consecutive images in a group of the image discriminator's minibatch deviation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfficialCode:
-    """Habits of the official code that neither the paper nor StyleGAN has; the defaults do without them."""
+    """Details of the official code that are neither in the paper nor in StyleGAN; the defaults avoid them."""
 
     mixing_cut: Literal["image", "batch"] = "image"
-    """Each image draws its own mixing cut; or one coin and one cut for the batch, which may leave all to the first code."""
+    """Draw the mixing cut per image, or once per batch with the last layer included, as in the official code."""
     first_noise: Literal["image", "batch"] = "image"
-    """Noise of the first 4x4 layer in training: of each image, or one map for the batch."""
+    """Draw the training noise of the first 4x4 layer per image, or once per batch, as in the official code."""
     from_rgb_activations: Literal[1, 2] = 1
-    """Leaky ReLUs after the encoder's fromRGB; two have a negative slope of 0.04."""
+    """Leaky ReLUs after the encoder's fromRGB; two, as in the official code, have a negative slope of 0.04."""
     deviation_eps: float = 1e-8
-    """Under the root of the encoder's deviations. 0 is official: a constant channel then has no finite gradient."""
+    """Epsilon under the root of the encoder's deviations; 0 in the official code, so constant channels give NaN gradients."""
     encoder_norm_eps: float = 1e-8
-    """Of the encoder's instance norm; 1e-5 is official."""
+    """Epsilon of the encoder's instance norm; 1e-5 in the official code."""
     dead_discriminator_outputs: bool = False
     """D has 2 * latent outputs and reads one of them."""
 
@@ -56,11 +56,11 @@ class Config:
     rgb_gain: float = 0.03
     mixing_probability: float = 0.9
     encoder: Literal["style", "plain"] = "style"
-    """plain: a convolutional trunk without statistics or norms (ablation "no style encoder")."""
+    """Style encoder, or "plain": convolutions without statistics or norms (ablation "no style encoder")."""
     discriminator: Literal["code", "image"] = "code"
-    """image: StyleGAN's, on images; the encoder learns from reciprocity alone (ablation "separate")."""
+    """Linear discriminator of codes, or "image": StyleGAN's; the encoder then has only reciprocity (ablation "separate")."""
     reciprocity: Literal["w", "z"] = "w"
-    """What the encoder gives: the code w, or z, of which F makes w (ablation "regression in Z")."""
+    """Output of the encoder: the code w, or z, from which F computes w (ablation "regression in Z")."""
     loss: LossConfig = field(default_factory=LossConfig)
     official: OfficialCode = field(default_factory=OfficialCode)
     """Habits of the official code; `<preset>_compat` takes them all."""

@@ -1,10 +1,10 @@
-"""Style-Soft-IntroVAE (Daniel and Tamar, CVPR 2021, section 5): StyleALAE's networks as a Soft-IntroVAE, grown level by level.
+"""Style-Soft-IntroVAE (Daniel and Tamar, CVPR 2021, section 5): Soft-IntroVAE with StyleALAE's networks, which grow.
 
-E gives a style, of which a posterior is made; z of it goes through the mapping F, as z of the prior does, to the generator.
+The encoder's style gives a posterior. Samples z of it and of the prior pass through the mapping F to the generator.
 
-Deviations from the official code: the posterior's last layer is not activated; the error of a coarse level counts as if it
-had the pixels of the finest (there a 4x4 image weighs 1/4096 of a 256x256 one), so that weights keep their meaning; pixels
-are in [0, 1], which makes its reconstruction weight four times as large here. See soft_intro_vae.py for the losses'.
+Deviations from the official code: the posterior's last layer is not activated; the error of a coarse level is scaled to the
+pixels of the finest (there a 4x4 image weighs 1/4096 of a 256x256 one), so weights keep their meaning; pixels are in [0, 1],
+so the reconstruction weight is four times as large here. For those of the losses see soft_intro_vae.py.
 """
 
 from dataclasses import dataclass, field
@@ -38,12 +38,12 @@ class Config:
     max_channels: int = 512
     mapping_layers: int = 8
     mapping_lr_multiplier: float = 0.1
-    """Of the posterior's layers too."""
+    """Factor of the learning rate in the layers of the mapping and of the posterior."""
     rgb_gain: float = 0.03
     mixing_probability: float = 0.9
-    """Of the samples that train; reconstructions are never mixed."""
+    """Probability that a prior sample mixes two codes in training; reconstructions are never mixed."""
     w_mean_decay: float = 0.995
-    """Share of the mean style that an iteration keeps."""
+    """Decay of the running mean of w per iteration."""
     loss: LossConfig = field(default_factory=LossConfig)
 
     charts = health.SOFT_CHARTS
@@ -113,7 +113,7 @@ class StyleSoftIntroVAE(SoftIntroVAE):
         return torch.cat([self._styles(each, batch) for each in codes])
 
     def _prior(self, batch: Batch) -> Tensor:
-        """Styles [n, layers, D] of the samples, mixed by chance, the same in each update of an iteration."""
+        """Styles [n, layers, D] of prior samples, randomly mixed, the same in all updates of an iteration."""
         return self.synthesis.training_styles(self.networks, of_iteration(batch))
 
     def _styles(self, codes: Tensor, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""From codes in W to images, level by level: what StyleALAE and StyleGAN share (StyleGAN, sections 2, 3 and B)."""
+"""Synthesis of images from codes in W, level by level, for StyleALAE and StyleGAN (StyleGAN, sections 2, 3 and B)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -14,30 +14,30 @@ from alae_core.networks.mapping import Mapping
 from alae_core.networks.style_generator import Noise
 
 TRUNCATED_LEVELS = 4
-"""4x4 to 32x32: where a single psi applies, as in StyleGAN's figures."""
+"""Number of levels, from 4x4 to 32x32, to which a single psi applies, as in StyleGAN's figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StyleSynthesis:
     """Draws styles and decodes them with the networks "mapping" and "generator".
 
-    Without a "mapping", whose mean is 0 then, the code is the normalised z.
+    Without a "mapping" the code is the normalised z, and its mean is 0.
     """
 
     latent: int
     mixing_probability: float
-    """Of the images that train; sampling has its own."""
+    """Probability that an image mixes two codes in training; `Sampling` has its own."""
     mixing_cut: Literal["image", "batch"] = "image"
     """"batch": one coin and one cut for the whole batch, the last layer included, as the official ALAE's."""
     first_noise: Literal["image", "batch"] = "image"
     """"batch": the first noise map is one for the whole batch, as the official ALAE's."""
 
     def training_styles(self, networks: Networks, batch: Batch) -> Tensor:
-        """Styles [n, layers, D] of the images that train, mixed by chance."""
+        """Styles [n, layers, D] for training, randomly mixed."""
         return self._mixed(networks, batch, self.mixing_probability)
 
     def sampled_styles(self, networks: Networks, batch: Batch, sampling: Sampling) -> Tensor:
-        """Styles [n, layers, D], mixed and truncated as asked."""
+        """Styles [n, layers, D], mixed and truncated by the options of `sampling`."""
         styles = self._mixed(networks, batch, sampling.mixing_probability)
         mean = _mapping(networks).w_mean if "mapping" in networks else styles.new_zeros(self.latent)
         return latents.truncate(styles, mean, layer_psi(sampling.truncation, layers_of(batch)))
@@ -49,9 +49,9 @@ class StyleSynthesis:
         return image
 
     def crossed(self, networks: Networks, sources: Tensor, codes: Tensor, batch: Batch) -> Tensor | None:
-        """Each of the batch's codes [n, D] with the coarse half of the layers from each source [s, D], source by source.
+        """Images [s * n, C, R, R] of the batch's codes [n, D] with the coarse half of the layers from sources [s, D].
 
-        Images [s * n, C, R, R]; None where there are too few layers to halve.
+        They are ordered by source. None if there are too few layers to halve.
         """
         layers = layers_of(batch)
         if layers < 4:
@@ -87,7 +87,7 @@ def layers_of(batch: Batch) -> int:
 
 
 def layer_psi(truncation: float | tuple[float, ...], layers: int) -> tuple[float, ...]:
-    """psi of each layer: a number holds for the first four levels, a tuple for a level each, 1 beyond."""
+    """psi of each layer: a single value applies to the first four levels, a tuple has one value per level; 1 beyond."""
     levels = truncation if isinstance(truncation, tuple) else (truncation,) * TRUNCATED_LEVELS
     by_layer = tuple(psi for psi in levels for _ in range(2))
     return (by_layer + (1.0,) * layers)[:layers]

@@ -1,8 +1,8 @@
-"""StyleGAN (Karras et al., CVPR 2019) and the steps from ProGAN (Karras et al., ICLR 2018) that lead to it (table 1).
+"""StyleGAN (Karras et al., CVPR 2019) and the configurations from ProGAN (Karras et al., ICLR 2018) to it (table 1).
 
-Deviations from the official code: each image draws its own mixing cut (there one serves a GPU's batch); groups of the
-minibatch deviation are images in a row; averages follow after the generator's update; a broken gradient stops the run
-(there the step is skipped); no labels.
+Deviations from the official code: each image draws its own mixing cut (there one per GPU and batch); groups of the minibatch
+deviation are consecutive images; averages are updated after the generator; a gradient that is not finite stops the run (there
+the step is skipped); there are no labels.
 """
 
 from dataclasses import dataclass, field
@@ -23,18 +23,18 @@ from alae_core.networks.style_generator import Form, StyleGenerator
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """The game, and what keeps its discriminator smooth: R1 in the logistic one, a penalty to norm 1 in WGAN-GP."""
+    """Adversarial loss and gradient penalty: logistic loss with R1, or WGAN-GP."""
 
     adversarial: Literal["logistic", "wgan_gp"] = "logistic"
     r1_gamma: float = 10.0
-    """Of the logistic loss."""
+    """gamma of R1, for the logistic loss."""
     r1_every: int = 1
-    """1: R1 is a term of every discriminator update; k > 1: an update of its own at every k-th iteration."""
+    """Interval of R1 in iterations: 1 makes it a term of the discriminator update, k > 1 a separate, lazy update."""
     wgan_lambda: float = 10.0
-    """Weight of WGAN-GP's gradient penalty, and below the norm that it pulls to."""
+    """Weight of WGAN-GP's gradient penalty."""
     wgan_target: float = 1.0
     wgan_drift: float = 0.001
-    """Weight of the squared value of reals in WGAN-GP."""
+    """Weight of WGAN-GP's drift term."""
     w_mean_decay: float = 0.995
 
     def __post_init__(self) -> None:
@@ -58,14 +58,14 @@ class Config:
     base_channels: int = 16
     max_channels: int = 512
     mapping_layers: int = 8
-    """0: no mapping, the codes are normalised z."""
+    """Layers of the mapping; 0: none, so codes are normalised z."""
     mapping_lr_multiplier: float = 0.01
     rgb_gain: float = 1.0
     mixing_probability: float = 0.9
     form: Form = field(default_factory=Form)
-    """The parts of the generator; `blur` also of the discriminator."""
+    """Parts of the generator; `blur` applies to the discriminator too."""
     stddev_group: int = 4
-    """Images in a row whose deviation the discriminator sees; 1: none."""
+    """Consecutive images in a group of the discriminator's minibatch deviation; 1: no deviation."""
     loss: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
@@ -121,7 +121,7 @@ class StyleGAN(LogisticGame):
             mapping.follow_mean(batch.noise("w_mean", self.synthesis.latent), self.loss.w_mean_decay)
 
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
-        """New images; raises SamplingError where `sampling` asks for what the form lacks."""
+        """Generate images [n, C, R, R]; raises SamplingError for options of parts that the form lacks."""
         _refuse_what_is_missing(self.form, sampling)
         styles = self.synthesis.sampled_styles(networks, batch, sampling)
         return self.synthesis.decode(networks, styles, batch, sampling)
@@ -130,10 +130,10 @@ class StyleGAN(LogisticGame):
         return None
 
     def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
-        """None: what is mixed are real images, and nothing here encodes them."""
+        """None, because real images cannot be mixed without an encoder."""
         return None
 
-    # WGAN-GP's losses (ProGAN, appendix A.1) and the generator's (StyleGAN, section 2 and appendix C).
+    # Losses of WGAN-GP (ProGAN, appendix A.1) and of the generator (StyleGAN, section 2 and appendix C).
 
     def _critic(self, batch: Batch) -> dict[str, Tensor]:
         real, fake = batch.images[0], self._frozen_fake(batch)
@@ -142,13 +142,18 @@ class StyleGAN(LogisticGame):
         with penalised():
             between_values = self._score(between, batch)
         return {
+            # D(sg[G(z)]) (WGAN-GP; NVlabs/stylegan training/loss.py, D_wgan_gp, for all terms)
             "fake": losses.critic_fake(self._score(fake, batch)),
+            # -D(x)
             "real": losses.critic_real(values),
+            # lambda (||grad D(x^)||_2 - target)^2 / target^2, x^ = x + u (G(z) - x), u uniform in [0, 1)
             "gradient": losses.gradient_penalty(between_values, between, self.loss.wgan_target),
+            # eps_drift D(x)^2 (ProGAN, appendix A.1)
             "drift": losses.drift(values),
         }
 
     def _generator(self, batch: Batch) -> dict[str, Tensor]:
+        # logistic: softplus(-D(G(z))), non-saturating (Goodfellow et al. 2014, section 3); WGAN-GP: -D(G(z))
         real_loss = losses.critic_real if self.loss.adversarial == "wgan_gp" else losses.logistic_real
         return {"fake": real_loss(self._score(self._fake(batch), batch))}
 

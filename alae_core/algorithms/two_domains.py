@@ -1,4 +1,4 @@
-"""What translators between two domains share, MUNIT and NICE-GAN; a domain is 0 or 1."""
+"""Base of translators between two domains, MUNIT and NICE-GAN; a domain is 0 or 1."""
 
 from collections.abc import Mapping
 
@@ -8,18 +8,18 @@ from alae_core.algorithm import DOMAINS, Batch, Networks
 
 
 class Translator:
-    """Of two image streams; images do not see each other."""
+    """Base class for two image streams without common batch statistics."""
 
     domains = 2
     together = 1
     observed: tuple[str, ...] = ()
     step: int
-    """The sides of an image that can be translated are multiples of it, and at least twice that."""
+    """Sides of images to translate must be multiples of it, and at least twice as large."""
     side: int | None = None
-    """The one side that both may have; None: any."""
+    """The only allowed height and width; None: any."""
 
     def mix(self, networks: Networks, sources: Batch, destinations: Batch) -> Tensor | None:
-        """None: there are no coarse styles to take."""
+        """None, because there are no coarse and fine styles."""
         return None
 
 
@@ -30,7 +30,7 @@ def check_domain(to: int) -> None:
 
 
 def check_sides(images: Tensor, step: int) -> None:
-    """Raise ValueError for images [n, C, H, W] whose sides are no multiples of `step`, or below twice that."""
+    """Raise ValueError for images [n, C, H, W] whose sides are not multiples of `step` or are below twice `step`."""
     height, width = images.shape[2:]
     if height % step or width % step or min(height, width) < 2 * step:
         raise ValueError(
@@ -39,5 +39,5 @@ def check_sides(images: Tensor, step: int) -> None:
 
 
 def of_both_domains(weights: Mapping[str, float]) -> dict[str, float]:
-    """The weights of terms, by their names in each domain."""
+    """Weights of the terms of both domains, from weights by names without a domain."""
     return {f"{name}_{domain}": weight for domain in DOMAINS for name, weight in weights.items()}

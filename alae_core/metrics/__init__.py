@@ -1,1 +1,1 @@
-"""Measures of what a model makes: distances between sets of images, and the features they are taken in."""
+"""Metrics of generated images and of codes, and the features in which they are computed."""

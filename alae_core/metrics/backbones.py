@@ -1,7 +1,7 @@
-"""The convolutions of VGG16 and AlexNet, and their features after the layers that LPIPS compares.
+"""The convolutions of VGG16 and AlexNet, with their features at the layers that LPIPS compares.
 
-Parameters carry torchvision's names, so that its weight files load; they are built here because no more than a stack of
-convolutions is needed of either.
+Parameters have torchvision's names, so its weight files load. The networks are built here because only their convolutions
+are needed.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Backbone(nn.Module):
-    """A stack of layers that gives its features at several depths; in evaluation mode, without gradients for its weights."""
+    """Stack of layers that returns features at several depths; in evaluation mode, with frozen weights."""
 
     def __init__(self, layers: list[nn.Module], taps: tuple[int, ...], smallest_side: int) -> None:
         super().__init__()
@@ -20,9 +20,9 @@ class Backbone(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Features [N, C_l, H_l, W_l] at each tap, of images [N, 3, H, W] normalised as the weights expect.
+        """Features [N, C_l, H_l, W_l] at each tap, for images [N, 3, H, W] in the normalisation of the weights.
 
-        Raises ValueError where the images are too small to reach the last tap.
+        Raises ValueError if the images are too small for the last tap.
         """
         if min(images.shape[2:]) < self.smallest_side:
             raise ValueError(
@@ -37,9 +37,9 @@ class Backbone(nn.Module):
         return maps
 
     def load_torchvision(self, state: Mapping[str, Tensor]) -> None:
-        """Take the weights of a torchvision state dict, which may hold a `classifier` too.
+        """Load the weights of a torchvision state dict, without its `classifier`.
 
-        Raises ValueError where its keys or shapes are those of another network.
+        Raises ValueError if its keys or shapes are those of another network.
         """
         own = {key: value for key, value in state.items() if not key.startswith("classifier.")}
         expected = self.state_dict()
@@ -53,7 +53,7 @@ class Backbone(nn.Module):
 
 
 def vgg16() -> Backbone:
-    """VGG16's 13 convolutions, tapped at relu1_2, 2_2, 3_3, 4_3 and 5_3: 64, 128, 256, 512 and 512 channels."""
+    """VGG16's 13 convolutions with taps at relu1_2, 2_2, 3_3, 4_3 and 5_3, of 64, 128, 256, 512 and 512 channels."""
     layers: list[nn.Module] = []
     channels = 3
     for width, depth in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
@@ -66,7 +66,7 @@ def vgg16() -> Backbone:
 
 
 def alexnet() -> Backbone:
-    """AlexNet's 5 convolutions, tapped after each: 64, 192, 384, 256 and 256 channels."""
+    """AlexNet's 5 convolutions with a tap after each ReLU, of 64, 192, 384, 256 and 256 channels."""
     layers: list[nn.Module] = [
         *(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
         *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
@@ -78,16 +78,16 @@ def alexnet() -> Backbone:
 
 
 def lpips_inputs(images: Tensor) -> Tensor:
-    """Images [N, 1 or 3, H, W] in [-1, 1] -> [N, 3, H, W] as LPIPS normalises them: ImageNet's statistics at that range."""
+    """Normalise images [N, 1 or 3, H, W] in [-1, 1] to [N, 3, H, W] with ImageNet's statistics, as LPIPS does."""
     shift = images.new_tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1)
     scale = images.new_tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1)
     return (images - shift) / scale
 
 
 def lpips_heads(state: Mapping[str, Tensor]) -> list[Tensor]:
-    """Channel weights [C_l] of the layers, from a state dict in the LPIPS package's form, `lin<l>.model.1.weight`.
+    """Channel weights [C_l] of each layer, from a state dict of the LPIPS package with keys `lin<l>.model.1.weight`.
 
-    Raises ValueError on other keys or a negative weight.
+    Raises ValueError for other keys or a negative weight.
     """
     keys = [f"lin{layer}.model.1.weight" for layer in range(len(state))]
     if not keys or set(state) != set(keys):

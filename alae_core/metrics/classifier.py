@@ -1,8 +1,8 @@
-"""A small convolutional classifier whose penultimate layer gives 64 features for distances between sets of images.
+"""Small convolutional classifier whose penultimate layer gives 64 features for distances between sets of images.
 
-It stands in for Inception where the images are not photographs, or no pretrained weights can be had; the distance is then
-specific to the data set it was trained on, and is not comparable with a published FID. The same network with a logit for each
-of several binary attributes labels generated images for linear separability.
+It replaces Inception if images are not photographs or pretrained weights are not available. The distance is then specific to
+the data set the classifier was trained on, and not comparable with a published FID. With one logit for each of several binary
+attributes the same network labels generated images for linear separability.
 """
 
 from collections.abc import Callable
@@ -17,17 +17,17 @@ from alae_core.images import to_float
 
 FEATURES = 64
 SMALLEST_SIDE = 8
-"""Of the images, in px."""
+"""Smallest side of the images, in px."""
 SMOOTHING = 0.05
-"""Of the labels that are learnt."""
+"""Label smoothing in training."""
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Logits [n, K] and their labels -> scalar."""
+"""Function of logits [n, K] and their labels that returns a scalar."""
 
 
 class Classifier(nn.Module):
-    """Convolutions down to 4x4, then 64 features, then a logit for each class or attribute: about 90,000 parameters.
+    """Convolutions down to 4x4, 64 features, and a logit for each class or attribute; about 90,000 parameters.
 
-    The width of a stage depends on its resolution alone, so larger images cost more only in their own, narrow stages.
+    The width of a stage depends only on its resolution, so larger images add cost only in narrow stages.
     """
 
     def __init__(self, resolution: int, channels: int, classes: int) -> None:
@@ -58,18 +58,18 @@ class Classifier(nn.Module):
 
 
 class TrainedClassifier(NamedTuple):
-    """A classifier in evaluation mode, and the share of its validation images that it names correctly."""
+    """Classifier in evaluation mode, and its accuracy on the validation images, in [0, 1]."""
 
     module: Classifier
     accuracy: float
 
 
 class TrainedAttributes(NamedTuple):
-    """A classifier of attributes in evaluation mode, and for each the share of validation images that it tells correctly."""
+    """Classifier of attributes in evaluation mode, and its accuracy for each attribute on the validation images."""
 
     module: Classifier
     accuracies: tuple[float | None, ...]
-    """None where no validation image has the attribute's value."""
+    """Accuracies in [0, 1]; None for an attribute whose value is unknown for all validation images."""
 
 
 class _Training(NamedTuple):
@@ -80,7 +80,7 @@ class _Training(NamedTuple):
 
 
 def _stage(channels: int, width: int) -> nn.Sequential:
-    # Pooling before the normalisation and the ReLU gives the same kind of stage for a quarter of their cost.
+    # Pooling before the normalisation and the ReLU quarters the cost of both.
     convolution = nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
     return nn.Sequential(convolution, nn.MaxPool2d(2), nn.BatchNorm2d(width), nn.ReLU())
 
@@ -97,15 +97,15 @@ def train_classifier(
     learning_rate: float = 4e-3,
     device: torch.device | str = "cpu",
 ) -> TrainedClassifier:
-    """Train on uint8 images [N, R, R, C] with integer labels [N]; without `validation`, a seeded tenth of them is held out.
+    """Train on uint8 images [N, R, R, C] with integer labels [N]; without `validation`, a random tenth is held out.
 
-    The result is a function of the arguments (to rounding, where the number of threads differs); the global random state is
-    neither read nor changed. Raises ValueError on images or labels of another form.
+    The result depends only on the arguments, up to rounding if the number of threads differs; the global random state is
+    neither read nor changed. Raises ValueError for images or labels of another form.
     """
     images, labels = _checked(images, labels, classes)
     classes = int(labels.max()) + 1 if classes is None else classes
     if classes < 2:
-        raise ValueError(f"classes={classes} tell nothing apart; give images of at least 2")
+        raise ValueError(f"classes={classes} leave nothing to distinguish; give images of at least 2 classes")
     held = None if validation is None else _checked(*validation, classes)
     training = _Training(epochs, batch_size, learning_rate, device)
     module, (held_images, held_labels) = _trained(images, labels, held, seed, classes, _of_classes, training)
@@ -123,16 +123,16 @@ def train_attributes(
     learning_rate: float = 4e-3,
     device: torch.device | str = "cpu",
 ) -> TrainedAttributes:
-    """As `train_classifier`, of K binary attributes at once: labels [N, K] of 0 and 1, or -1 where a value is not known.
+    """As `train_classifier`, for K binary attributes at once: labels [N, K] of 0 and 1, or -1 for unknown values.
 
-    A positive logit says 1. What is not known is neither learnt nor scored. Raises ValueError as above.
+    A positive logit predicts 1. Unknown values affect neither training nor accuracy. Raises ValueError as above.
     """
     images, labels = _checked_attributes(images, labels)
     held = None if validation is None else _checked_attributes(*validation)
     training = _Training(epochs, batch_size, learning_rate, device)
     module, (held_images, held_labels) = _trained(images, labels, held, seed, labels.shape[1], _of_attributes, training)
-    told = (_logits(module, held_images) > 0).long()
-    pairs = zip(told.unbind(1), held_labels.unbind(1), strict=True)
+    predicted = (_logits(module, held_images) > 0).long()
+    pairs = zip(predicted.unbind(1), held_labels.unbind(1), strict=True)
     known = [(each[truth >= 0], truth[truth >= 0]) for each, truth in pairs]
     return TrainedAttributes(module, tuple(_correct(*pair) if len(pair[1]) else None for pair in known))
 
@@ -170,7 +170,7 @@ def _trained(
     loss: Loss,
     training: _Training,
 ) -> tuple[Classifier, tuple[Tensor, Tensor]]:
-    """A classifier in evaluation mode, and the images and labels that were held out."""
+    """Trained classifier in evaluation mode, and the held-out images and labels."""
     generator = torch.Generator().manual_seed(seed)
     if held is None:
         order = torch.randperm(len(images), generator=generator)
@@ -194,7 +194,7 @@ def _of_attributes(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _initialised(resolution: int, channels: int, classes: int, seed: int) -> Classifier:
-    # Layers draw their weights from the CPU's global generator: lend it to them, then put it back.
+    # Layers draw their weights from the CPU's global generator, whose state is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return Classifier(resolution, channels, classes)
@@ -209,7 +209,7 @@ def _fit(
     training: _Training,
 ) -> None:
     epochs, batch_size, learning_rate, device = training
-    # Small sets get smaller batches, so that an epoch has steps enough to learn from.
+    # Small sets get smaller batches, so that an epoch has at least about 20 steps.
     batch_size = max(min(batch_size, len(images) // 20), 2)
     steps = epochs * (len(images) // batch_size)
     optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=1e-2)
@@ -217,7 +217,7 @@ def _fit(
     module.train()
     for _ in range(epochs):
         order = torch.randperm(len(images), generator=generator)
-        # What does not fill a batch is left to the next shuffle: a single image could not be normalised.
+        # An incomplete last batch is dropped, because batch norm cannot normalise a single image.
         for rows in order[: len(order) // batch_size * batch_size].split(batch_size):
             logits = module(to_float(images[rows].to(device)))
             optimizer.zero_grad(set_to_none=True)
@@ -232,5 +232,5 @@ def _logits(module: Classifier, images: Tensor, batch_size: int = 250) -> Tensor
     return torch.cat([module(to_float(part.to(device))).cpu() for part in images.split(batch_size)])
 
 
-def _correct(told: Tensor, labels: Tensor) -> float:
-    return int((told == labels).sum()) / len(labels)
+def _correct(predicted: Tensor, labels: Tensor) -> float:
+    return int((predicted == labels).sum()) / len(labels)

@@ -1,4 +1,4 @@
-"""How different images are from each other: mean distance or similarity over pairs (BicycleGAN; MUNIT, section 5.2)."""
+"""Diversity of images: mean distance or similarity over pairs (BicycleGAN; MUNIT, section 5.2)."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,15 +9,15 @@ from alae_core.metrics.estimate import Estimate, mean_estimate
 from alae_core.noise import generator
 
 Distance = Callable[[Tensor, Tensor], Tensor]
-"""Two batches of images [n, C, H, W] -> [n]: LPIPS for MUNIT, MS-SSIM for ProGAN and IntroVAE."""
+"""Function of two batches of images [n, C, H, W] that returns [n]: LPIPS for MUNIT, MS-SSIM for ProGAN and IntroVAE."""
 PAIRS = 19
-"""Of outputs for each input, in BicycleGAN and MUNIT, which take 100 inputs."""
+"""Pairs of outputs per input in BicycleGAN and MUNIT, which use 100 inputs."""
 
 
 def random_pairs(count: int, pairs: int, seed: int, *names: int | str) -> Tensor:
-    """`pairs` different pairs of two of `count` things, int64 [pairs, 2], named by the seed.
+    """Draw `pairs` different pairs of indices below `count`, int64 [pairs, 2], determined by `seed` and `names`.
 
-    Raises ValueError where there are not so many.
+    Raises ValueError if there are fewer pairs.
     """
     every = torch.combinations(torch.arange(count))
     if not 1 <= pairs <= len(every):
@@ -26,9 +26,9 @@ def random_pairs(count: int, pairs: int, seed: int, *names: int | str) -> Tensor
 
 
 def disjoint_pairs(count: int, pairs: int, seed: int) -> Tensor:
-    """`pairs` pairs of `count` things, each thing in one pair at most, int64 [pairs, 2], named by the seed.
+    """Draw `pairs` pairs of indices below `count`, each index in at most one pair, int64 [pairs, 2], determined by `seed`.
 
-    Distances over them are independent. Raises ValueError where there are not so many.
+    Distances of such pairs are independent. Raises ValueError if there are fewer pairs.
     """
     if not 1 <= pairs <= count // 2:
         raise ValueError(f"{count} images make {count // 2} pairs without sharing, pairs={pairs} cannot be drawn")
@@ -38,9 +38,10 @@ def disjoint_pairs(count: int, pairs: int, seed: int) -> Tensor:
 def diversity(outputs: Iterable[Tensor], distance: Distance, *, pairs: int = PAIRS, seed: int = 0) -> Estimate:
     """Mean distance between two outputs for one input, over random pairs of each input's outputs [S, C, H, W].
 
-    Pairs of one input share outputs, so the error is taken over the inputs' means. A deterministic model gives 0; one that
-    makes noise scores high, so put it beside the quality and `upper_reference`.
+    Pairs of one input share outputs, so the standard error is that of the inputs' means. A deterministic model scores 0, a
+    model that outputs noise scores high, so compare the score with `upper_reference` and with the images' quality.
     """
+    # E_x E_(s, s') d(G(x, s), G(x, s'))
     means = []
     for number, images in enumerate(outputs):
         first, second = random_pairs(len(images), pairs, seed, number).unbind(1)
@@ -51,9 +52,9 @@ def diversity(outputs: Iterable[Tensor], distance: Distance, *, pairs: int = PAI
 def upper_reference(
     real: Callable[[Tensor], Tensor], count: int, distance: Distance, *, pairs: int, seed: int = 0, batch_size: int = 50
 ) -> Estimate:
-    """Mean distance between random real images: what outputs as diverse as the data would reach.
+    """Mean distance between random real images, which outputs as diverse as the data would reach.
 
-    `real` reads images by their numbers, int64 [n] -> [n, C, H, W], of `count`; no image is in two pairs.
+    `real` reads images by index, int64 [n] -> [n, C, H, W], out of `count`; no image is in two pairs.
     """
     parts = disjoint_pairs(count, pairs, seed).split(batch_size)
     return mean_estimate(torch.cat([distance(*map(real, part.unbind(1))).double().cpu() for part in parts]))

@@ -1,7 +1,7 @@
-"""A number with its error bar, and whether two such numbers differ by more than noise.
+"""Estimates with standard errors, and whether two of them differ by more than noise.
 
-Wherever a metric compares generated images with real ones, the error bar is over the generated images: the real ones are
-held fixed, as they are when two models are compared on one data set.
+If a metric compares generated images with real ones, its standard error is over the generated images only. The real ones are
+fixed, as they are when two models are compared on one data set.
 """
 
 import math
@@ -14,18 +14,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a metric gave."""
+    """Value of a metric with its standard error."""
 
     value: float
     standard_error: float | None
-    """One standard deviation of `value` over new draws of the images; None where it cannot be told."""
+    """Standard deviation of `value` over new draws of the images; None if it cannot be estimated."""
     count: int
-    """Independent draws behind the value: images, pairs, paths or inputs."""
+    """Number of independent draws behind the value: images, pairs, paths or inputs."""
     notes: tuple[str, ...] = ()
-    """What a reader must know before comparing the value, a clause each."""
+    """Caveats for comparisons of the value, one clause each."""
 
     def __str__(self) -> str:
-        """As `12.3 ± 0.4`: the error to two digits, the value to as many places."""
+        """Text such as `12.3 ± 0.4`, with two digits of the error and as many decimals of the value."""
         if self.standard_error is None or not math.isfinite(self.standard_error):
             return f"{self.value:.4g}"
         if self.standard_error == 0:
@@ -36,15 +36,15 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """What `differ` found; true in a condition where the two estimates differ by more than noise."""
+    """Result of `differ`; it is true in a condition if the two estimates differ by more than noise."""
 
     significant: bool
     difference: float
-    """The first value less the second."""
+    """The first value minus the second."""
     standard_error: float
-    """Of the difference."""
+    """Standard error of the difference."""
     sentence: str
-    """The finding, for people."""
+    """The result in words."""
 
     def __bool__(self) -> bool:
         return self.significant
@@ -53,9 +53,10 @@ class Difference:
 def differ(a: Estimate, b: Estimate, *, z: float = 2.0) -> Difference:
     """Whether two independent estimates of one metric differ by more than `z` combined standard errors, two-sided.
 
-    Both must follow one protocol: a bias that depends on the number of images is not noise. Raises ValueError where an
-    estimate has no standard error.
+    Both must have the same protocol, because a bias that depends on the number of images is not noise. Raises ValueError if
+    an estimate has no standard error.
     """
+    # |a - b| > z sqrt(se_a^2 + se_b^2)
     if a.standard_error is None or b.standard_error is None:
         raise ValueError(f"{a} and {b} cannot be compared: an estimate has no standard error; measure more images")
     difference = a.value - b.value
@@ -69,9 +70,9 @@ def differ(a: Estimate, b: Estimate, *, z: float = 2.0) -> Difference:
 
 
 def mean_estimate(values: Tensor, notes: tuple[str, ...] = ()) -> Estimate:
-    """Mean of independent values [n] and its standard error s / sqrt(n); without an error for a single value.
+    """Mean of independent values [n] and its standard error s / sqrt(n), which is None for a single value.
 
-    Raises ValueError without values or where one is not finite.
+    Raises ValueError if there are no values or one is not finite.
     """
     values = values.detach().double().flatten()
     if not len(values):
@@ -83,10 +84,10 @@ def mean_estimate(values: Tensor, notes: tuple[str, ...] = ()) -> Estimate:
 
 
 def share_estimate(hits: Tensor, notes: tuple[str, ...] = ()) -> Estimate:
-    """Share of true among independent `hits`, bool [n], with its binomial standard error sqrt(q (1 - q) / n).
+    """Share of true values among independent `hits`, bool [n], with its binomial standard error sqrt(q (1 - q) / n).
 
-    q = (hits + 1) / (n + 2), Laplace's share, so that all or none of a few hits is no certainty. Raises ValueError without
-    any.
+    q = (hits + 1) / (n + 2) is Laplace's estimate, so the error of a few hits that are all true or all false is not 0.
+    Raises ValueError if there are no hits.
     """
     share = mean_estimate(hits, notes)
     expected = (share.value * share.count + 1) / (share.count + 2)
@@ -94,9 +95,9 @@ def share_estimate(hits: Tensor, notes: tuple[str, ...] = ()) -> Estimate:
 
 
 class RunningMean:
-    """Mean and standard error of values that arrive in shards: any order and any sizes give the same to rounding.
+    """Mean and standard error of values that arrive in shards, whose order and sizes matter only by rounding.
 
-    Merges by the pairwise formula of Chan, Golub and LeVeque (1983), which loses nothing to a common offset.
+    Merges by the pairwise formula of Chan, Golub and LeVeque (1983), which keeps its accuracy under a common offset.
     """
 
     def __init__(self) -> None:
@@ -106,7 +107,7 @@ class RunningMean:
         """Sum of the squared deviations from the mean."""
 
     def update(self, values: Tensor) -> None:
-        """Add values, float of any shape on any device; raises ValueError where one is not finite."""
+        """Add float values of any shape on any device; raises ValueError if one is not finite."""
         values = values.detach().double().flatten()
         if len(values):
             added = RunningMean()
@@ -115,7 +116,7 @@ class RunningMean:
             self.merge(added)
 
     def merge(self, other: "RunningMean") -> None:
-        """Add everything `other` has seen; `other` is left as it was."""
+        """Add all values of `other`, which does not change."""
         if not other.count:
             return
         count, shift = self.count + other.count, other.mean - self.mean
@@ -124,7 +125,7 @@ class RunningMean:
         self.count = count
 
     def estimate(self, notes: tuple[str, ...] = ()) -> Estimate:
-        """As `mean_estimate` of all values; raises ValueError before the first."""
+        """The `mean_estimate` of all values; raises ValueError if there are none."""
         if not self.count:
             raise ValueError("there are no values to take the mean of; give at least one")
         error = math.sqrt(self.squares / (self.count - 1) / self.count) if self.count > 1 else None
@@ -132,11 +133,11 @@ class RunningMean:
 
 
 def jackknife_error(leave_one_out: Sequence[float] | Tensor) -> float:
-    """Standard error from the values with each of B equal parts left out (Efron and Stein 1981, eq. 1.4).
+    """Jackknife standard error, from the values that result when each of B equal parts is left out.
 
-    The square is (B - 1) / B times the sum of the squared deviations from their mean. Its own relative error is about
-    1 / sqrt(2 (B - 1)): 24 % with ten parts. Raises ValueError below two parts.
+    Its own relative error is about 1 / sqrt(2 (B - 1)), 24 % with ten parts. Raises ValueError if there are fewer than two.
     """
+    # se^2 = (B - 1) / B sum_b (v_b - mean v)^2 (Efron and Stein 1981, eq. 1.4)
     values = torch.as_tensor(leave_one_out, dtype=torch.float64)
     if len(values) < 2:
         raise ValueError(f"{len(values)} parts have no spread; split the images into at least 2")

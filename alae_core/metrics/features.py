@@ -1,4 +1,4 @@
-"""Sets of features that many processes computed, in the order of their images again."""
+"""Features that many processes computed, put into the order of their images."""
 
 from collections.abc import Iterable
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def in_order(parts: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """Rows [N, ...] by image number, of parts (int64 numbers [n], rows [n, ...]) that come in any order and sizes.
+    """Join parts (int64 image indices [n], rows [n, ...]) of any order and size into rows [N, ...] sorted by image index.
 
-    The numbers of all parts are 0 to N - 1, each once; raises ValueError otherwise.
+    The indices of all parts must be 0 to N - 1, each once; raises ValueError otherwise.
     """
     numbers, rows = zip(*parts, strict=True)
     index, values = torch.cat(numbers), torch.cat(rows)

@@ -1,6 +1,6 @@
-"""Fréchet distance between two sets of features (Heusel et al. 2017, arXiv:1706.08500, equation 6), in float64.
+"""Fréchet distance between two sets of features (FID; Heusel et al. 2017, arXiv:1706.08500), in float64.
 
-The statistics merge exactly, so that shards, batches and ranks may be of any size and no set of features is ever held whole.
+The statistics merge exactly, so shards, batches and ranks may have any size and no set of features is held in memory.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ _STATE_KEYS = ("count", "pivot", "sum", "outer")
 
 
 class FeatureStatistics:
-    """Mean and covariance of feature vectors, gathered batch by batch.
+    """Mean and covariance of feature vectors, accumulated over batches.
 
-    Moments are taken about a pivot (the mean of the first batch): raw second moments lose the covariance to cancellation
-    as soon as the features lie far from the origin.
+    Moments are taken about a pivot, the mean of the first batch, because raw second moments of features far from the origin
+    lose the covariance to cancellation.
     """
 
     def __init__(self, dimension: int) -> None:
@@ -32,7 +32,7 @@ class FeatureStatistics:
         return self.pivot.numel()
 
     def update(self, features: Tensor) -> None:
-        """Add a batch of features, float [N, D] on any device; raises ValueError on another shape or a non-finite value."""
+        """Add features, float [N, D] on any device; raises ValueError for another shape or a value that is not finite."""
         if features.ndim != 2 or features.shape[1] != self.dimension:
             raise ValueError(f"features have shape {list(features.shape)}, expected [N, {self.dimension}]")
         values = features.detach().cpu().double()
@@ -51,7 +51,7 @@ class FeatureStatistics:
         self.outer.addmm_(centred.T, centred)
 
     def merge(self, other: "FeatureStatistics") -> None:
-        """Add everything `other` has seen; `other` is left as it was."""
+        """Add the features of `other`, which does not change; raises ValueError if the dimensions differ."""
         if other.dimension != self.dimension:
             raise ValueError(_dimensions_differ(self, other))
         if other.count == 0:
@@ -61,30 +61,30 @@ class FeatureStatistics:
         self._add(other, 1)
 
     def without(self, part: "FeatureStatistics") -> "FeatureStatistics":
-        """New statistics of what `self` has seen less `part`, which it must have seen too."""
+        """Statistics of these features without those of `part`, which must be among them."""
         rest = FeatureStatistics.from_state_dict(self.state_dict())
         rest._add(part, -1)
         return rest
 
     @property
     def mean(self) -> Tensor:
-        """Mean feature, float64 [D]; raises ValueError before the first image."""
+        """Mean feature, float64 [D]; raises ValueError if there are no images."""
         self._require(1)
         return self.pivot + self.sum / self.count
 
     @property
     def covariance(self) -> Tensor:
-        """Unbiased covariance, float64 [D, D]; raises ValueError below two images."""
+        """Unbiased covariance, float64 [D, D]; raises ValueError if there are fewer than two images."""
         self._require(2)
         return (self.outer - torch.outer(self.sum, self.sum) / self.count) / (self.count - 1)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything needed to go on, as tensors (fit for safetensors)."""
+        """The whole state as tensors, which safetensors can store."""
         return {"count": torch.tensor(self.count), "pivot": self.pivot, "sum": self.sum, "outer": self.outer}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> "FeatureStatistics":
-        """Restore what `state_dict` gave; raises ValueError on other keys or shapes."""
+        """Restore the result of `state_dict`; raises ValueError for other keys or shapes."""
         if set(state) != set(_STATE_KEYS):
             raise ValueError(f"feature statistics have keys {sorted(state)}, expected {sorted(_STATE_KEYS)}")
         statistics = cls(state["pivot"].numel())
@@ -98,7 +98,7 @@ class FeatureStatistics:
         return statistics
 
     def _add(self, other: "FeatureStatistics", sign: int) -> None:
-        # About another pivot p': sum' = sum + n d and outer' = outer + s d^T + d s^T + n d d^T, with d = p - p'.
+        # Moments about another pivot p': sum' = sum + n d, outer' = outer + s d^T + d s^T + n d d^T, with d = p - p'.
         shift = other.pivot - self.pivot
         cross = torch.outer(other.sum, shift)
         self.count += sign * other.count
@@ -113,23 +113,24 @@ class FeatureStatistics:
 
 
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
-    """|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)): 0 for equal statistics, and symmetric.
+    """Fréchet distance between two sets of features, symmetric and 0 for equal statistics.
 
-    Raises ValueError when the dimensions differ or either side has fewer than two images. With fewer images than
-    dimensions the value is exact for these statistics, but as an estimate it is biased upwards (`bias_notes`).
+    With fewer images than dimensions the value is exact for these statistics but, as an estimate, biased upwards
+    (`bias_notes`). Raises ValueError if the dimensions differ or a side has fewer than two images.
     """
+    # FID = ||mu_a - mu_b||^2 + tr(A + B - 2 (A B)^(1/2)) (Heusel et al. 2017, eq. 6)
     if a.dimension != b.dimension:
         raise ValueError(_dimensions_differ(a, b))
     covariance_a, covariance_b = a.covariance, b.covariance
-    # tr (A B)^(1/2) is the nuclear norm of A^(1/2) B^(1/2). Taking it from singular values, not from the square roots of
-    # the eigenvalues of a product, keeps the error at 1e-16 of the scale where those would turn it into 1e-8.
+    # tr (A B)^(1/2) is the nuclear norm of A^(1/2) B^(1/2). Its singular values have a relative error of 1e-16; the square
+    # roots of the eigenvalues of A B would have 1e-8.
     nuclear = torch.linalg.svdvals(covariance_root(covariance_a).T @ covariance_root(covariance_b)).sum()
     distance = (a.mean - b.mean).square().sum() + covariance_a.trace() + covariance_b.trace() - 2 * nuclear
     return max(float(distance), 0.0)
 
 
 def bias_notes(a: FeatureStatistics, b: FeatureStatistics) -> tuple[str, ...]:
-    """A clause for each side with fewer images than features: its covariance lacks rank, which adds to the distance."""
+    """Caveats, one for each side with fewer images than features, whose singular covariance biases the distance."""
     return tuple(
         f"{side.count:,} images are fewer than the {side.dimension:,} features, which biases the distance upwards"
         for side in (a, b)
@@ -138,7 +139,10 @@ def bias_notes(a: FeatureStatistics, b: FeatureStatistics) -> tuple[str, ...]:
 
 
 def covariance_root(covariance: Tensor) -> Tensor:
-    """R [D, rank] with R R^T = covariance; directions below rounding are dropped, as their square roots would not be small."""
+    """R [D, rank] with R R^T = covariance.
+
+    Eigenvalues within rounding of 0 are dropped, because their square roots would not be small.
+    """
     values, vectors = torch.linalg.eigh(covariance)
     kept = values > values[-1].clamp(min=0) * len(values) * torch.finfo(values.dtype).eps
     return vectors[:, kept] * values[kept].sqrt()

@@ -1,4 +1,4 @@
-"""The error bar of a Fréchet distance, from statistics kept in blocks: no feature is computed or stored a second time."""
+"""Standard error of a Fréchet distance, from statistics kept in blocks, without computing or storing a feature twice."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ BLOCKS = 10
 
 
 class FeatureBlocks:
-    """Feature statistics of generated images, image i in block i % B: mergeable, and the same however they are sharded."""
+    """Feature statistics of generated images in B blocks, image i in block i % B; mergeable and independent of sharding."""
 
     def __init__(self, dimension: int, blocks: int = BLOCKS) -> None:
         if blocks < 2:
@@ -20,14 +20,17 @@ class FeatureBlocks:
         self.blocks = [FeatureStatistics(dimension) for _ in range(blocks)]
 
     def update(self, features: Tensor, numbers: Tensor) -> None:
-        """Add features, float [N, D], of the images with these numbers, int64 [N]; raises as `FeatureStatistics.update`."""
+        """Add features, float [N, D], of the images with indices `numbers`, int64 [N].
+
+        Raises ValueError if there is not one index per image, and as `FeatureStatistics.update`.
+        """
         if numbers.shape != features.shape[:1]:
             raise ValueError(f"{len(features)} features came with {len(numbers)} image numbers; give one for each")
         for place, block in enumerate(self.blocks):
             block.update(features[(numbers % len(self.blocks) == place).to(features.device)])
 
     def merge(self, other: "FeatureBlocks") -> None:
-        """Add everything `other` has seen; raises ValueError where the number of blocks or the dimension differs."""
+        """Add the features of `other`; raises ValueError if the number of blocks or the dimension differs."""
         if len(other.blocks) != len(self.blocks):
             raise ValueError(f"statistics in {len(self.blocks)} and in {len(other.blocks)} blocks cannot be merged")
         for own, added in zip(self.blocks, other.blocks, strict=True):
@@ -42,12 +45,12 @@ class FeatureBlocks:
         return whole
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything needed to go on, as tensors (fit for safetensors)."""
+        """The whole state as tensors, which safetensors can store."""
         return {f"{place}.{key}": v for place, block in enumerate(self.blocks) for key, v in block.state_dict().items()}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> "FeatureBlocks":
-        """Restore what `state_dict` gave; raises ValueError on other keys or shapes."""
+        """Restore the result of `state_dict`; raises ValueError for other keys or shapes."""
         places: dict[int, dict[str, Tensor]] = {}
         for name, value in state.items():
             place, _, key = name.partition(".")
@@ -59,11 +62,11 @@ class FeatureBlocks:
 
 
 def frechet_estimate(real: FeatureStatistics, generated: FeatureBlocks) -> Estimate:
-    """`frechet_distance` with the standard error of a jackknife that leaves out one block of generated images at a time.
+    """Estimate of `frechet_distance` with the standard error of a jackknife that leaves out one block at a time.
 
-    The real images are held fixed. The error bar does not cover the bias that falls with the number of images, which is
-    common to all that are measured with that number. Notes say where images are fewer than features. Raises as
-    `frechet_distance`, and ValueError where a block is empty.
+    The real images are fixed. The error does not include the bias that decreases with the number of images, which is common
+    to all models measured with that number. Notes mark sides with fewer images than features. Raises as `frechet_distance`,
+    and ValueError if a block is empty.
     """
     whole = generated.whole
     value = frechet_distance(real, whole)
@@ -78,7 +81,7 @@ def frechet_estimate(real: FeatureStatistics, generated: FeatureBlocks) -> Estim
 
 
 def _distance(root: Tensor, mean: Tensor, trace: float, generated: FeatureStatistics) -> float:
-    # Eigenvalues of R^T B R cost much less than a root and singular values; good to 1e-8 of the scale, errors need no more.
+    # Eigenvalues of R^T B R cost much less than a root and singular values; their relative error of 1e-8 is enough here.
     covariance = generated.covariance
     nuclear = torch.linalg.eigvalsh(root.T @ covariance @ root).clamp(min=0).sqrt().sum()
     return float((generated.mean - mean).square().sum() + covariance.trace() + trace - 2 * nuclear)

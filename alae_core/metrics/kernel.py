@@ -1,7 +1,7 @@
 """Kernel distance: the unbiased squared MMD under a cubic polynomial kernel (KID; Binkowski et al. 2018, arXiv:1801.01401).
 
-In float64: the small difference of large sums loses its digits in float32. Sets of features are whole and in the order of
-their images (`features.in_order`), so that nothing depends on how many processes computed them.
+In float64, because the small difference of large sums would lose its digits in float32. Sets of features are complete and in
+the order of their images (`features.in_order`), so the result does not depend on how many processes computed them.
 """
 
 import math
@@ -15,30 +15,33 @@ from alae_core.metrics.neighbours import checked
 from alae_core.noise import generator
 
 CHUNK_NUMBERS = 2**24
+"""Kernel values in memory at once: 128 MiB."""
 
 
+# k(x, y) = (x . y / D + 1)^3 (Binkowski et al. 2018, section 4)
 def kernel_sums(x: Tensor, y: Tensor) -> Tensor:
-    """Sum over all of `y` [m, D] of k(x_i, y_j) = (x_i . y_j / D + 1)^3: float64 [n] (section 4)."""
+    """Sum over j of k(x_i, y_j) for each row of `x` [n, D] and all rows of `y` [m, D]: float64 [n]."""
     dimension = x.shape[1]
     parts = x.split(max(CHUNK_NUMBERS // len(y), 1))
     return torch.cat([(part @ y.T).div_(dimension).add_(1.0).pow_(3).sum(1) for part in parts])
 
 
+# MMD^2 = E_(i != j) k(x_i, x_j) + E_(i != j) k(y_i, y_j) - 2 E_(i, j) k(x_i, y_j) (Gretton et al. 2012, eq. 3)
 def mmd2(real: Tensor, generated: Tensor) -> float:
-    """The unbiased estimate of MMD^2 from all pairs of features [m, D] and [n, D] (Gretton et al. 2012, eq. 3).
+    """Unbiased estimate of the squared MMD from all pairs of features [m, D] and [n, D].
 
-    It may be a little below zero where the sets are alike. Raises ValueError below two images on a side.
+    It may be slightly negative for similar sets. Raises ValueError if a side has fewer than two images.
     """
     real, generated = _at_least(2, real, generated)
     return float(_within(real) + _within(generated) - 2 * kernel_sums(generated, real).mean() / len(real))
 
 
 def kernel_distance(real: Tensor, generated: Tensor) -> Estimate:
-    """`mmd2` with the standard error of the delete-one jackknife over the generated images, the real ones held fixed.
+    """Estimate of `mmd2` with the standard error of the delete-one jackknife over generated images, with fixed real ones.
 
-    The jackknife is exact and free: leaving image i out takes known row sums off. Where both sets follow one distribution
-    it errs towards too large (Efron and Stein 1981). Costs 2 D (m^2 + n^2 + m n) operations. Raises ValueError below two
-    real or three generated images.
+    The jackknife is exact and adds no cost, because leaving image i out subtracts known row sums. If both sets have the same
+    distribution, the error tends to be too large (Efron and Stein 1981). Costs 2 D (m^2 + n^2 + m n) operations. Raises
+    ValueError for fewer than two real or three generated images.
     """
     real, generated = _at_least(2, real, generated)
     n, m = len(generated), len(real)
@@ -55,10 +58,11 @@ def kernel_distance(real: Tensor, generated: Tensor) -> Estimate:
 def kernel_distance_of_subsets(
     real: Tensor, generated: Tensor, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
 ) -> Estimate:
-    """The mean of `mmd2` over random subsets of both sides, as the field reports KID; prefer `kernel_distance`.
+    """Mean of `mmd2` over random subsets of both sides, which is how papers report KID; prefer `kernel_distance`.
 
-    Subsets are drawn without replacement and named by `seed`. Each is unbiased for the estimate from all pairs, so the
-    error is that estimate's and the draw's own, added in squares. Raises ValueError where a side is smaller than a subset.
+    Subsets are drawn without replacement, determined by `seed`. Each is an unbiased estimate of the value from all pairs, so
+    the squared standard error is the sum of that value's and the draw's. Raises ValueError if a side is smaller than a
+    subset.
     """
     real, generated = _at_least(subset_size, real, generated)
     if subsets < 1 or subset_size < 2:
@@ -77,7 +81,7 @@ def kernel_distance_of_subsets(
 
 
 def _within(x: Tensor) -> Tensor:
-    """Mean of k over all pairs of different rows."""
+    """Mean of k over all pairs of different rows of `x`."""
     return (kernel_sums(x, x) - _diagonal(x)).sum() / (len(x) * (len(x) - 1))
 
 

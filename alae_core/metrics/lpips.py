@@ -1,4 +1,4 @@
-"""Learned perceptual distance between images, over any backbone (Zhang et al. 2018, LPIPS, arXiv:1801.03924, equation 1)."""
+"""Learned perceptual distance between images, over any backbone (LPIPS; Zhang et al. 2018, arXiv:1801.03924)."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,23 +8,25 @@ from torch import Tensor
 from alae_core.metrics.backbones import Backbone, lpips_inputs
 
 Features = Callable[[Tensor], Sequence[Tensor]]
-"""Images [N, C, H, W] in [-1, 1] -> feature maps [N, C_l, H_l, W_l], one a layer."""
+"""Function of images [N, C, H, W] in [-1, 1] that returns feature maps [N, C_l, H_l, W_l], one per layer."""
 TINY = 1e-10
 
 
 class PerceptualDistance:
-    """d(a, b) = sum over layers of the spatial mean of sum_c w_c (a_c - b_c)^2, of channels scaled to unit length.
+    """Weighted squared distance of normalised deep features.
 
     `weights` [C_l] for each layer are LPIPS' heads; without them every channel weighs 1, which is the paper's baseline and
-    no LPIPS. Only VGG16 or AlexNet with their ImageNet weights and LPIPS' own heads give values to be called LPIPS.
+    not LPIPS. Only VGG16 or AlexNet with their ImageNet weights and LPIPS' heads give values that may be called LPIPS.
     """
+
+    # d(a, b) = sum_l 1/(H_l W_l) sum_hw sum_c w_lc (a_lchw - b_lchw)^2, a and b of unit length over c (LPIPS, eq. 1)
 
     def __init__(self, features: Features, weights: Sequence[Tensor] | None = None) -> None:
         self.features = features
         self.weights = weights
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distances [N] of images [N, C, H, W] in [-1, 1]; raises ValueError where shapes differ or weights do not fit."""
+        """Distances [N] of images [N, C, H, W] in [-1, 1]; raises ValueError if shapes differ or weights do not fit."""
         if a.shape != b.shape:
             raise ValueError(f"images of shapes {list(a.shape)} and {list(b.shape)} cannot be compared")
         maps_a, maps_b = self.features(a), self.features(b)
@@ -45,7 +47,7 @@ class PerceptualDistance:
 
 
 def lpips(backbone: Backbone, heads: Sequence[Tensor]) -> PerceptualDistance:
-    """LPIPS version 0.1 over a backbone with its ImageNet weights and that backbone's heads (`backbones.lpips_heads`)."""
+    """LPIPS version 0.1, from a backbone with its ImageNet weights and its heads (`backbones.lpips_heads`)."""
     return PerceptualDistance(lambda images: backbone(lpips_inputs(images)), heads)
 
 

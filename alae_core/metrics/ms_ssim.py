@@ -1,9 +1,9 @@
-"""Multi-scale structural similarity (Wang, Simoncelli and Bovik 2003, equation 7), as ProGAN and IntroVAE use it for diversity.
+"""Multi-scale structural similarity (Wang, Simoncelli and Bovik 2003), which ProGAN and IntroVAE use to measure diversity.
 
-Window rule: a Gaussian of 11 pixels and deviation 1.5; where a scale's side is smaller, one of that side with the deviation
-shrunk in proportion, as in ProGAN's script. Scales are halved while 8 pixels remain, so that 128 px and more have the five
-of the paper, 64 px four, 32 px three; the weights of fewer scales are divided by their sum. A library that keeps the window
-gives the same from 176 px on. Sides that are odd at some scale lose their last row or column there.
+The window is a Gaussian of 11 pixels and standard deviation 1.5. If a scale's side is smaller, the window has that side and a
+proportional standard deviation, as in ProGAN's script. Images are halved while 8 pixels remain, which gives the paper's five
+scales from 128 px on, four at 64 px and three at 32 px; the weights of fewer scales are divided by their sum. Libraries with a
+fixed window give the same values from 176 px on. Sides that are odd at a scale lose their last row or column there.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""From the finest scale to the coarsest (section 3.2)."""
+"""Weights of the scales from the finest to the coarsest (section 3.2)."""
 WINDOW = 11
 DEVIATION = 1.5
 COARSEST_SIDE = 8
@@ -22,12 +22,12 @@ STABILISERS = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
 
 
 class Similarity(NamedTuple):
-    """`values` [N], 1 for equal images; they compare only with those of as many scales and the same windows."""
+    """MS-SSIM values [N], 1 for equal images; only values of the same number of scales and the same windows compare."""
 
     values: Tensor
     scales: int
     windows: tuple[int, ...]
-    """Side of the window at each scale, in pixels, from the finest."""
+    """Side of the window at each scale, in pixels, from the finest scale on."""
 
 
 def unfit(side: int, crop: str) -> str:
@@ -36,10 +36,11 @@ def unfit(side: int, crop: str) -> str:
 
 
 def ms_ssim(a: Tensor, b: Tensor) -> Similarity:
-    """Similarity of images [N, C, H, W] in [0, 255], of any dtype, computed in float64; the mean over channels.
+    """Similarity of images [N, C, H, W] in [0, 255] of any dtype, computed in float64 and averaged over channels.
 
-    A scale's structure term below 0 counts as 0. Raises ValueError where shapes differ or a side is below 8 pixels.
+    A negative term of a scale counts as 0. Raises ValueError if shapes differ or a side is below 8 pixels.
     """
+    # MS-SSIM = (mean l_M c_M s_M)^w_M prod_(j < M) (mean c_j s_j)^w_j, M the coarsest scale (Wang et al. 2003, eq. 7)
     if a.shape != b.shape or a.ndim != 4 or min(a.shape[2:]) < COARSEST_SIDE:
         raise ValueError(
             f"images of shapes {list(a.shape)} and {list(b.shape)} have no MS-SSIM; give two of one shape [N, C, H, W] with "
@@ -60,7 +61,8 @@ def ms_ssim(a: Tensor, b: Tensor) -> Similarity:
 
 
 def _terms(a: Tensor, b: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """Luminance, and contrast times structure (SSIM, equations 6 and 13), at every place of the window."""
+    """Luminance term, and the product of contrast and structure terms, at every position of the window (SSIM)."""
+    # l = (2 mu_a mu_b + C1) / (mu_a^2 + mu_b^2 + C1), c s = (2 cov + C2) / (var_a + var_b + C2) (SSIM, eqs. 6 and 13)
     mean_a, mean_b = _blur(a, window), _blur(b, window)
     variance_a, variance_b = _blur(a * a, window) - mean_a**2, _blur(b * b, window) - mean_b**2
     covariance = _blur(a * b, window) - mean_a * mean_b
@@ -70,7 +72,7 @@ def _terms(a: Tensor, b: Tensor, window: int) -> tuple[Tensor, Tensor]:
 
 
 def _blur(images: Tensor, window: int) -> Tensor:
-    """Means under a Gaussian window, where it fits within the images [N, C, H, W]."""
+    """Means of images [N, C, H, W] under a Gaussian window, at the positions at which it fits."""
     places = torch.arange(window, dtype=images.dtype, device=images.device) - (window - 1) / 2
     gaussian = torch.exp(-0.5 * (places * WINDOW / (DEVIATION * window)) ** 2)
     row = (gaussian / gaussian.sum()).expand(images.shape[1], 1, 1, -1)

@@ -1,4 +1,4 @@
-"""Nearest neighbours among feature vectors: exact Euclidean distances in float64, a chunk of rows at a time."""
+"""Nearest neighbours of feature vectors, by exact Euclidean distances in float64 in chunks of rows."""
 
 from collections.abc import Iterator
 
@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 CHUNK_NUMBERS = 2**24
-"""Distances held at once: 128 MiB."""
+"""Distances in memory at once: 128 MiB."""
 ROUNDING = 1e-12
-"""Squared distances below this share of the squared norms are rounding, and count as zero."""
+"""Squared distances below this share of the squared norms are rounding errors and count as zero."""
 
 
 def distances_by_rows(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Squared distances of rows of `a` [n, D] to all of `b` [m, D]: (rows, float64 [rows, m]), on their device.
+    """Squared distances from rows of `a` [n, D] to all rows of `b` [m, D]: (rows, float64 [rows, m]), on their device.
 
-    Both are shifted by one vector first, so that an offset common to all features costs no digits; equal rows have
-    distance 0. Raises ValueError where widths differ, a side is empty or a value is not finite.
+    Both are shifted by the same vector first, so a common offset costs no digits; equal rows have distance 0. Raises
+    ValueError if widths differ, a side is empty or a value is not finite.
     """
     a, b = checked(a, b)
     centre = b.mean(0)
@@ -29,9 +29,9 @@ def distances_by_rows(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
 
 
 def nearest(points: Tensor, among: Tensor) -> Tensor:
-    """Index in `among` [m, D] of the nearest to each of `points` [n, D]: int64 [n]; the lowest of several equally near.
+    """Index in `among` [m, D] of the nearest neighbour of each of `points` [n, D], int64 [n]; the lowest index of ties.
 
-    Exact: neighbours within rounding of the nearest are compared by their differences. Errors as above.
+    Exact, because neighbours within rounding of the nearest are compared by their differences. Raises as above.
     """
     points, among = checked(points, among)
     found = []
@@ -48,7 +48,10 @@ def nearest(points: Tensor, among: Tensor) -> Tensor:
 
 
 def checked(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as float64 [n, D] and [m, D]; raises ValueError where they are no two sets of features of one width."""
+    """Convert two sets of features to float64 [n, D] and [m, D].
+
+    Raises ValueError if shapes do not fit, a set is empty or a value is not finite.
+    """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(
             f"features of shapes {list(a.shape)} and {list(b.shape)} cannot be compared; take [n, D] and [m, D] with one "

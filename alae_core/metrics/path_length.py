@@ -1,7 +1,7 @@
-"""Perceptual path length: how far an image moves for a small step of its code (Karras et al. 2019, StyleGAN, section 4.1).
+"""Perceptual path length: the change of an image for a small step of its code (Karras et al. 2019, StyleGAN, section 4.1).
 
-Images stay float32: a step of 1e-4 moves them by less than a grey level, so that rounding them to bytes, to bfloat16 or in
-TF32 products would measure the rounding.
+Images stay in float32. A step of 1e-4 changes them by less than a grey level, so with uint8, bfloat16 or TF32 the metric
+would measure rounding.
 """
 
 import math
@@ -16,21 +16,21 @@ from torch import Tensor
 from alae_core.metrics.estimate import Estimate
 
 Generate = Callable[[Tensor], Tensor]
-"""Codes [n, D] -> images [n, C, R, R]; with the same noise at every call."""
+"""Function of codes [n, D] that returns images [n, C, R, R], with the same noise at every call."""
 Distance = Callable[[Tensor, Tensor], Tensor]
-"""Two batches of images -> [n], growing with the square of a small difference, as LPIPS does."""
+"""Function of two batches of images that returns [n], quadratic in small differences, such as LPIPS."""
 
 Crop = Literal["none", "face", "celeba"]
 EPSILON = 1e-4
 LARGEST_SIDE = 256
-"""Pixels; larger images are shrunk before they are compared."""
+"""Largest side in pixels; larger images are shrunk before they are compared."""
 TRIM = 0.01
-"""Share of the lengths left out at each end."""
+"""Share of the lengths that is discarded at each end."""
 
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Within it no product or convolution of float32 is taken in TF32, whatever the process allows elsewhere."""
+    """Context without TF32 in float32 products and convolutions, whatever the process allows elsewhere."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32 = cudnn.allow_tf32 = False
@@ -41,12 +41,12 @@ def exact_products() -> Iterator[None]:
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Straight line from `a` to `b` [n, D] at `t` [n]: for codes in W."""
+    """Linear interpolation from `a` to `b`, both [n, D], at `t` [n], for codes in W."""
     return torch.lerp(a, b, t.unsqueeze(1))
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Great circle between the directions of `a` and `b` [n, D] at `t` [n], of length 1: for codes in Z."""
+    """Spherical interpolation from `a` to `b`, both [n, D], at `t` [n], normalised to length 1, for codes in Z."""
     a, b = _unit(a), _unit(b)
     cosine = (a * b).sum(1, keepdim=True).clamp(-1.0, 1.0)
     angle = t.unsqueeze(1) * torch.acos(cosine)
@@ -64,26 +64,27 @@ def path_lengths(
     interpolate: Callable[[Tensor, Tensor, Tensor], Tensor] = lerp,
     epsilon: float = EPSILON,
 ) -> Tensor:
-    """d(G(path(t)), G(path(t + epsilon))) / epsilon^2 [n], for paths from `start` to `end` [n, D] at `t` [n].
+    """Perceptual lengths [n] of paths from `start` to `end`, both [n, D], at `t` [n].
 
-    t uniform in [0, 1) gives the "full" length, t = 0 that at the "end".
+    t uniform in [0, 1) gives the "full" length, t = 0 the length at the "end".
     """
+    # 1/eps^2 d(G(path(t)), G(path(t + eps))) (StyleGAN, section 4.1)
     here = generate(interpolate(start, end, t))
     there = generate(interpolate(start, end, t + epsilon))
     return distance(here, there) / epsilon**2
 
 
 def positions(uniform: Tensor, sampling: Literal["full", "end"]) -> Tensor:
-    """Where on their paths the lengths are taken, of `uniform` [n] in [0, 1): there ("full"), or at the start ("end")."""
+    """Positions t [n] on the paths: `uniform` [n] in [0, 1) for "full", 0 for "end"."""
     return uniform if sampling == "full" else torch.zeros_like(uniform)
 
 
 def comparable(images: Tensor, crop: Crop = "none") -> Tensor:
-    """What StyleGAN's script compares of images [N, C, H, W]: the crop, box-averaged to 256 px or less where larger.
+    """Crop images [N, C, H, W] and shrink them to at most 256 px by box averages, as StyleGAN's script does.
 
     "face" is the lower middle of an aligned face, rows 3/8 to 7/8 and columns 2/8 to 6/8. "celeba" is the official ALAE's
-    for CelebA at 128 px: a square about (5/8 H, 4/8 W) of side H / 1.641. Raises ValueError where the side is no whole
-    multiple of 256.
+    crop for CelebA at 128 px: a square of side H / 1.641 centred at (5/8 H, 4/8 W). Raises ValueError if a side above 256
+    is not a multiple of 256.
     """
     height, width = images.shape[2:]
     if crop == "face":
@@ -112,18 +113,18 @@ def unfit(side: int, crop: Crop) -> str:
 
 
 def filtered_mean(lengths: Tensor) -> float:
-    """The mean of the lengths [n] within their 1st and 99th percentile, both included."""
+    """Mean of the lengths [n] between their 1st and 99th percentile, both included."""
     low, high = _percentiles(lengths.double())
     lengths = lengths.double()
     return float(lengths[(lengths >= low) & (lengths <= high)].mean())
 
 
 def path_length_estimate(lengths: Tensor) -> Estimate:
-    """`filtered_mean` of independent lengths [n] with the standard error of a trimmed mean (Tukey and McLaughlin 1963).
+    """Estimate of `filtered_mean` from independent lengths [n], with the standard error of a trimmed mean.
 
-    That is the deviation of the lengths clamped to the two percentiles, over (1 - 2 x 1 %) sqrt(n): what is left out still
-    says where the percentiles lie. Raises ValueError below two lengths or where one is not finite.
+    Raises ValueError for fewer than two lengths or a length that is not finite.
     """
+    # se = std(lengths clamped to the percentiles) / ((1 - 2 trim) sqrt(n)) (Tukey and McLaughlin 1963)
     if len(lengths) < 2 or not torch.isfinite(lengths).all():
         raise ValueError(f"{len(lengths)} lengths have no trimmed mean; give at least 2, all finite")
     clamped = lengths.double().clamp(*_percentiles(lengths.double()))
@@ -132,7 +133,7 @@ def path_length_estimate(lengths: Tensor) -> Estimate:
 
 
 def _percentiles(lengths: Tensor) -> tuple[float, float]:
-    # By sorting: torch.quantile takes 16 million values at most.
+    # Sorted, because torch.quantile is limited to 16 million values.
     ordered = lengths.sort().values
     last = len(ordered) - 1
     return float(ordered[math.floor(TRIM * last)]), float(ordered[math.ceil((1 - TRIM) * last)])

@@ -1,4 +1,4 @@
-"""Precision and recall over k-nearest-neighbour manifolds (Kynkäänniemi et al. 2019, arXiv:1904.06991, equations 1 and 2)."""
+"""Precision and recall over k-nearest-neighbour manifolds (Kynkäänniemi et al. 2019, arXiv:1904.06991)."""
 
 from typing import NamedTuple
 
@@ -14,21 +14,22 @@ BLOCKS = 10
 
 
 class PrecisionRecall(NamedTuple):
-    """Shares in [0, 1]: generated images within the real manifold, and real images within the generated one."""
+    """Shares in [0, 1] of generated images within the real manifold, and of real images within the generated one."""
 
     precision: Estimate
     recall: Estimate
 
 
 def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = NEIGHBOURS) -> PrecisionRecall:
-    """Both shares, of features float [m, D] and [n, D], with errors over the generated images.
+    """Precision and recall of features, float [m, D] and [n, D], with standard errors over the generated images.
 
-    A point lies within a manifold if it is no farther from some member than that member's k-th nearest fellow. Precision
-    is a share of independent images, so its error is binomial; that of recall is by a jackknife which leaves out every
-    tenth generated image, and errs towards too large. Distances are exact, in chunks, never a whole matrix, at a cost of
-    2 D (m^2 + n^2 + 2 m n) operations. Both shares depend on the number of images: compare equal numbers only. Raises
-    ValueError where a side is too small.
+    Precision is a share of independent images, so its error is binomial. The error of recall is from a jackknife that leaves
+    out every tenth generated image, and tends to be too large. Distances are exact and computed in chunks, in
+    2 D (m^2 + n^2 + 2 m n) operations. Both shares depend on the number of images, so compare only equal counts. Raises
+    ValueError if a side has too few images.
     """
+    # f(p, M) = 1 if ||p - q|| <= ||q - NN_k(q, M)|| for some q in M, else 0 (eq. 1)
+    # precision = mean_g f(g, real), recall = mean_r f(r, generated) (eq. 2)
     real, generated = checked(real, generated)
     least = max(BLOCKS, 2 * neighbours + 2)
     if neighbours < 1 or len(real) <= neighbours or len(generated) < least:
@@ -49,9 +50,9 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = NEIGH
 
 
 def _nearest_by_block(members: Tensor, blocks: int, count: int) -> Tensor:
-    """Squared distances from each of `members` [n, D] to its `count` nearest fellows in each block: [blocks, n, count].
+    """Squared distances from each of `members` [n, D] to its `count` nearest neighbours in each block: [blocks, n, count].
 
-    Member i is in block i % blocks; infinity stands where a block has fewer fellows.
+    Member i is in block i % blocks; missing neighbours have an infinite distance.
     """
     found = []
     for rows, squared in distances_by_rows(members, members):
@@ -62,12 +63,12 @@ def _nearest_by_block(members: Tensor, blocks: int, count: int) -> Tensor:
 
 
 def _radii(near: Tensor) -> Tensor:
-    """Squared distance to the k-th nearest fellow, of the k nearest in each block [blocks, n, k]: [n]."""
+    """Squared distance [n] to the k-th nearest neighbour, from the k nearest in each block [blocks, n, k]."""
     return near.transpose(0, 1).flatten(1).kthvalue(near.shape[2]).values
 
 
 def _covered(points: Tensor, members: Tensor, radii: Tensor) -> Tensor:
-    """Whether each of `points` [m, D] lies within a ball of `members` [n, D], for each row of radii [B, n]: [B, m]."""
+    """Whether each of `points` [m, D] lies in a ball around one of `members` [n, D], for each row of radii [B, n]: [B, m]."""
     found = [
         torch.stack([(squared <= radius).any(1) for radius in radii])
         for _, squared in distances_by_rows(points, members)

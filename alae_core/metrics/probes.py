@@ -1,6 +1,6 @@
-"""Probes of codes: what a nearest neighbour and a plane can name (BiGAN, arXiv:1605.09782; ALAE, table 2).
+"""Probes of codes: classification by the nearest neighbour and by a linear SVM (BiGAN, arXiv:1605.09782; ALAE, table 2).
 
-The neighbour is here; the plane is the caller's linear SVM, fitted by the protocol below.
+The caller fits the SVM by the protocol below.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from alae_core.noise import generator
 
 
 def nearest_neighbour_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> Estimate:
-    """Share of `test` [M, D] whose nearest vector in `train` [N, D] has its label; exact, Euclidean, in chunks.
+    """Share of `test` [M, D] whose nearest neighbour in `train` [N, D] has the same label; exact Euclidean distances.
 
-    Of several equally near the first decides. Raises ValueError where features and labels do not match in length, or train
-    and test in width.
+    The first of several equally near neighbours decides. Raises ValueError if the lengths of features and labels, or the
+    widths of train and test, differ.
     """
     for name, features, labels in (("train", train, train_labels), ("test", test, test_labels)):
         if labels.shape != features.shape[:1]:
@@ -30,17 +30,17 @@ def nearest_neighbour_accuracy(train: Tensor, train_labels: Tensor, test: Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class LinearProbe:
-    """How a linear SVM is fitted and scored, so that its penalty is never chosen on the images that score it."""
+    """Protocol of a linear SVM whose penalty is never chosen on the images that score it."""
 
     penalties: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
-    """Values of C that are tried, ascending."""
+    """Values of C to try, ascending."""
     validation: float = 0.1
-    """Share of the training features that choose C; the chosen SVM is then fitted to all of them."""
+    """Share of the training features on which C is chosen; the final SVM is fitted to all training features."""
     standardise: bool = False
-    """Divide each feature by its deviation over the training set first; the papers of the family do not."""
+    """Divide each feature by its standard deviation over the training set first; the papers do not."""
     iterations: int = 5000
     seed: int = 0
-    """Names the split."""
+    """Seed of the split."""
 
     def __post_init__(self) -> None:
         if not self.penalties or list(self.penalties) != sorted(set(self.penalties)) or self.penalties[0] <= 0:
@@ -49,7 +49,7 @@ class LinearProbe:
             raise ValueError(f"validation={self.validation} must be between 0 and 1, such as 0.1")
 
     def split(self, count: int) -> tuple[Tensor, Tensor]:
-        """Rows to fit on and rows to choose C on, of `count` training features; raises ValueError below two."""
+        """Rows to fit on and rows to choose C on, out of `count` training features; raises ValueError for fewer than two."""
         if count < 2:
             raise ValueError(f"{count} training features cannot be split; give at least 2")
         held = min(max(round(count * self.validation), 1), count - 1)
@@ -57,7 +57,7 @@ class LinearProbe:
         return order[held:].sort().values, order[:held].sort().values
 
     def choose(self, accuracies: Mapping[float, float]) -> float:
-        """The penalty of the highest accuracy on the rows that choose; of several, the smallest (the widest margin).
+        """Penalty with the highest accuracy on the rows that choose C; of equal ones the smallest (the widest margin).
 
         Raises ValueError unless there is one accuracy for each penalty.
         """

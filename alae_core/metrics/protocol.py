@@ -1,8 +1,8 @@
-"""How a number was measured, and the name that says so: `fid50k_full`, `kid10k_x1000`, `ppl_wend`, `fd_lite0_5k_mixed0.9`.
+"""Protocols of metrics, and their names: `fid50k_full`, `kid10k_x1000`, `ppl_wend`, `fd_lite0_5k_mixed0.9`.
 
-A name is the metric, its extractor where that is not the field's own, the number of images, and whatever is unusual in how
-they are made. FID and KID are for Inception's features only; over others the distances are called fd and kd. What is taken
-of translations names the domain that they are in, as `kd_lite0_0.3k_x100_validation_to_b`.
+A name consists of the metric, its extractor unless it is the usual one, the number of images, and all unusual options. FID and
+KID use Inception's features; over other features the distances are called fd and kd. Metrics of translations name the domain
+of the translations, as in `kd_lite0_0.3k_x100_validation_to_b`.
 """
 
 import re
@@ -17,48 +17,48 @@ _OWN = ("subsets", "subset_size", "neighbours", "each", "space", "path")
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How a number is measured; two numbers compare if their protocols are equal. Raises ValueError on a contradiction."""
+    """Protocol of a measurement; values compare only if their protocols are equal. Raises ValueError on a contradiction."""
 
     metric: str
     images: int
-    """Generated images; of ppl paths, of msssim pairs, of reconstructions and translations the real images they are made of.
+    """Number of generated images; for ppl of paths, for msssim of pairs, for reconstructions and translations of inputs.
 
-    Of probes the real images of the train split that they learn from; all of `split` score them.
+    For probes, the number of real images of the train split that they learn from; all images of `split` score them.
     """
     extractor: str = ""
-    """What features come from: inception, vgg16, alexnet, lite0, classifier, pixels, or "" where none are taken."""
+    """Source of the features: inception, vgg16, alexnet, lite0, classifier, pixels, or "" without features."""
     full: bool = False
-    """Compare with every image of the split, not with as many as are generated."""
+    """Compare with all images of the split instead of as many as are generated."""
     split: Literal["train", "validation", "test"] = "train"
     of: Kind = "samples"
     to: Literal["a", "b"] | None = None
-    """Of translations: the domain that they are in; they are made of the other one's `split` and compared with this one's."""
+    """Domain of the translations, which are made from the other domain's `split` and compared with this domain's."""
     paired: bool = False
-    """Each translation is compared with the image of the same id in its domain."""
+    """Compare each translation with the image of the same id in its domain."""
     subsets: int | None = None
-    """Of kid and kd: over how many random subsets the mean goes; 0 for one estimate from all pairs."""
+    """Number of random subsets that kid and kd average over; 0 for one estimate from all pairs."""
     subset_size: int | None = None
     neighbours: int | None = None
-    """Of pr: the k of its balls."""
+    """Number of nearest neighbours k that sets the radius of pr's balls."""
     each: int | None = None
-    """Of cis: outputs for each input; of diversity: pairs of them."""
+    """Outputs per input for cis, pairs of outputs per input for diversity."""
     space: Literal["z", "w"] | None = None
-    """Of ppl and ls: where codes are taken."""
+    """Space of the codes for ppl and ls."""
     path: Literal["full", "end"] | None = None
     long: bool = False
-    """Of probes: take the encoder's last hidden layer for the code."""
+    """Let probes use the encoder's last hidden layer instead of the code."""
     crop: Crop = "none"
-    """What ppl compares of each image; see `path_length.comparable`."""
+    """Part of each image that ppl compares; see `path_length.comparable`."""
     truncation: float = 1.0
-    """Psi; 1 for none."""
+    """Truncation psi; 1 is none."""
     mixing: float = 0.0
-    """Chance that an image's styles are mixed."""
+    """Probability that an image's styles are mixed."""
     rounding: Literal["nearest", "official"] = "nearest"
-    """How images become bytes; see `images.to_uint8_floored`."""
+    """Conversion of images to uint8; for "official" see `images.to_uint8_floored`."""
     resize: Literal["extractor", "clean"] = "extractor"
-    """The extractor's own filter, or an antialiased bicubic one (Parmar et al. 2022)."""
+    """Resize filter: the extractor's own, or antialiased bicubic (Parmar et al. 2022)."""
     mirrored: bool = False
-    """Real images are mirrored by chance."""
+    """Mirror real images randomly."""
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -144,16 +144,16 @@ class Protocol:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Names of the numbers it gives: of pr two, as pr50k3_precision and pr50k3_recall; else its own, then the baselines."""
+        """Names of the measured values: its own name and the baselines, or for pr pr50k3_precision and pr50k3_recall."""
         return tuple(f"{self.name}_{key}" for key in self.row.keys) or (self.name, *self.baselines)
 
     @property
     def baselines(self) -> tuple[str, ...]:
-        """Names of the numbers that are taken in the same way of real images alone, to judge its own by.
+        """Names of reference values, measured in the same way on real images only.
 
-        Of distances `identity`, the other domain's images as they are, and `floor`, train images of the domain itself. Of
-        paired errors, what `identity`, the `mean` train image and the train image `nearest` to the input would score. Of
-        diversity `reals`, random pairs of real images.
+        Distances have `identity`, the other domain's images unchanged, and `floor`, train images of the domain itself. Paired
+        errors have `identity`, the `mean` train image, and the train image `nearest` to the input. Diversity has `reals`,
+        random pairs of real images.
         """
         if not self.to:
             return ()

@@ -1,4 +1,4 @@
-"""The protocol that a metric's name stands for, with the names that other codes have for it."""
+"""Parser from a metric's name to its protocol, with the names that other codes use."""
 
 import difflib
 import re
@@ -24,7 +24,7 @@ ALIASES = {
 }
 """Names of other codes, and the `_compat` names, by the protocols' own."""
 NEAREST = 8
-"""Known names that an error lists."""
+"""Number of known names that an error lists."""
 
 _NUMBER = r"(\d+(?:\.\d+)?)k(\d+)?|(\d+)x(\d+)"
 _OPTIONS: dict[str, Callable[[re.Match[str]], dict[str, Any]]] = {
@@ -52,11 +52,11 @@ def known() -> tuple[str, ...]:
 
 
 def parse(name: str) -> Protocol:
-    """The protocol that a name stands for; raises ValueError with what is wrong and the known metrics, nearest first."""
+    """Protocol of a metric's name; raises ValueError with the reason and the known metrics, nearest first."""
     spelled = ALIASES.get(name, name)
     try:
         protocol = Protocol(**_fields(spelled))
-        # Options were read in any order; the right one is that of the protocol's own name.
+        # Options are read in any order, but must have the order of the protocol's own name.
         if protocol.name != spelled:
             raise ValueError(f"its name is spelled {protocol.name}")
     except ValueError as reason:
@@ -76,7 +76,7 @@ def _fields(name: str) -> dict[str, Any]:
     fields |= _number(found, 2)
     counted = head != found[1]
     for place, option in enumerate(options):
-        # The extractor follows a bare metric; then comes the number, joined to it where the extractor ends in a letter.
+        # The extractor follows a metric without a number; the number follows it, joined if the extractor ends in a letter.
         read = _head_part(option, extractor=place == 0) if place < 2 and not counted else None
         counted = counted or bool(read and "images" in read)
         fields |= read or _option(option)
@@ -102,7 +102,7 @@ def _option(text: str) -> dict[str, Any]:
 
 
 def _number(found: re.Match[str], group: int) -> dict[str, Any]:
-    """Images, and neighbours or outputs for each, of the four groups of `_NUMBER` from `group` on."""
+    """Fields `images`, and `neighbours` or `each`, from the four groups of `_NUMBER` that begin at `group`."""
     thousands, neighbours, inputs, each = found.groups()[group - 1 : group + 3]
     if inputs:
         return {"images": int(inputs), "each": int(each)}

@@ -1,7 +1,7 @@
-"""How well what was encoded comes back: images through decoder(encoder(x)), codes through encoder(decoder(w)).
+"""Reconstruction errors of images, decoder(encoder(x)), and of codes, encoder(decoder(w)).
 
-Errors are per image, so that `estimate.RunningMean` turns any shards of them into a mean with its error bar. For LPIPS of
-reconstructions take `lpips.PerceptualDistance` in the same way.
+Errors are per image, so `estimate.RunningMean` gives the mean and standard error of any shards. LPIPS of reconstructions is
+`lpips.PerceptualDistance`, used in the same way.
 """
 
 import torch
@@ -10,28 +10,31 @@ from torch import Tensor
 from alae_core.metrics.estimate import Estimate
 
 
+# 1/(C H W) ||x - x_r||_1
 def l1(images: Tensor, reconstructions: Tensor) -> Tensor:
-    """Mean absolute difference of [N, C, H, W], in the images' own units: [N] (MUNIT, equation 1)."""
+    """Mean absolute difference [N] of images [N, C, H, W], in their own units."""
     return _difference(images, reconstructions).abs().mean(1)
 
 
+# 1/(C H W) ||x - x_r||^2
 def l2(images: Tensor, reconstructions: Tensor) -> Tensor:
-    """Mean squared difference of [N, C, H, W], in the squared units of the images: [N] (IntroVAE's L_AE over C H W)."""
+    """Mean squared difference [N] of images [N, C, H, W], in the square of their units."""
     return _difference(images, reconstructions).square().mean(1)
 
 
+# ||F(z) - E(G(F(z)))||^2 (ALAE, arXiv:2004.04467, section 4)
 def reciprocity(codes: Tensor, recovered: Tensor) -> Tensor:
-    """|F(z) - E(G(F(z)))|^2 of codes [N, D], summed over dimensions: [N] (ALAE, arXiv:2004.04467, equation 5)."""
+    """Squared difference [N] of codes [N, D], summed over D."""
     return _difference(codes, recovered).square().sum(1)
 
 
 def unexplained(codes: Tensor, recovered: Tensor) -> Estimate:
-    """Summed reciprocity error over the summed squared deviation of the codes [N, D] from their mean, N > 1.
+    """Share of the variance of codes [N, D], N > 1, that the recovered codes do not explain.
 
-    0 if every code comes back, 1 if their mean always does. W is learned and has no scale of its own, so only this share
-    compares two models. The error is the ratio estimator's (Cochran 1977, equation 6.9). Raises ValueError where all codes
-    are equal.
+    It is 0 if all codes are recovered, and 1 if their mean is recovered instead. W is learned and has no fixed scale, so only
+    this share compares two models. Raises ValueError if all codes are equal.
     """
+    # R = sum ||w - w'||^2 / sum ||w - mean w||^2; its error is the ratio estimator's (Cochran 1977, eq. 6.9)
     lost = reciprocity(codes, recovered)
     codes = codes.double()
     spread = (codes - codes.mean(0)).square().sum(1)

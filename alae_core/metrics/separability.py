@@ -1,7 +1,7 @@
-"""Linear separability: how well a plane in the codes' space tells an attribute (StyleGAN, section 4.2).
+"""Linear separability: how well a plane in the space of codes predicts an attribute (StyleGAN, section 4.2).
 
-The planes, such as linear SVMs, and the attributes are the caller's. StyleGAN takes 200,000 images, keeps for each of 40
-attributes the 100,000 whose label is surest, and fits LinearSVC to their z or w.
+The caller provides the planes, such as linear SVMs, and the attributes. StyleGAN uses 200,000 images, keeps for each of 40
+attributes the 100,000 with the most confident labels, and fits LinearSVC to their z or w.
 """
 
 import math
@@ -14,15 +14,16 @@ from alae_core.metrics.estimate import Estimate
 
 
 def conditional_entropy(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> float:
-    """H(label | prediction) in bits, of two arrays of classes [n] counted from 0; 0 if the one tells the other.
+    """Conditional entropy H(label | prediction) in bits of two arrays of classes [n], which count from 0.
 
-    Raises ValueError unless both have the same length, of at least 1.
+    It is 0 if the prediction determines the label. Raises ValueError unless both have the same length of at least 1.
     """
+    # H(Y | X) = -E log2 p(y | x)
     return float(surprisals(predictions, labels).mean())
 
 
 def surprisals(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    """-log2 p(label | prediction) of each image [n], whose mean is the conditional entropy in bits; errors as above."""
+    """Surprisal -log2 p(label | prediction) of each image [n]; the mean is the conditional entropy. Raises as above."""
     if predictions.shape != labels.shape or not len(labels):
         raise ValueError(f"{len(predictions)} predictions came with {len(labels)} labels; give one for each")
     joint = np.zeros((int(predictions.max()) + 1, int(labels.max()) + 1))
@@ -31,17 +32,18 @@ def surprisals(predictions: NDArray[np.integer], labels: NDArray[np.integer]) ->
 
 
 def separability(entropies: Iterable[float]) -> float:
-    """2 to the sum of the attributes' conditional entropies in bits: 1 if all are separated perfectly."""
+    """Separability score from the attributes' conditional entropies in bits; 1 if all are separated perfectly."""
+    # 2^(sum_i H(Y_i | X_i)), which is StyleGAN's exp(sum_i H(Y_i | X_i)) in nats (section 4.2)
     return float(2.0 ** sum(entropies))
 
 
 def separability_estimate(
     attributes: Sequence[tuple[NDArray[np.integer], NDArray[np.float64]]], count: int
 ) -> Estimate:
-    """`separability` of attributes given as (rows kept, their surprisals) of `count` images, with its standard error.
+    """Estimate of `separability` from attributes given as (rows kept, their surprisals), out of `count` images.
 
-    By the delta method: the error of the summed entropies, times the score and ln 2. One image speaks on many attributes,
-    so its shares of their means are summed before they are squared. The planes are taken as given.
+    The standard error is that of the summed entropies times the score and ln 2 (delta method). An image contributes to many
+    attributes, so its contributions are summed before they are squared. The planes are considered fixed.
     """
     shares = np.zeros(count)
     total = 0.0
@@ -53,5 +55,5 @@ def separability_estimate(
 
 
 def most_confident(probabilities: NDArray[np.floating], count: int) -> NDArray[np.intp]:
-    """Which `count` samples a binary classifier's probabilities [n] are surest of, surest first."""
+    """Indices of the `count` samples with the most confident probabilities [n] of a binary classifier, best first."""
     return np.argsort(-np.abs(probabilities - 0.5), kind="stable")[:count]

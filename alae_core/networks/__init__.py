@@ -1,1 +1,1 @@
-"""Networks of the family, free of losses and of training."""
+"""Networks of all algorithms, without losses or training."""

@@ -1,7 +1,7 @@
-"""IntroVAE's residual encoder and decoder (Huang et al., NeurIPS 2018, appendix), also grown level by level.
+"""IntroVAE's residual encoder and decoder (Huang et al., NeurIPS 2018, appendix), which can also grow level by level.
 
-Deviations from the code, each with a way back: group norm instead of batch norm, whose running statistics mix reals with
-fakes; equal widths have no 1x1 shortcut (there 512 to 512 has one, by accident); the log-variance is bounded.
+Deviations from the official code: group norm by default instead of batch norm, whose running statistics mix reals with
+fakes; blocks of equal width have no 1x1 shortcut (there 512 to 512 has one, by accident); the log-variance is bounded.
 """
 
 import math
@@ -18,24 +18,27 @@ from alae_core.networks.style_generator import level_channels
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How the blocks are normalised."""
+    """Normalisation of the blocks."""
 
     norm: Literal["group", "batch", "none"] = "group"
-    """Over groups of channels of each image; over `group` images in a row, in training and evaluation alike; or a bias."""
+    """Group norm; batch norm over `group` consecutive images, in training and evaluation alike; or only a bias."""
     norm_after_addition: bool = True
-    """The second norm of a block follows the addition (IntroVAE), or precedes it (Soft-IntroVAE)."""
+    """Whether a block's second norm follows the addition (IntroVAE) or precedes it (Soft-IntroVAE)."""
     group: int = 8
 
 
 def level_widths(resolution: int, base_channels: int, max_channels: int) -> dict[int, int]:
-    """Channels by resolution from 4 up: `base_channels` at the last, doubling downwards; 4x4 is as wide as 8x8."""
+    """Channels by resolution from 4 up: `base_channels` at the highest, doubled at each lower one, up to `max_channels`.
+
+    4x4 has as many channels as 8x8.
+    """
     widths = level_channels(resolution, base_channels, max_channels)
     by_resolution = {4 * 2**level: width for level, width in enumerate(widths)}
     return by_resolution | {4: by_resolution[min(8, resolution)]}
 
 
 class Norm(nn.Module):
-    """Normalises [N, C, H, W] as the form says, then scales and shifts each channel."""
+    """Normalise [N, C, H, W] by the form's norm, then scale and shift each channel."""
 
     def __init__(self, channels: int, form: Form) -> None:
         super().__init__()
@@ -48,22 +51,23 @@ class Norm(nn.Module):
         if self.form.norm == "none":
             return x + self.bias.view(1, -1, 1, 1)
         if self.form.norm == "group":
-            # The kernel takes the variance as a difference of means; the default epsilon of 1e-5 hides its noise.
+            # The kernel computes the variance as a difference of means; the default epsilon of 1e-5 hides its noise.
             return F.group_norm(x, self.channel_groups, self.weight, self.bias)
         parts = [F.batch_norm(p, None, None, self.weight, self.bias, training=True) for p in x.split(self.form.group)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _channel_groups(channels: int) -> int:
-    """At most 32 groups, of 4 channels or more where they divide."""
+    """Largest divisor of `channels` up to 32 that leaves at least 4 channels per group."""
     most = min(32, max(1, channels // 4))
     return max(groups for groups in range(1, most + 1) if channels % groups == 0)
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; `up`: at twice the size of what comes in (nearest neighbour).
+    """Residual block of two 3x3 convolutions; with `up` it doubles the size by nearest-neighbour upsampling.
 
-    The upsampling is part of the first convolution, and follows the shortcut's: the same linear maps in fewer operations.
+    The upsampling is part of the first convolution and comes after the shortcut's, which gives the same linear maps with
+    fewer operations.
     """
 
     def __init__(self, inputs: int, outputs: int, form: Form, *, up: bool = False) -> None:
@@ -87,7 +91,7 @@ class Residual(nn.Module):
 
 
 class Stem(nn.Module):
-    """Image [N, C, R, R] -> features [N, width, R, R]."""
+    """First layers of the encoder: image [N, C, R, R] -> features [N, width, R, R]."""
 
     def __init__(self, channels: int, width: int, form: Form) -> None:
         super().__init__()
@@ -99,7 +103,10 @@ class Stem(nn.Module):
 
 
 class Head(nn.Module):
-    """Features [N, width, R / 2, R / 2], or 4x4 ones for 4x4 images -> image [N, C, R, R], not squashed."""
+    """Last layers of the decoder: features [N, width, R / 2, R / 2] -> image [N, C, R, R], without output activation.
+
+    For 4x4 images the features are 4x4 too.
+    """
 
     def __init__(self, width: int, channels: int, form: Form, *, up: bool) -> None:
         super().__init__()
@@ -112,7 +119,7 @@ class Head(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """E: image [N, C, R, R] -> mean and bounded log-variance of its posterior, float32 [N, D] each."""
+    """Encoder E: image [N, C, R, R] -> mean and bounded log-variance of its posterior, float32 [N, D] each."""
 
     def __init__(
         self,
@@ -146,7 +153,7 @@ class ResidualEncoder(nn.Module):
 
 
 class ResidualDecoder(nn.Module):
-    """G: z [N, D] -> image [N, C, R, R], not squashed."""
+    """Generator G: z [N, D] -> image [N, C, R, R], without output activation."""
 
     def __init__(
         self,
@@ -180,7 +187,7 @@ class ResidualDecoder(nn.Module):
 
 
 class Margin(nn.Module):
-    """A margin for the divergence of fakes: a multiple of the plateau of that of reals, measured while it is followed."""
+    """Margin m for the KL of fakes, in nats: a multiple of the running mean of the KL of reals."""
 
     value: Tensor
     total: Tensor
@@ -193,9 +200,9 @@ class Margin(nn.Module):
 
     @torch.no_grad()
     def follow(self, divergence: Tensor, decay: float, ratio: float, *, anew: bool) -> None:
-        """Take one more mean divergence of reals into the running mean, the first of a new one if `anew`."""
+        """Add the mean KL of a batch of reals to the running mean, or start a new mean with it if `anew`."""
         keep = 0.0 if anew else decay
-        # A mean that starts at 0, by its total weight: without that it would begin too low.
+        # The sum is divided by its total weight, because a mean that starts at 0 would be too low.
         self.total.mul_(keep).add_(divergence, alpha=1.0 - decay)
         self.weight.mul_(keep).add_(1.0 - decay)
         self.value.copy_(ratio * self.total / self.weight)
@@ -206,7 +213,7 @@ def _resolutions(first: int, last: int) -> list[int]:
 
 
 def _activated(x: Tensor) -> Tensor:
-    # In place: what comes in is a norm's result or a sum, which nothing else reads.
+    # In place, because nothing else reads the input, which is the result of a norm or a sum.
     return F.leaky_relu(x, LEAK, inplace=True)
 
 
@@ -215,7 +222,7 @@ def _conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
 
 
 def _plain_up_conv(inputs: int, outputs: int) -> UpConv:
-    """An upsampling convolution with torch's own initial weights, and no scale at run time."""
+    """Upsampling convolution with torch's default initial weights and without a runtime scale."""
     conv = UpConv(inputs, outputs)
     conv.scale = 1.0
     nn.init.kaiming_uniform_(conv.weight, a=math.sqrt(5))

@@ -1,4 +1,4 @@
-"""Fully connected networks on codes: the mapping F: Z -> W and ALAE's linear discriminator on W."""
+"""Fully connected networks on codes: the mapping F from Z to W, and ALAE's linear discriminator on W."""
 
 from itertools import pairwise
 
@@ -9,7 +9,10 @@ from alae_core.layers import EqualLinear, leaky_relu, pixel_norm
 
 
 class Mapping(nn.Module):
-    """F: pixel-normalised z [N, D] -> w [N, D]; keeps the running mean of w for truncation (StyleGAN, section 2)."""
+    """Mapping F: z [N, D], normalised to a root mean square of 1, -> w [N, D] (StyleGAN, section 2).
+
+    The buffer `w_mean` holds the running mean of w for truncation.
+    """
 
     w_mean: Tensor
 
@@ -26,14 +29,14 @@ class Mapping(nn.Module):
 
     @torch.no_grad()
     def follow_mean(self, z: Tensor, decay: float) -> None:
-        """Move `w_mean` towards the mean of F(z)."""
+        """Move `w_mean` towards the mean of F(z) over z [N, D], keeping a share `decay` of it."""
         self.w_mean.lerp_(self(z).mean(0), 1.0 - decay)
 
 
 class LinearDiscriminator(nn.Module):
-    """D: w [N, D] -> logits [N] by three linear maps without activations (ALAE, section 4.2 and its code).
+    """Discriminator D: w [N, D] -> logits [N], three linear layers without activations (as in the official ALAE).
 
-    `dead_outputs`: 2 D outputs of which the one at index D is the logit, as in the official code.
+    With `dead_outputs` it has 2 D outputs, of which index D is the logit, as in the official code.
     """
 
     def __init__(self, latent: int, lr_multiplier: float, dead_outputs: bool = False) -> None:

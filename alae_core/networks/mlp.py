@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons on flattened images: the permutation-invariant generator and encoder (ALAE, section 5.1)."""
+"""MLPs on flattened images: the permutation-invariant generator and encoder (ALAE, section 5.1)."""
 
 import math
 
@@ -8,7 +8,7 @@ from alae_core.layers import EqualLinear, leaky_relu
 
 
 class MLPGenerator(nn.Module):
-    """w [N, D] -> image [N, C, R, R]; two hidden layers, linear output."""
+    """Generator G: w [N, D] -> image [N, C, R, R], with two hidden layers and a linear output."""
 
     def __init__(self, latent: int, hidden: int, resolution: int, channels: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class MLPGenerator(nn.Module):
 
 
 class MLPEncoder(nn.Module):
-    """Image [N, C, R, R] -> w [N, D]; two hidden layers, and the code itself is activated as in the original."""
+    """Encoder E: image [N, C, R, R] -> w [N, D], with two hidden layers and leaky ReLU on the code, as in the original."""
 
     def __init__(self, latent: int, hidden: int, resolution: int, channels: int) -> None:
         super().__init__()
@@ -32,14 +32,14 @@ class MLPEncoder(nn.Module):
         self.output = EqualLinear(hidden, latent)
 
     def features(self, images: Tensor) -> Tensor:
-        """The long code: the last hidden layer [N, hidden]."""
+        """Long code of images [N, C, R, R]: the activations [N, hidden] of the last hidden layer."""
         x = images.flatten(1)
         for layer in self.layers:
             x = leaky_relu(layer(x))
         return x
 
     def code(self, features: Tensor) -> Tensor:
-        """The short code [N, D] of the long one."""
+        """Short code w [N, D] from the long code [N, hidden]."""
         return leaky_relu(self.output(features))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """MUNIT's content and style encoders, generator and discriminators (Huang et al., ECCV 2018, section B.2).
 
-As the official code's, layer by layer. Where it would fail, for images below 64 px, style encoder and discriminators have
-fewer layers. A style is a vector [N, D] here, and its last layer a dense one, which is the same map.
+The layers are those of the official code. It fails for images below 64 px, for which the style encoder and the discriminators
+have fewer layers here. A style is a vector [N, D], and the layer that makes it is dense, which is the same linear map.
 """
 
 from itertools import pairwise
@@ -15,22 +15,22 @@ from torch.autograd.function import Function, once_differentiable
 from alae_core.layers import LEAK, at_least_float32
 
 EPS = 1e-5
-"""Of all norms."""
+"""Epsilon of all norms."""
 STYLE_HALVINGS = 4
-"""Of the style encoder; the width doubles at the first two."""
+"""Strided convolutions of the style encoder; the first two double the width."""
 CRITIC_HALVINGS = 4
-"""Of each scale's discriminator; the width doubles after the first."""
+"""Strided convolutions of the discriminator of each scale; all but the first double the width."""
 
 
 def halvings_of(side: int) -> int:
-    """How often an image of `side` pixels can be halved by a strided convolution before one pixel is left."""
+    """Number of strided convolutions that reduce an image of `side` pixels to one pixel."""
     return side.bit_length() - 1
 
 
 class ContentEncoder(nn.Module):
-    """E_c: image [N, C, H, W] -> content [N, B 2^d, H / 2^d, W / 2^d] with d halvings and base channels B.
+    """Content encoder E_c: image [N, C, H, W] -> content [N, B 2^d, H / 2^d, W / 2^d], d downsamplings, B base channels.
 
-    H and W are multiples of 2^d, and at least twice that. Instance norm without parameters takes the style out.
+    H and W are multiples of 2^d, and at least twice that. Instance norm without parameters removes the style.
     """
 
     def __init__(self, channels: int, base_channels: int, downsamplings: int, residual_blocks: int) -> None:
@@ -51,9 +51,9 @@ class ContentEncoder(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """E_s: image [N, C, H, W] -> style [N, D]. It has no norm, which would take away what it looks for.
+    """Style encoder E_s: image [N, C, H, W] -> style [N, D]. It has no norms, which would remove the style.
 
-    It is built for images of `resolution` and takes any that are no smaller than 2^halvings.
+    It is built for images of `resolution` and takes all images of at least 2^halvings pixels a side.
     """
 
     def __init__(self, resolution: int, channels: int, latent: int, base_channels: int) -> None:
@@ -74,7 +74,10 @@ class StyleEncoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """G: content and style [N, D] -> image [N, C, H, W] in (-1, 1). The style sets the AdaIN of the residual blocks alone."""
+    """Generator G: content and style [N, D] -> image [N, C, H, W] in (-1, 1).
+
+    An MLP turns the style into the AdaIN parameters of the residual blocks; other layers do not depend on it.
+    """
 
     def __init__(
         self, channels: int, latent: int, base_channels: int, hidden: int, downsamplings: int, residual_blocks: int
@@ -105,10 +108,10 @@ class Generator(nn.Module):
 
 
 class MultiScaleDiscriminator(nn.Module):
-    """D: image [N, C, H, W] -> a map [N, 1, h, w] of each scale, the finest first; each scale has half the pixels a side.
+    """Discriminator D: image [N, C, H, W] -> a logit map [N, 1, h, w] for each scale, each half as large as the one before.
 
-    A map's values rate overlapping patches of 46 px of its scale, where there are four halvings. It is built for images of
-    `resolution` and takes larger ones too.
+    With four halvings each logit rates a patch of 46 x 46 px of its scale. It is built for images of `resolution` and takes
+    larger ones too.
     """
 
     def __init__(self, resolution: int, channels: int, base_channels: int, scales: int) -> None:
@@ -127,15 +130,12 @@ class MultiScaleDiscriminator(nn.Module):
 
 
 def scale_sides(resolution: int, scales: int) -> list[int]:
-    """The side of the image that each scale's discriminator sees, in pixels: halved, and rounded up."""
+    """Side in pixels of the image at each scale: halved from scale to scale and rounded up."""
     return [-(-resolution // 2**number) for number in range(scales)]
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions with norms beside the identity; the norms' own moments are those of the styles, if given.
-
-    No activation follows the sum.
-    """
+    """Residual block of two 3x3 convolutions with instance norm, or AdaIN if styles are given; the sum is not activated."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -160,10 +160,10 @@ class Up(nn.Module):
 
 
 class UpConv(nn.Conv2d):
-    """Nearest-neighbour upsampling and a 5x5 convolution, its border filled by reflection: [N, C, h, w] -> [N, D, 2h, 2w].
+    """Nearest-neighbour upsampling and a 5x5 convolution with reflected borders: [N, C, h, w] -> [N, D, 2h, 2w].
 
-    One 3x3 convolution of the features before they are upsampled makes all four pixels of each: 2.8 times fewer operations.
-    It sees the border repeated and not reflected, which the outermost pixels are corrected for. h and w are at least 2.
+    A 3x3 convolution of the features before upsampling computes all four pixels of each, with 2.8 times fewer operations. It
+    repeats the border instead of reflecting it, so the outermost pixels are corrected afterwards. h and w are at least 2.
     """
 
     sums: Tensor
@@ -177,7 +177,7 @@ class UpConv(nn.Conv2d):
         result = F.pixel_shuffle(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self._kernel(), bias), 2)
         height, width = result.shape[2:]
         weight = self.weight
-        # Reflected less repeated, the first and last row, then the first and last column.
+        # Adds reflected minus repeated borders, for the first and last row, then for the first and last column.
         rows = _ends(x, 2).repeat_interleave(2, 3)
         result[:, :, :: height - 1] += _by_ends(F.pad(rows, (2, 2, 0, 0), mode="reflect"), weight, 2)
         columns = _ends(x, 3).repeat_interleave(2, 2)
@@ -185,14 +185,14 @@ class UpConv(nn.Conv2d):
         return result
 
     def _kernel(self) -> Tensor:
-        """[4 D, C, 3, 3], channels last in memory: each tap the sum of those that fall on one pixel."""
+        """Kernel [4 D, C, 3, 3], channels last in memory, whose taps are sums of the 5x5 taps that read the same pixel."""
         taps = self.weight.permute(2, 3, 0, 1).flatten(0, 1).flatten(1)
         summed = (self.sums @ taps).view(2, 2, 3, 3, self.out_channels, self.in_channels)
         return summed.permute(4, 0, 1, 2, 3, 5).flatten(0, 2).permute(0, 3, 1, 2)
 
 
 def _sums_of_taps() -> Tensor:
-    """[36, 25]: which taps of a 5x5 kernel each tap of four 3x3 kernels is the sum of, for the four pixels of one."""
+    """Matrix [36, 25] that sums the taps of a 5x5 kernel into four 3x3 kernels, one for each output pixel of an input."""
     even = ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1))
     odd = ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1))
     line = torch.tensor((even, odd), dtype=torch.get_default_dtype())
@@ -200,7 +200,7 @@ def _sums_of_taps() -> Tensor:
 
 
 def _ends(x: Tensor, side: int) -> Tensor:
-    """Along a side, the second less the first and the last but one less the last: [N, 2 C, 1, w] or [N, 2 C, h, 1]."""
+    """Second line minus first, and last but one minus last, along dimension `side`: [N, 2 C, 1, w] or [N, 2 C, h, 1]."""
     last = x.shape[side] - 1
     return torch.cat(
         [x.narrow(side, 1, 1) - x.narrow(side, 0, 1), x.narrow(side, last - 1, 1) - x.narrow(side, last, 1)], 1
@@ -208,16 +208,16 @@ def _ends(x: Tensor, side: int) -> Tensor:
 
 
 def _by_ends(x: Tensor, weight: Tensor, side: int) -> Tensor:
-    """Both halves of the channels by the kernel's first and last line along a side: [N, D, 2, W] or [N, D, H, 2]."""
+    """Convolve the two halves of the channels with the kernel's first and last line: [N, D, 2, W] or [N, D, H, 2]."""
     lines = torch.cat([weight.narrow(side, 0, 1), weight.narrow(side, 4, 1)])
     return torch.cat(F.conv2d(x, lines, groups=2).chunk(2, 1), side)
 
 
 class LayerNorm(nn.Module):
-    """(x - mean) / (deviation + EPS) over C, H, W of each image, then a scale and shift of each channel.
+    """Layer norm of each image over C, H and W: (x - mean) / (deviation + EPS), then a scale and shift of each channel.
 
-    Unlike torch's: the deviation is the unbiased one, EPS is added to it, and the scales start uniform in [0, 1). Unlike
-    instance norm it keeps the proportions between channels, where the style is.
+    Unlike torch's layer norm it uses the unbiased deviation, adds EPS to it, and draws its initial scales uniformly in
+    [0, 1). Unlike instance norm it keeps the ratios between channels, which carry the style.
     """
 
     def __init__(self, channels: int) -> None:
@@ -228,7 +228,7 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         full = at_least_float32(x)
         centred = full - full.mean((1, 2, 3), keepdim=True)
-        # Of this norm torch knows a gradient at 0, of a square root none.
+        # torch defines the gradient of this norm at 0, but not that of a square root.
         length = torch.linalg.vector_norm(centred, dim=(1, 2, 3), keepdim=True)
         deviation = length / max(centred[0].numel() - 1, 1) ** 0.5
         scaled = centred / (deviation + EPS)
@@ -236,23 +236,24 @@ class LayerNorm(nn.Module):
 
 
 def adaptive_instance_norm(x: Tensor, style: Tensor) -> Tensor:
-    """Each channel of [N, C, H, W] with the mean and deviation that the style [N, 2C] = [means, deviations] gives."""
+    """Give each channel of x [N, C, H, W] the mean and deviation of the style [N, 2C] = [means, deviations]."""
+    # AdaIN(x, s) = deviation IN(x) + mean
     mean, deviation = style[:, :, None, None].chunk(2, 1)
     return torch.addcmul(mean, instance_norm(x), deviation)
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """Each channel of each image over H, W, without parameters; a channel of a variance below EPS hands no gradient on.
+    """Instance norm of x [N, C, H, W] without parameters; a channel with a variance below EPS passes no gradient on.
 
-    A constant channel makes a gradient 1 / sqrt(EPS) = 316 times as large. In an image of one colour all channels are
-    constant, layer after layer, and the gradient would overflow.
+    A constant channel multiplies the gradient by 1 / sqrt(EPS) = 316. In an image of one colour all channels are constant in
+    all layers, so the gradient would overflow.
     """
     normed: Tensor = _InstanceNorm.apply(x)
     return normed
 
 
 class _InstanceNorm(Function):
-    """With its gradient in one formula: on CPUs in less than half the time that torch takes through the steps."""
+    """Instance norm with its gradient as one formula, which takes less than half of autograd's time on CPUs."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -287,7 +288,7 @@ def _patch_critic(channels: int, base_channels: int, most_halvings: int) -> nn.S
 
 
 def _conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
-    """Of the same size; the border is filled by reflection."""
+    """Same-size convolution with reflected borders."""
     return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode="reflect")
 
 
@@ -296,7 +297,7 @@ def _down(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 def _kaiming(network: nn.Module) -> None:
-    """He's normal weights by the inputs of a unit, and no biases."""
+    """Initialise weights by He's normal distribution (fan-in) and biases by 0."""
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(layer.weight)
@@ -304,7 +305,7 @@ def _kaiming(network: nn.Module) -> None:
 
 
 def _normal(network: nn.Module) -> None:
-    """Normal weights of deviation 0.02, and no biases."""
+    """Initialise weights by N(0, 0.02^2) and biases by 0."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, 0.0, 0.02)

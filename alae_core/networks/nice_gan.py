@@ -1,7 +1,8 @@
 """NICE-GAN's networks (Chen et al., CVPR 2020): the first layers of a discriminator are the encoder of its domain.
 
-Deviations from the code: singular vectors are followed once per iteration, not in every forward pass; the largest feature
-of a map shares its gradient with equal ones. The attention's two halves, and a spectral norm, are applied to smaller tensors.
+Deviations from the official code: singular vectors are updated once per iteration instead of in every forward pass; equal
+maxima of a feature map share the gradient. The attention's halves and the spectral norm are applied to smaller tensors, which
+gives the same result.
 """
 
 from typing import Literal
@@ -13,17 +14,17 @@ from torch import Tensor, nn
 from alae_core.layers import LEAK, at_least_float32, leaky_relu
 
 SCALE = 4
-"""Pixels of an image to one of its code, each way."""
+"""Downsampling factor from an image to its code."""
 _FIRST_STEPS = 15
 _INSTANCE_MOSTLY, _LAYER_MOSTLY = (3.2, 1.0), (1.0, 3.2)
 
 
 class SpectralNorm(nn.Module):
-    """The largest singular value of a weight, seen as a matrix of its first dimension (Miyato et al. 2018, algorithm 1).
+    """Largest singular value of a weight as a matrix [outputs, rest], by power iteration (Miyato et al. 2018, algorithm 1).
 
-    A forward pass reads the singular vectors and changes nothing: frozen networks stay as they are to the bit, and neither
-    micro-batches nor the number of passes matter. `follow` moves the vectors; called once per iteration, after the steps,
-    it does the same on every rank.
+    A forward pass only reads the singular vectors, so frozen networks do not change, and micro-batches and the number of
+    passes do not matter. `follow` updates the vectors. It is called once per iteration after the steps and has the same
+    result on all ranks.
     """
 
     left: Tensor
@@ -37,7 +38,7 @@ class SpectralNorm(nn.Module):
         self.follow(weight, _FIRST_STEPS)
 
     def forward(self, weight: Tensor) -> Tensor:
-        # In half precision it would be off by as much as it is to keep in check.
+        # Half precision would not be accurate enough for the norm.
         with torch.autocast(weight.device.type, enabled=False):
             matrix, right = self._by_memory(weight)
             value: Tensor = self.left @ (matrix @ right.flatten())
@@ -45,14 +46,14 @@ class SpectralNorm(nn.Module):
 
     @torch.no_grad()
     def follow(self, weight: Tensor, steps: int = 1) -> None:
-        """Steps of the power method, from the vectors of the last call."""
+        """Run steps of the power iteration, starting from the vectors of the last call."""
         matrix, right = self._by_memory(weight)
         for _ in range(steps):
             right.copy_(F.normalize(self.left @ matrix, dim=0).view_as(right))
             self.left.copy_(F.normalize(matrix @ right.flatten(), dim=0))
 
     def _by_memory(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The matrix, and `right` in the shape of a row, as views in the order of the weight's memory: nothing is copied."""
+        """Views of the weight as a matrix and of `right` as a row, in the weight's memory order so that nothing is copied."""
         order = list(range(weight.dim()))
         if weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last):
             order = [0, 2, 3, 1]
@@ -60,7 +61,7 @@ class SpectralNorm(nn.Module):
 
 
 class SpectralConv(nn.Conv2d):
-    """A 4x4 convolution, padded by one reflected pixel, with its weight divided by its largest singular value."""
+    """4x4 convolution with one reflected pixel of padding and its weight divided by its largest singular value."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, bias: bool = True) -> None:
         super().__init__(inputs, outputs, 4, stride, bias=bias)
@@ -69,26 +70,26 @@ class SpectralConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         norm = self.norm(self.weight)
         bias = None if self.bias is None else self.bias * norm
-        # Divided is the result: the same map, without a second copy of a weight of millions in every pass.
+        # Dividing the result is the same map and saves a copy of a large weight in every pass.
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.weight, bias, self.stride) / norm
 
     def follow(self) -> None:
-        """Let the norm follow the weight."""
+        """Update the singular vectors by one step."""
         self.norm.follow(self.weight)
 
 
 def follow_spectral_norms(network: nn.Module) -> None:
-    """Let every spectral norm of a network follow its weight by one step."""
+    """Update the singular vectors of all spectral norms of a network by one step."""
     for layer in network.modules():
         if isinstance(layer, SpectralConv):
             layer.follow()
 
 
 class SharedEncoder(nn.Module):
-    """E, with C0: image [N, C, H, W] -> code [N, 2 base, H/4, W/4] and C0's logit [N, 1].
+    """Encoder E with classifier C0: image [N, C, H, W] -> code [N, 2 base, H/4, W/4] and C0's logit [N, 1].
 
-    C0 judges the mean and the maximum of each feature, and its weights are also the attention: the features, weighted and
-    mixed, are added to themselves `gamma` times, from 0 on.
+    C0 classifies the mean and the maximum of each feature map. Its weights also serve as attention: the weighted and mixed
+    features, times the learned `gamma` (0 at first), are added to the features.
     """
 
     def __init__(self, channels: int, base_channels: int) -> None:
@@ -103,21 +104,21 @@ class SharedEncoder(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = leaky_relu(self.conv2(leaky_relu(self.conv1(images))))
         pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
-        # Of a single row the largest singular value is the length.
+        # The largest singular value of a single row is its length.
         logit = F.linear(pooled, F.normalize(self.judge.weight, dim=1))
         code = leaky_relu(features + self.gamma * self._attended(features))
         return code, logit
 
     def _attended(self, features: Tensor) -> Tensor:
-        """The features twice, times C0's weights, mixed: both halves see the same features, so that one kernel does."""
+        """Mix two copies of the features weighted by C0's weights; both read the same features, so one kernel suffices."""
         mean, peak = (self.mix.weight * self.judge.weight[:, :, None, None]).chunk(2, 1)
         return F.conv2d(features, mean + peak, self.mix.bias)
 
 
 class Classifiers(nn.Module):
-    """C1 and C2: code -> local logits [N, 1, h, w] of patches of 70 pixels, and global ones of 286, by the official 7 layers.
+    """Classifiers C1 and C2: code -> logit maps [N, 1, h, w] of local patches (70 px) and of global patches (286 px).
 
-    With 6 layers, from 48 pixels up, the patches are of 34 and 142.
+    These are the patches of the official 7 layers. With 6 layers, for images from 48 px on, they have 34 and 142 px.
     """
 
     def __init__(self, base_channels: int, layers: int = 7) -> None:
@@ -135,12 +136,12 @@ class Classifiers(nn.Module):
 
 
 def smallest_resolution(layers: int) -> int:
-    """Of images that the classifiers can judge: three pixels are left where their halvings end."""
+    """Smallest side of images for the classifiers, which leaves three pixels after the last halving."""
     return 3 * 2 ** (layers - 2)
 
 
 def _doubling(width: int, strides: list[int]) -> list[nn.Module]:
-    """Convolutions of these strides, each twice as wide as the one before."""
+    """Convolutions with these strides, each of which doubles the width."""
     pairs = ((SpectralConv(width * 2**i, width * 2 ** (i + 1), s), nn.LeakyReLU(LEAK)) for i, s in enumerate(strides))
     return [layer for pair in pairs for layer in pair]
 
@@ -150,10 +151,11 @@ def _patches(width: int, strides: list[int]) -> nn.Sequential:
 
 
 def blended_norm(x: Tensor, logits: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Instance and layer norm of x [N, C, H, W], blended by the softmax of logits [C, 2], then scaled and shifted ([N, C]).
+    """Blend instance and layer norm of x [N, C, H, W] by the softmax of logits [C, 2], then scale and shift by [N, C].
 
-    AdaLIN (Kim et al., ICLR 2020, eq. 1) with a softmax for its clipped share; variances unbiased, epsilon 1e-5.
+    AdaLIN (Kim et al., ICLR 2020) with a softmax instead of a clipped rho, unbiased variances, and epsilon 1e-5.
     """
+    # scale (rho_0 IN(x) + rho_1 LN(x)) + shift, (rho_0, rho_1) = softmax(logits)
     dtype, count, pixels = x.dtype, x[0].numel(), x[0, 0].numel()
     x = at_least_float32(x)
     scale, shift = scale[:, :, None, None], shift[:, :, None, None]
@@ -161,7 +163,7 @@ def blended_norm(x: Tensor, logits: Tensor, scale: Tensor, shift: Tensor) -> Ten
     mean = x.mean((2, 3), keepdim=True)
     centred = x - mean
     variance = centred.square().mean((2, 3), keepdim=True)
-    # The layer's statistics are those of its channels' means and variances: the features are read once for both norms.
+    # Layer statistics follow from the channels' means and variances, so the features are read once for both norms.
     offset = mean - mean.mean(1, keepdim=True)
     layer_variance = (variance + offset.square()).mean(1, keepdim=True) * (count / (count - 1))
     instance = instance * torch.rsqrt(variance * (pixels / (pixels - 1)) + 1e-5)
@@ -170,7 +172,7 @@ def blended_norm(x: Tensor, logits: Tensor, scale: Tensor, shift: Tensor) -> Ten
 
 
 class BlendedNorm(nn.Module):
-    """`blended_norm`, at first mostly the layer's, with a learned scale and shift of each channel."""
+    """`blended_norm` that starts mostly as layer norm, with a learned scale and shift of each channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -183,7 +185,7 @@ class BlendedNorm(nn.Module):
 
 
 class AdaptiveResidual(nn.Module):
-    """Two 3x3 convolutions beside the identity, normed mostly by instance at first, with the scale and shift that come in."""
+    """Residual block of two 3x3 convolutions with `blended_norm`, mostly instance norm at first, and a given scale and shift."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -196,10 +198,10 @@ class AdaptiveResidual(nn.Module):
 
 
 class Generator(nn.Module):
-    """G: code [N, 2 base, h, w] of either domain -> image [N, C, 4h, 4w] in (-1, 1).
+    """Generator G: code [N, 2 base, h, w] of either domain -> image [N, C, 4h, 4w] in (-1, 1).
 
-    One scale and shift for all residual blocks comes from the first features: from their means (light), or from all of them
-    (full), which ties the network to images of `resolution`.
+    An MLP computes one scale and shift for all residual blocks, from the means of the first features ("light") or from all of
+    them ("full"), which ties the network to images of `resolution`.
     """
 
     def __init__(
@@ -243,7 +245,7 @@ def _dense(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
 
 
 def _up(width: int) -> tuple[nn.Module, ...]:
-    """Twice the size and half the channels, by sub-pixels."""
+    """Layers that double the size and halve the channels, by pixel shuffle."""
     half = width // 2
     convolved = (_conv(width, half, 3), BlendedNorm(half), nn.ReLU())
     return *convolved, nn.Conv2d(half, 4 * half, 1), nn.PixelShuffle(2), BlendedNorm(half), nn.ReLU()

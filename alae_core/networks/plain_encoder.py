@@ -1,11 +1,11 @@
-"""An encoder without styles, for ALAE's ablation: StyleGAN's discriminator with a code where its logit was."""
+"""Encoder without styles for ALAE's ablation: StyleGAN's discriminator with a code in place of its logit."""
 
 from alae_core.layers import EqualLinear
 from alae_core.networks.style_discriminator import StyleDiscriminator
 
 
 class PlainEncoder(StyleDiscriminator):
-    """E: image [N, C, R, R] -> w [N, D]; no statistics, no norms, and no image sees another."""
+    """Encoder E: image [N, C, R, R] -> w [N, D], without style statistics, norms or the minibatch deviation."""
 
     def __init__(self, resolution: int, channels: int, latent: int, base_channels: int, max_channels: int) -> None:
         super().__init__(resolution, channels, base_channels, max_channels, stddev_group=1)

@@ -1,6 +1,6 @@
-"""From a style to the posterior of its image: what makes StyleALAE's encoder that of a VAE (Style-Soft-IntroVAE).
+"""Posterior of an image from its style, which makes StyleALAE's encoder that of a VAE (Style-Soft-IntroVAE).
 
-Deviation from the official code: the last layer is not activated. There it is, which shrinks all below zero to a fifth.
+Deviation from the official code: the last layer is not activated; there leaky ReLU multiplies all negative values by 0.2.
 """
 
 from itertools import pairwise
@@ -13,7 +13,7 @@ LAYERS = 3
 
 
 class StylePosterior(nn.Module):
-    """w [N, D] -> mean and bounded log-variance, float32 [N, D] each."""
+    """MLP: style [N, D] -> mean and bounded log-variance of the posterior, float32 [N, D] each."""
 
     def __init__(self, latent: int, lr_multiplier: float) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""StyleGAN's discriminator (StyleGAN, appendix C; ProGAN, section 2 and table 2), grown level by level.
+"""StyleGAN's discriminator (StyleGAN, appendix C; ProGAN, section 2 and table 2), which grows level by level.
 
-Deviation from the code: the minibatch deviation is taken over images in a row, see `layers.minibatch_stddev`.
+Deviation from the official code: the minibatch deviation is over consecutive images, see `layers.minibatch_stddev`.
 """
 
 from itertools import pairwise
@@ -13,7 +13,7 @@ from alae_core.networks.style_generator import level_channels
 
 
 class DownBlock(nn.Module):
-    """Half the size: a convolution, blur, and a downsampling convolution."""
+    """Convolution, blur and downsampling convolution: [N, inputs, R, R] -> [N, outputs, R/2, R/2]."""
 
     def __init__(self, inputs: int, outputs: int, blur: bool) -> None:
         super().__init__()
@@ -24,12 +24,12 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.down_conv(self.blur(leaky_relu(self.conv(x))))
-        # The bias would lift half precision to float32.
+        # A float32 bias would convert half precision to float32.
         return leaky_relu(x + self.bias.to(x.dtype).view(1, -1, 1, 1))
 
 
 class LastBlock(nn.Module):
-    """4x4 features and the minibatch deviation -> logits [N]."""
+    """Last layers: 4x4 features [N, C, 4, 4] and their minibatch deviation -> logits [N]."""
 
     def __init__(self, channels: int, hidden: int, stddev_group: int) -> None:
         super().__init__()
@@ -47,10 +47,10 @@ class LastBlock(nn.Module):
 
 
 class StyleDiscriminator(nn.Module):
-    """D: image [N, C, R, R] -> logits [N].
+    """Discriminator D: image [N, C, R, R] -> logits [N].
 
-    `stddev_group` images in a row see each other's deviation, so N must be a multiple of it (ValueError); 1: none do.
-    Without `blur` the features are averaged plainly, as in ProGAN.
+    The minibatch deviation is over groups of `stddev_group` consecutive images, of which N must be a multiple (ValueError);
+    1 leaves it out. Without `blur` features are box-averaged, as in ProGAN.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class StyleDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         widths = level_channels(resolution, base_channels, max_channels)
-        # From 4x4 up, as the generator counts; each block leads to the width of the next coarser level.
+        # Ordered from 4x4 up, as in the generator; each block outputs the width of the next coarser level.
         self.last = LastBlock(widths[0], min(max_channels, 2 * widths[0]), stddev_group)
         self.blocks = nn.ModuleList(DownBlock(fine, coarse, blur) for coarse, fine in pairwise(widths))
         self.from_rgb = nn.ModuleList(EqualConv(channels, width, 1, bias=True) for width in widths)

@@ -1,7 +1,7 @@
-"""ALAE's style encoder: the mean and deviation of every layer, mapped and summed into one code (ALAE, section 4.1, eq. 9).
+"""ALAE's style encoder, which maps the mean and deviation of every layer and sums them into one code (ALAE, section 4.1).
 
-Deviations from the code, each with a way back: fromRGB is activated once (there it is twice, by accident); an epsilon
-stands under the root of the deviation, and it is the normalisation's too (there it is 0 and 1e-5).
+Deviations from the official code, each with an option to restore it: fromRGB is activated once (there twice, by accident);
+the deviation and the instance norm share an epsilon of 1e-8 (there 0 and 1e-5).
 """
 
 import torch
@@ -20,7 +20,7 @@ from alae_core.networks.style_generator import level_channels
 
 
 class EncoderBlock(nn.Module):
-    """Half the size; gives the features and the block's share of w [N, D]."""
+    """Two convolutions with style statistics: [N, inputs, R, R] -> [N, outputs, R/2, R/2], and a summand of w [N, D]."""
 
     def __init__(
         self, inputs: int, outputs: int, latent: int, deviation_eps: float = 1e-8, norm_eps: float = 1e-8
@@ -42,11 +42,13 @@ class EncoderBlock(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """E: image [N, C, R, R] -> w [N, D].
+    """Encoder E: image [N, C, R, R] -> w [N, D].
 
-    `deviation_eps` stands under the root of the deviations (0: no gradient where a channel is constant), `norm_eps` in
-    the instance norm; `activations` of fromRGB are one, or two for a negative slope of 0.04.
+    `deviation_eps` is under the root of the deviations (with 0 the gradient of a constant channel is not finite), `norm_eps`
+    in the instance norm. `activations` is the number of leaky ReLUs after fromRGB; two have a negative slope of 0.04.
     """
+
+    # w = sum_i C_i [mu_i; sigma_i] over the layers i, C_i linear (ALAE, section 4.1)
 
     def __init__(
         self,
@@ -62,7 +64,7 @@ class StyleEncoder(nn.Module):
     ) -> None:
         super().__init__()
         widths = level_channels(resolution, base_channels, max_channels)
-        # From 4x4 up, as the generator counts; each block leads to the width of the next coarser one.
+        # Ordered from 4x4 up, as in the generator; each block outputs the width of the next coarser one.
         outputs = (min(max_channels, 2 * widths[0]), *widths[:-1])
         self.blocks = nn.ModuleList(
             EncoderBlock(a, b, latent, deviation_eps, norm_eps) for a, b in zip(widths, outputs, strict=True)
@@ -74,7 +76,7 @@ class StyleEncoder(nn.Module):
         x, w = self.blocks[level](self._features(images, level))
         if level > 0 and blend < 1.0:
             coarser = self._features(downsample(images), level - 1)
-            # Under autocast the convolution is in half precision, the normalised block in float32.
+            # Under autocast the convolution's result is in half precision, the normalised block's in float32.
             x, w = torch.lerp(coarser.to(x.dtype), x, blend), w * blend
         for index in range(level - 1, -1, -1):
             x, share = self.blocks[index](x)

@@ -1,6 +1,6 @@
-"""The style-based generator (StyleGAN, section 2), grown level by level, and the forms that lead to it (table 1).
+"""Style-based generator (StyleGAN, section 2), which grows level by level, and the forms that lead to it (table 1).
 
-Deviation from ALAE's code: the learned constant is expanded to the batch, so every image has its own noise at 4x4 too.
+Deviation from the official ALAE: the learned constant is expanded to the batch, so each image has its own noise at 4x4 too.
 """
 
 import math
@@ -25,23 +25,23 @@ from alae_core.layers import (
 )
 
 Noise = Callable[..., Tensor]
-"""noise(name, *shape) -> [N, *shape], standard normal."""
+"""Function noise(name, *shape) that returns standard normal noise [N, *shape]."""
 NoisePair = tuple[Tensor | None, Tensor | None]
-"""Of a block's two layers."""
+"""Noise of a block's two layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """Which of StyleGAN's parts there are; without any it is ProGAN's."""
+    """Parts of StyleGAN that the generator has; without any it is ProGAN's."""
 
     blur: bool = True
-    """Up- and downsampling are followed and preceded by a binomial filter (bilinear), not by none (nearest, box)."""
+    """Apply a binomial filter after upsampling and before downsampling (bilinear instead of nearest and box)."""
     styles: bool = True
-    """The code scales and shifts the normalised channels of each layer; else pixels are normalised over channels."""
+    """Let the code scale and shift the instance-normalised channels of each layer; otherwise use pixel norm."""
     constant_input: bool = True
-    """The 4x4 features are learned; else a dense layer makes them from the first code."""
+    """Learn the 4x4 features as a constant; otherwise a dense layer computes them from the first code."""
     noise: bool = True
-    """Each layer adds noise."""
+    """Add noise in each layer."""
 
     def __post_init__(self) -> None:
         if self.constant_input and not self.styles:
@@ -52,17 +52,17 @@ class Form:
 
 
 STYLEGAN = Form()
-"""All parts: StyleGAN's own generator, and StyleALAE's."""
+"""All parts, as in the generators of StyleGAN and StyleALAE."""
 
 
 def level_channels(resolution: int, base_channels: int, max_channels: int) -> tuple[int, ...]:
-    """Channels by level from 4x4 up: `base_channels` at the final resolution, doubling downwards to `max_channels`."""
+    """Channels by level from 4x4 up: `base_channels` at `resolution`, doubled at each lower level, up to `max_channels`."""
     levels = resolution.bit_length() - 2
     return tuple(min(max_channels, base_channels * 2 ** (levels - 1 - i)) for i in range(levels))
 
 
 class Epilogue(nn.Module):
-    """Noise, bias, leaky ReLU, instance norm and style, in this order; without styles, pixel norm instead of the last two."""
+    """Noise, bias, leaky ReLU, instance norm and style, in this order; pixel norm replaces the last two without styles."""
 
     def __init__(self, latent: int, channels: int, form: Form = STYLEGAN) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Epilogue(nn.Module):
 
 
 class DenseInput(nn.Module):
-    """Equalised linear layer, code [N, D] -> features [N, C, 4, 4]; the bias is left to the epilogue."""
+    """Equalised linear layer without bias (the epilogue adds it): code [N, D] -> features [N, C, 4, 4]."""
 
     def __init__(self, latent: int, channels: int) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class DenseInput(nn.Module):
 
 
 class FirstBlock(nn.Module):
-    """The learned 4x4 constant and one convolution."""
+    """Learned 4x4 constant and one convolution."""
 
     def __init__(self, latent: int, channels: int, form: Form = STYLEGAN) -> None:
         super().__init__()
@@ -116,12 +116,12 @@ class FirstBlock(nn.Module):
         self.constant = nn.Parameter(torch.ones(1, channels, 4, 4))
 
     def _features(self, code: Tensor) -> Tensor:
-        # Laid out as every other layer: kernels are compiled by layout.
+        # In the memory layout of all other layers, because kernels are compiled for each layout.
         return self.constant.expand(code.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 class DenseFirstBlock(FirstBlock):
-    """4x4 features from the first code by a dense layer, and one convolution (ProGAN, table 2)."""
+    """Dense layer from the first code to 4x4 features, and one convolution (ProGAN, table 2)."""
 
     def _add_input(self, latent: int, channels: int) -> None:
         self.dense = DenseInput(latent, channels)
@@ -132,7 +132,7 @@ class DenseFirstBlock(FirstBlock):
 
 
 class UpBlock(nn.Module):
-    """Twice the size: upsampling convolution, blur, and a second convolution."""
+    """Upsampling convolution, blur and a second convolution: [N, inputs, R, R] -> [N, channels, 2R, 2R]."""
 
     def __init__(self, latent: int, inputs: int, channels: int, form: Form = STYLEGAN) -> None:
         super().__init__()
@@ -149,9 +149,9 @@ class UpBlock(nn.Module):
 
 
 class StyleGenerator(nn.Module):
-    """G: styles [N, 2 (level + 1), D] and noise -> image [N, C, R, R], not squashed.
+    """Generator G: styles [N, 2 (level + 1), D] and noise -> image [N, C, R, R], without output activation.
 
-    A `form` without styles reads the first code alone; one without noise draws none.
+    A `form` without styles reads only the first code; a `form` without noise draws none.
     """
 
     def __init__(

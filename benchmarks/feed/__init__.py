@@ -1,1 +1,1 @@
-"""How fast images reach a trainer: our feed against other libraries, on the same images in the same encodings."""
+"""Speed at which images reach a trainer, for our feed and other libraries, on the same images in the same encodings."""

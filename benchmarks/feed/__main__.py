@@ -1,6 +1,6 @@
-"""`python -m benchmarks.feed --images PHOTOS.zip --work DIR --venv DIR --out FILE` measures all.
+"""`python -m benchmarks.feed --images PHOTOS.zip --work DIR --venv DIR --out FILE` measures all cases.
 
-Writes FILE.jsonl, a line for each row, and FILE.md.
+Writes FILE.jsonl with a line for each row, and FILE.md.
 """
 
 import argparse
@@ -25,7 +25,7 @@ TITLE = "The feed against other libraries"
 
 
 def main() -> None:
-    """Parse, make what is compared, measure part after part, write."""
+    """Parse the command line, make the data, measure case after case, and write the results."""
     options = _options()
     rivals = environment.interpreter(options.venv)
     options.out.parent.mkdir(parents=True, exist_ok=True)

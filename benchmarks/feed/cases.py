@@ -1,4 +1,4 @@
-"""What is measured: rows of tables, each a module to be run with options."""
+"""Measured cases: rows of tables, each a module that runs with options."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Rows = dict[str, Options]
 
 @dataclass(frozen=True)
 class Case:
-    """Rows of one table, measured by one process after the other: `module`, run by the Python of `where`."""
+    """Rows of one table, each measured by its own process, which runs `module` with the Python of `where`."""
 
     table: str
     where: Literal["ours", "rivals"]
@@ -31,7 +31,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Kind:
-    """Images of one side and encoding, and the name of each form of them."""
+    """Images of one size and encoding, and the names of the forms in which they are stored."""
 
     title: str
     side: int
@@ -41,7 +41,7 @@ class Kind:
 
     @property
     def decoder(self) -> str:
-        """Of what is stored in tars, shards and our datasets."""
+        """Decoder of the images in tars, shards and our datasets."""
         return "raw" if self.stored.startswith("raw") else "pillow"
 
 
@@ -58,7 +58,7 @@ def shrunk(side: int) -> Kind:
 
 
 def local(folder: Path, timing: Options) -> Iterator[Case]:
-    """Everything on local disk."""
+    """Cases on local disk."""
     for kind in (RAW16, RAW64, PNG256, JPEG256):
         table = f"{kind.title}, local disk"
         yield from _ours(table, str(folder / kind.packed), kind, (1, 2), timing)
@@ -79,7 +79,7 @@ def local(folder: Path, timing: Options) -> Iterator[Case]:
 
 
 def _ways(kind: Kind) -> Iterator[tuple[str, int, str, Kind]]:
-    """How the other libraries read: in words, workers, decoder, and what of."""
+    """Settings of the other libraries: description, workers, decoder, and data."""
     for workers in WORKERS:
         yield f"{workers} workers, {kind.decoder}", workers, kind.decoder, kind
     if kind.decoder == "raw":
@@ -112,14 +112,14 @@ def _limits(folder: Path, kind: Kind, packed: list[str], timing: Options) -> Row
 
 
 def remote_paths(folder: Path) -> list[Path]:
-    """The files that a store must hold for the cases below."""
+    """Files that a store must hold for the cases below."""
     folders = [f"{form}_{kind.stored}" for kind in REMOTE for form in ("tar", "mds")] + [kind.packed for kind in REMOTE]
     found = [path for name in folders for path in sorted((folder / name).rglob("*")) if path.is_file()]
     return found + [Path(path) for kind in REMOTE for path in files(folder, kind.files, REMOTE_FILES)]
 
 
 def remote(folder: Path, store: Store, timing: Options) -> Iterator[Case]:
-    """The same from an object store, two kinds of images, always with two workers or reading tasks."""
+    """Cases from an object store, for two kinds of images, always with two workers or reading tasks."""
 
     def urls(paths: list[str]) -> list[str]:
         return [store.url(str(Path(path).relative_to(folder))) for path in paths]
@@ -145,7 +145,7 @@ def remote(folder: Path, store: Store, timing: Options) -> Iterator[Case]:
 
 
 def traffic(folder: Path, store: Store) -> Iterator[tuple[str, Case]]:
-    """One epoch at several levels of one dataset; with the name of the column that is read."""
+    """One epoch at several levels of one dataset, with the name of the column that is read."""
     images = len(files(folder, JPEG256.files))
     for side in LEVELS:
         options = {"what": "epoch", "path": store.url(JPEG256.packed), "side": side, "images": images}

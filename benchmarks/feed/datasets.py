@@ -1,4 +1,4 @@
-"""Makes, once, every form of the images that is compared: files, our packed datasets, WebDataset tars, MosaicML shards."""
+"""Makes all compared forms of the images once: files, our packed datasets, WebDataset tars, MosaicML shards."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ WHOLE = "whole.json"  # written last
 
 
 def make(work: Path, photos: Path, large: int, small: int, rivals: Path) -> Path:
-    """The folder in `work` that holds everything; made anew unless it is whole. `rivals`: their Python."""
+    """Folder in `work` with all data, made again unless it is complete. `rivals` is the other libraries' Python."""
     folder = work.resolve() / f"images_{large}_{small}"
     if not (folder / WHOLE).exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -32,7 +32,7 @@ def make(work: Path, photos: Path, large: int, small: int, rivals: Path) -> Path
 
 
 def _repeated(folder: Path) -> str:
-    """Enough images of 16 px, each as often as it takes and recoloured each time: one task reads that many at a time."""
+    """Enough images of 16 px for one reading task, repeated as needed and recoloured each time."""
     once = np.stack([np.asarray(Image.open(path)) for path in sorted((folder / "png16").iterdir())])
     images = np.concatenate([once + np.uint8(time) for time in range(-(-SPAN_IMAGES // len(once)))])
     np.savez(folder / "repeated16.npz", images=images)
@@ -40,10 +40,10 @@ def _repeated(folder: Path) -> str:
 
 
 def files(folder: Path, kind: str, limit: int | None = None) -> list[str]:
-    """The image files of a kind such as "png256", or the files of a tar folder, in order."""
+    """Image files of a kind such as "png256", or files of a tar folder, in order."""
     return [str(path) for path in sorted((folder / kind).iterdir())][:limit]
 
 
 def shards(folder: Path, packed: str) -> list[str]:
-    """The Parquet files of a packed dataset."""
+    """Parquet files of a packed dataset."""
     return [str(path) for path in sorted((folder / packed).glob("train/*.parquet"))]

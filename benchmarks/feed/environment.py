@@ -1,4 +1,4 @@
-"""The other libraries' own virtual environment, and what this machine and both environments are."""
+"""Virtual environment of the other libraries, and a description of this machine and both environments."""
 
 import json
 import os
@@ -17,7 +17,7 @@ RIVALS = ("torch", "webdataset", "mosaicml-streaming", "pyarrow", "imagecodecs",
 
 
 def interpreter(folder: Path) -> Path:
-    """The Python of the other libraries, in the virtual environment `folder`, which is made if it is not there."""
+    """Python of the other libraries, in the virtual environment `folder`, which is created if it does not exist."""
     python = folder.resolve() / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
@@ -26,7 +26,7 @@ def interpreter(folder: Path) -> Path:
 
 
 def describe(rivals: Path) -> dict[str, str]:
-    """Hardware, load and versions, for the head of the results."""
+    """Hardware, load and versions, for the header of the results."""
     memory = psutil.virtual_memory().total / 2**30
     return {
         "machine": f"{_processor()}, {os.cpu_count()} logical CPUs, {memory:.0f} GiB of memory",

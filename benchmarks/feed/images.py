@@ -1,7 +1,7 @@
-"""Makes many images of a few photographs, and writes them as image files: the same bytes that every format then holds.
+"""Makes many images from a few photographs and writes them as image files, whose bytes all formats share.
 
-Image n is one photograph, mirrored or not, shifted by up to an eighth (the border is filled by reflection) and recoloured,
-all drawn from n alone. The smaller sizes are exact box averages of it.
+Image n is one photograph, perhaps mirrored, shifted by up to an eighth with reflected borders, and recoloured; n determines all
+choices. The smaller sizes are exact box averages of it.
 """
 
 import io
@@ -26,7 +26,7 @@ THREADS = 2
 
 
 def photographs(archive: Path) -> Pixels:
-    """uint8 [P, 256, 256, 3]: the images of a zip, which must be of that size; raises ValueError if one is not."""
+    """Images of a zip, uint8 [P, 256, 256, 3]; raises ValueError if one has another size."""
     found = []
     with zipfile.ZipFile(archive) as stored:
         for name in sorted(stored.namelist()):
@@ -41,7 +41,7 @@ def photographs(archive: Path) -> Pixels:
 
 
 def variation(photos: Pixels, number: int) -> Pixels:
-    """Image `number`: uint8 [256, 256, 3]."""
+    """Image `number`, uint8 [256, 256, 3]."""
     draw = np.random.default_rng(number)
     photo = photos[number % len(photos)]
     margin = SIDE // 8
@@ -55,7 +55,7 @@ def variation(photos: Pixels, number: int) -> Pixels:
 
 
 def write_files(photos: Pixels, folder: Path, large: int, small: int) -> None:
-    """Folders png256 and jpeg256 of `large` images, png64 and png16 of `small`; the first ones are the same images."""
+    """Write `large` images to png256 and jpeg256, and `small` images to png64 and png16; the first ones are the same."""
     wanted: list[tuple[int, Encoding]] = [(SIDE, "png"), (SIDE, "jpeg"), *((side, "png") for side in SMALL)]
     for side, encoding in wanted:
         (folder / f"{encoding}{side}").mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Times a stream of batches and counts the CPU seconds of every process that serves it. Runs in both environments."""
+"""Times a stream of batches and counts the CPU seconds of all processes that serve it. Runs in both environments."""
 
 import json
 import os
@@ -18,7 +18,7 @@ ERROR_CHARACTERS = 300
 
 
 def cpu_seconds(root: int) -> float:
-    """Of process `root` and all that descend from it, those that ended and were waited for included."""
+    """CPU seconds of process `root` and all its descendants, including those that have ended and were waited for."""
     process = psutil.Process(root)
     total = 0.0
     for member in (process, *process.children(recursive=True)):
@@ -30,7 +30,7 @@ def cpu_seconds(root: int) -> float:
 
 
 def touch(batch: Batch) -> None:
-    """Read one byte of every cache line, as a copy to a device would."""
+    """Read one byte of every cache line, which costs as much as a copy to a device."""
     batch.reshape(-1)[::CACHE_LINE].sum()
 
 
@@ -41,11 +41,11 @@ def measure(
     root: int | None = None,
     unit: int = 1,
 ) -> dict[str, float]:
-    """Steady speed of `batches()`, uint8 [N, R, R, 3] each: what comes in about `seconds`, once `warm_s` have passed.
+    """Steady speed of `batches()`, uint8 [N, R, R, 3] each, measured for about `seconds` after a warm-up of `warm_s`.
 
-    `start_s` is from the call to the first batch. `unit`: images that come in one burst; only whole ones are measured.
-    `root`: the process whose tree is counted, by default this one. The stream may end before, then less is measured;
-    RuntimeError if it ends within the warm-up.
+    `start_s` is the time from the call to the first batch. `unit` is the number of images that arrive in one burst; only
+    complete bursts are measured. `root` is the process whose tree is counted, by default this one. A stream that ends early
+    is measured for less time; RuntimeError if it ends within the warm-up.
     """
     root = root or os.getpid()
     began = time.perf_counter()
@@ -70,7 +70,7 @@ def measure(
 
 
 def _consume(stream: Iterator[Batch], seconds: float, unit: int, before: int = 0) -> int:
-    """Images that came until `seconds` have passed and, with those that came `before`, the units are whole."""
+    """Images that arrive until `seconds` have passed and, with those that came `before`, make complete units."""
     images, end = 0, time.perf_counter() + seconds
     while time.perf_counter() < end or (before + images) % unit:
         batch = next(stream, None)
@@ -82,7 +82,7 @@ def _consume(stream: Iterator[Batch], seconds: float, unit: int, before: int = 0
 
 
 def answer(case: Callable[..., dict[str, Any]]) -> None:
-    """As the main of a module: call `case` with each of the JSON objects on standard input, print a line for each."""
+    """Main function of a module: call `case` with each JSON object of standard input and print one line for each."""
     for options in json.load(sys.stdin):
         try:
             found = case(**options)

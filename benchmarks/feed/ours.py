@@ -1,4 +1,4 @@
-"""Our feed as a run uses it: Ray Data reads slabs, a worker that reserves a CPU makes batches of them; and its parts alone."""
+"""Our feed as runs use it, and its parts alone: Ray Data reads slabs, a worker that reserves a CPU makes batches of them."""
 
 import itertools
 import os
@@ -27,7 +27,7 @@ PRESET = "celebahq256_style_alae"  # for what has nothing to do with data
 
 
 def experiment(path: str, sides: tuple[int, ...], images: tuple[float, ...]) -> Experiment:
-    """One worker that reads so many images at each of `sides`, batches of BATCH, with the settings that a run has."""
+    """Experiment with one worker and the settings of a run, which reads `images` of each of `sides` in batches of BATCH."""
     preset = presets.load(PRESET)
     schedule = ProgressiveSchedule(
         resolutions=sides, stable_kimg=tuple(count / 1000 for count in images), batch_size=(BATCH,)
@@ -47,43 +47,43 @@ def feed(parts: Any, wanted: Experiment) -> Feed:
 
 
 def batches(parts: Any, wanted: Experiment) -> Iterator[Batch]:
-    """What the feed gives, for ever."""
+    """Batches of the feed, without end."""
     ready = feed(parts, wanted)
     while True:
         yield ready.next()[0].numpy()
 
 
 def burst(wanted: Experiment) -> int:
-    """Images that one task reads."""
+    """Number of images that one task reads."""
     first = next(plan(wanted, 0))
     return first.stop - first.start
 
 
 def shard(wanted: Experiment) -> DataIterator:
-    """The only worker's share of the images, made as Ray Train makes it."""
+    """Data iterator of the only worker, made as Ray Train makes it."""
     config = DataConfig(execution_options=execution_options(wanted))
     node = ray.get_runtime_context().get_node_id()
     return config.configure({SPLIT: training_dataset(wanted, 0)}, 1, None, [node])[0][SPLIT]
 
 
 def start_ray() -> None:
-    """A Ray of CPUS CPUs on this machine."""
+    """Start Ray with CPUS CPUs on this machine."""
     ray.init(address="local", include_dashboard=False, num_cpus=CPUS, log_to_driver=False, logging_level="ERROR")
 
 
 @ray.remote
 class Worker:
-    """Stands where a worker of a run does."""
+    """Actor in place of a run's worker."""
 
     def time(self, own: DataIterator, wanted: Experiment, seconds: float, warm_s: float, root: int) -> dict[str, float]:
-        """The speed of its feed."""
+        """Speed of the worker's feed."""
         return measure(
             lambda: batches(slabs(own, wanted.schedule.total_nimg), wanted), seconds, warm_s, root, burst(wanted)
         )
 
 
 def by_ray(wanted: Experiment, readers: int, seconds: float, warm_s: float) -> dict[str, float]:
-    """The whole path; `readers` tasks read at a time, and the worker has what they leave of CPUS."""
+    """Measure the whole path; `readers` tasks read at a time, and the worker has the other CPUs of CPUS."""
     start_ray()
     try:
         worker = Worker.options(num_cpus=CPUS - readers).remote()  # type: ignore[attr-defined]
@@ -93,18 +93,18 @@ def by_ray(wanted: Experiment, readers: int, seconds: float, warm_s: float) -> d
 
 
 def read(wanted: Experiment) -> Iterator[Any]:
-    """The slabs, read by this process one span after the other."""
+    """Slabs that this process reads, span after span."""
     reader = slab_reader(wanted)
     return itertools.chain.from_iterable(reader.read(span) for span in plan(wanted, 0))
 
 
 def without_ray(wanted: Experiment, seconds: float, warm_s: float) -> dict[str, float]:
-    """Reader and feed in one process: the feed's thread reads."""
+    """Measure reader and feed in one process, in which the feed's thread reads."""
     return measure(lambda: batches(read(wanted), wanted), seconds, warm_s, unit=burst(wanted))
 
 
 def reader_alone(wanted: Experiment, seconds: float, warm_s: float) -> dict[str, float]:
-    """The reader's slabs, uint8 [N, R, R, 3] each, not cut into batches."""
+    """Measure the reader's slabs, uint8 [N, R, R, 3] each, without batches."""
     side = wanted.schedule.resolutions[0]
 
     def whole() -> Iterator[Batch]:
@@ -115,12 +115,12 @@ def reader_alone(wanted: Experiment, seconds: float, warm_s: float) -> dict[str,
 
 
 def epoch(wanted: Experiment) -> dict[str, float]:
-    """Read what the schedule asks for, once."""
+    """Read all images of the schedule once and return their number."""
     return {"images": sum(slab["stop"][0].as_py() - slab["start"][0].as_py() for slab in read(wanted))}
 
 
 def run(what: str, path: str, side: int, images: int | None = None, **options: Any) -> dict[str, Any]:
-    """A case by its name; `images` ends the schedule."""
+    """Run a case by its name, on a schedule of `images`."""
     wanted = experiment(path, (side,), (images or ENDLESS // side,))
     cases = {"ray": by_ray, "without_ray": without_ray, "reader": reader_alone, "epoch": epoch}
     return cases[what](wanted, **options)

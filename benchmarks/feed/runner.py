@@ -1,4 +1,4 @@
-"""Runs the rows of a case in a process of their own, and keeps what it says or why it failed."""
+"""Runs the rows of a case in a separate process, and stores its results or the reason of its failure."""
 
 import json
 import os
@@ -24,14 +24,14 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Runner:
-    """`python` of each environment, the file of results, and the seconds that a row may take in all."""
+    """Runner with the `python` of each environment, the file of results, and the time limit of a row in seconds."""
 
     python: Mapping[str, Path]
     results: Path
     limit_s: float
 
     def run(self, case: Case, store: Store | None = None, **known: Any) -> None:
-        """A line of the results for each row: `known`, what it gave or its `error`, and what `store` sent for the case."""
+        """Write a line for each row: the fields of `known`, its results or `error`, and what `store` sent for the case."""
         before = (store.proxy.bytes_down, store.proxy.requests) if store else (0, 0)
         began = time.monotonic()
         found = list(self._found(case, store.env if store else dict(os.environ)))
@@ -42,7 +42,7 @@ class Runner:
             self.keep({"table": case.table, "name": name, **known, **values})
 
     def keep(self, record: Record) -> None:
-        """Add a line to the results, and tell of it."""
+        """Append a line to the results and print it."""
         with self.results.open("a") as results:
             results.write(json.dumps(record) + "\n")
         speed = f"{record['images_per_s']:,.0f} images/s" if "images_per_s" in record else "done"
@@ -54,7 +54,7 @@ class Runner:
     def _found(self, case: Case, env: dict[str, str]) -> Iterator[Record]:
         command = [str(self.python[case.where]), "-m", f"{PACKAGES[case.where]}.{case.module}"]
         env = env | {"OMP_NUM_THREADS": "1"}
-        # Files, not pipes: a process that outlives the case would keep a pipe open.
+        # Output goes to files, because a process that outlives the case would keep a pipe open.
         with TemporaryFile("w+") as options, TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
             json.dump(list(case.rows.values()), options)
             options.seek(0)
@@ -71,7 +71,7 @@ class Runner:
             yield found | {"stderr": said} if "error" in found else found
 
     def _waited(self, process: subprocess.Popen[bytes], limit_s: float) -> str:
-        """How it ended; nothing of it is left."""
+        """Wait for a process for at most `limit_s`, kill it and its descendants, and return how it ended."""
         try:
             return f"ended with {process.wait(limit_s)}"
         except subprocess.TimeoutExpired:
@@ -82,7 +82,7 @@ class Runner:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and all that descend from it."""
+    """Kill a process and all its descendants."""
     parent = psutil.Process(process.pid)
     for member in (*parent.children(recursive=True), parent):
         try:

@@ -1,4 +1,4 @@
-"""Object stores on this machine behind a proxy that adds latency and counts bytes; the data they hold."""
+"""Object stores on this machine, with their data, behind a proxy that adds latency and counts bytes."""
 
 import os
 import subprocess
@@ -27,27 +27,27 @@ LINK_S = 3600
 
 @dataclass(frozen=True)
 class Store:
-    """A bucket that holds the data, reached through the proxy."""
+    """Bucket with the data, accessed through the proxy."""
 
     name: str
     proxy: SlowStore
 
     @property
     def env(self) -> dict[str, str]:
-        """What a process needs in its environment to reach the bucket."""
+        """Environment variables with which a process accesses the bucket."""
         return _environment(self.proxy.endpoint)
 
     @property
     def title(self) -> str:
-        """For a table's heading."""
+        """Description for a table's heading."""
         return f"{self.name}, {1000 * self.proxy.latency_s:.0f} ms each way"
 
     def url(self, path: str) -> str:
-        """s3:// address of a file or folder."""
+        """The s3:// address of a file or folder."""
         return f"s3://{BUCKET}/{path}"
 
     def pipe(self, path: str) -> str:
-        """WebDataset's name of a file: a command that fetches it by a signed link, so that only curl has to start."""
+        """Command in WebDataset's form that fetches a file by a signed link, so that only curl has to start."""
         parameters = {"Bucket": BUCKET, "Key": path}
         link = _client(self.proxy.endpoint).generate_presigned_url("get_object", Params=parameters, ExpiresIn=LINK_S)
         return f"pipe:curl -s -f '{link}'"
@@ -55,7 +55,7 @@ class Store:
 
 @contextmanager
 def opened(kind: str, folder: Path, paths: Iterable[Path]) -> Iterator[Store]:
-    """A store of its own, "moto" or "ceph", with `paths` of `folder` in its bucket; gone afterwards."""
+    """Context with a new store, "moto" or "ceph", and `paths` of `folder` in its bucket; it is deleted afterwards."""
     with {"moto": _moto, "ceph": _ceph}[kind]() as endpoint:
         _upload(endpoint, folder, paths)
         with SlowStore(endpoint, LATENCY_S) as proxy:

@@ -1,4 +1,4 @@
-"""Results as markdown: a table for each heading, rows in the order in which they were measured."""
+"""Results as Markdown: a table for each heading, with rows in the order of measurement."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ Column = tuple[str, Callable[[Record], str]]
 
 
 def markdown(title: str, about: Mapping[str, str], notes: str, results: Path) -> str:
-    """The whole page: what it was measured on, what a person says about it, and the tables."""
+    """Page of results: the environment, notes, and the tables."""
     records = [json.loads(line) for line in results.read_text().splitlines()]
     by_table: dict[str, list[Record]] = {}
     for record in records:
@@ -52,7 +52,7 @@ def _failed(row: Record) -> str:
 
 
 def _columns(row: Record) -> list[Column]:
-    """Of the kind of measurement that a row is."""
+    """Columns for the kind of measurement of a row."""
     if "column_bytes" in row:
         return [
             ("images", lambda row: f"{row['images']:,}"),
@@ -82,6 +82,6 @@ def _columns(row: Record) -> list[Column]:
 
 
 def _number(value: float) -> str:
-    """Three digits, for what is no more exact."""
+    """Value with three significant digits, the accuracy of the measurements."""
     digits = len(str(int(value)))
     return f"{round(value, 3 - digits):,.0f}" if digits >= 3 else f"{value:.3g}"

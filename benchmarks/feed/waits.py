@@ -1,4 +1,4 @@
-"""How long a worker waits for data, by the clock of our feed, while its device takes a fixed time for each batch."""
+"""Time that a worker waits for data, measured by our feed, while its device takes a fixed time for each batch."""
 
 import os
 import time
@@ -20,7 +20,7 @@ READERS = 1
 
 @dataclass(frozen=True)
 class Waits:
-    """Seconds to the first batch, waited for each batch after, in all, and of CPUs."""
+    """Seconds to the first batch, waiting times of later batches, total seconds, and CPU seconds."""
 
     start_s: float
     each_s: NDArray[np.float64]
@@ -30,10 +30,10 @@ class Waits:
 
 @ray.remote(num_cpus=CPUS - READERS)
 class Worker:
-    """Sleeps where a worker of a run would wait for its device."""
+    """Actor that sleeps instead of a run's worker waiting for its device."""
 
     def waits(self, own: DataIterator, wanted: Experiment, step_s: float, root: int) -> Waits:
-        """What the feed says after each step; `root` is the process whose tree's CPU seconds are counted."""
+        """Waiting times that the feed reports after each step; CPU seconds are counted over the process tree of `root`."""
         ready = feed(slabs(own, wanted.schedule.total_nimg), wanted)
         start_s = ready.start()
         began, cpu, total = time.perf_counter(), cpu_seconds(root), [0.0]
@@ -45,7 +45,7 @@ class Worker:
 
 
 def run(path: str, sides: list[int], images: list[int], step_s: float) -> dict[str, Any]:
-    """A schedule of `images` at each of two `sides`; a step of the device takes `step_s` for a batch."""
+    """Measure a schedule of `images` at each of two `sides`, with device steps of `step_s` per batch."""
     wanted = experiment(path, tuple(sides), tuple(images))
     start_ray()
     try:

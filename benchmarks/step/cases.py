@@ -1,4 +1,4 @@
-"""What is timed: one level of one algorithm, and the iterations of a mode over it."""
+"""Timed cases: one level of one algorithm, and the iterations of a mode at this level."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -30,33 +30,33 @@ from benchmarks.step.reference_translator import TranslatorReference
 SEED = 0
 LAZY_R1_EVERY = 16
 VAE_LR = 2e-4
-"""The introspective VAEs' own: at a rate that is too high their divergences overflow within the timed iterations."""
+"""Learning rate of the introspective VAEs; at higher rates their KL overflows within the timed iterations."""
 MARGIN = 120.0
-"""Of the divergence, in nats: IntroVAE's at 256 px."""
+"""Margin of the KL in nats, IntroVAE's at 256 px."""
 TRANSLATOR_LR = 1e-4
 TRANSLATORS: dict[str, tuple[Any, type[TranslatorReference]]] = {
     "munit": (reference_munit.fresh, reference_munit.MunitReference),
     "nice_gan": (reference_nice_gan.fresh, reference_nice_gan.NiceGanReference),
 }
-"""By the algorithm's kind: how its plain networks are made, and its plain iteration."""
+"""Kind of an algorithm -> builder of its plain networks, and its plain iteration."""
 FEWER_LAYERS_BELOW = 96
-"""Pixels: smaller images are judged by NICE-GAN's classifiers with a layer less."""
+"""Resolution in pixels below which NICE-GAN's classifiers have one layer less."""
 GROUP = 8
-"""Images in a row whose mean meets IntroVAE's margin; a divisor of it where the batch is no multiple."""
+"""Consecutive images whose mean KL enters IntroVAE's hinge; a divisor of it if the batch is not a multiple."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One level: its images, and the sizes of the networks it is a level of."""
+    """One level: the size of its images, and the sizes of the networks."""
 
     algorithm: str
     resolution: int
     batch: int
     final_resolution: int
-    """Of the networks; at least `resolution`."""
+    """Resolution of the complete networks, at least `resolution`."""
     blend: float = 1.0
     base_channels: int = 64
-    """At `final_resolution`, doubling downwards to `max_channels`."""
+    """Channels at `final_resolution`, doubled at each lower level, up to `max_channels`."""
     max_channels: int = 256
     latent: int = 256
     channels: int = 3
@@ -95,7 +95,7 @@ class Case:
             "first_resolution": None if self.final_resolution == self.resolution else 4,
         }
         if self.translates:
-            # A style has the numbers that the algorithm gives it.
+            # Styles keep the length that the algorithm defines.
             del sizes["latent"]
             sizes["discriminator_layers"] = 6 if self.resolution < FEWER_LAYERS_BELOW else 7
         config_class: Any = CONFIGS[self.algorithm]
@@ -105,23 +105,23 @@ class Case:
 
     @property
     def adam(self) -> AdamConfig:
-        """As the algorithm's code has it."""
+        """Adam as in the algorithm's official code."""
         if self.translates:
             return AdamConfig(beta1=0.5, beta2=0.999, weight_decay=1e-4)
         return AdamConfig(beta1=0.9, beta2=0.999) if self.algorithm in reference_vae.METHODS else AdamConfig()
 
     @property
     def lr(self) -> float:
-        """As the algorithm's code has it, or such that nothing overflows."""
+        """Learning rate of the algorithm's official code, or one with which nothing overflows."""
         if self.translates:
             return TRANSLATOR_LR
         return VAE_LR if self.algorithm in reference_vae.METHODS else 0.0015
 
     def schedule(self) -> ProgressiveSchedule:
-        """Levels from 4x4 up to this one, or this one alone; at `nimg` the last of them stands at `blend`."""
+        """Schedule of the levels from 4x4 up to this one, or of this one only; at `nimg` the last level has `blend`."""
         levels = 1 if self.translates else self.resolution.bit_length() - 2
         short = (0.001,) * (levels - 1)
-        # The batch at `nimg` is the level's second, so that 2 batches of the fade are over at its end.
+        # The batch at `nimg` is the second of its level, so 2 batches of the fade-in are over at its end.
         fade_kimg = 2 * self.batch / self.blend / 1000 if self.blend < 1.0 else 0.0
         return ProgressiveSchedule(
             resolutions=tuple(self.resolution // 2**index for index in reversed(range(levels))),
@@ -151,14 +151,14 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """An iteration, and its share among the iterations of a run."""
+    """Kind of iteration, and its share of a run's iterations."""
 
     share: float
     run: Callable[[], object]
 
 
 def phases(case: Case, mode: Mode) -> tuple[Phase, ...]:
-    """Fresh networks in the mode, and the different iterations a run of them consists of; shares add up to 1."""
+    """Kinds of iterations of a run in the mode, over new networks; their shares add up to 1."""
     if mode.form == "reference":
         plain, shown = reference(case), [pixels.permute(0, 3, 1, 2) for pixels in case.domains(channels_last=False)]
         given: Any = tuple(shown) if case.translates else shown[0]
@@ -181,13 +181,13 @@ def phases(case: Case, mode: Mode) -> tuple[Phase, ...]:
 
 
 def applicable(case: Case, modes: Iterable[Mode]) -> tuple[Mode, ...]:
-    """Those of the modes that the case has: without R1 none is lazy, and not every algorithm has a plain form."""
+    """Modes that apply to the case: lazy modes need R1, and not every algorithm has a plain form."""
     lazy = _has_r1(case.config())
     return tuple(mode for mode in modes if (lazy or not mode.lazy_r1) and (mode != REFERENCE or has_reference(case)))
 
 
 def has_reference(case: Case) -> bool:
-    """Whether there is a plain form of the case to compare with; of the VAEs at the resolution of the networks alone."""
+    """Whether the case has a plain form; for VAEs only at the full resolution of the networks."""
     if case.algorithm in reference_vae.METHODS:
         return case.resolution == case.final_resolution and case.blend == 1.0
     return case.translates or CONFIGS[case.algorithm] is style_alae.Config
@@ -203,7 +203,7 @@ def fresh_state(case: Case, mode: Mode) -> TrainState:
 
 
 def reference(case: Case) -> Reference | reference_vae.VaeReference | TranslatorReference:
-    """The plain form of the case, with the weights that ours start from."""
+    """Plain form of the case, with the initial weights of our form."""
     config, draws = case.config(), generator(case.device, SEED, "benchmark reference")
     algorithm = TrainState.build(config, SEED, case.adam, case.device).algorithm
     ours, level = algorithm.networks, case.schedule().level_at(case.nimg)
@@ -239,7 +239,7 @@ def reference(case: Case) -> Reference | reference_vae.VaeReference | Translator
 
 
 def _beyond_warmup(config: Any) -> Any:
-    """The configuration without a warm-up, in which a VAE has no fakes to learn from, and with the margin that one would give."""
+    """The configuration without a warm-up, which has no fakes, and with a margin, which a warm-up would measure."""
     changes: dict[str, Any] = {"warmup_kimg": (0.0,), "margin": (MARGIN,)}
     known = {name: change for name, change in changes.items() if hasattr(config.loss, name)}
     return replace(config, loss=replace(config.loss, **known)) if known else config
@@ -250,5 +250,5 @@ def _has_r1(config: Any) -> bool:
 
 
 def _with_r1_every(config: Any, every: int) -> Any:
-    """The configuration with R1 at every so many iterations, if it has that penalty."""
+    """The configuration with R1 every `every` iterations, if it has R1."""
     return replace(config, loss=replace(config.loss, r1_every=every)) if _has_r1(config) else config

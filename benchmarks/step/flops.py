@@ -1,4 +1,4 @@
-"""Operations of convolutions and matrix products, as torch's dispatcher sees them; a multiply and an add are two."""
+"""FLOPs of convolutions and matrix products, counted in torch's dispatcher; a multiply-add counts as two."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,5 +32,5 @@ def count(run: Callable[[], object]) -> int:
 
 
 def count_iteration(phases: Sequence[Phase]) -> float:
-    """FLOPs of the mean iteration."""
+    """FLOPs of an iteration, averaged over a run."""
     return sum(phase.share * count(phase.run) for phase in phases)

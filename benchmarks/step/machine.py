@@ -1,4 +1,4 @@
-"""The machine: its name, and the fastest square matrix product that it does in each precision."""
+"""Name of the machine, and the speed of its fastest square matrix product in each precision."""
 
 import platform
 import time
@@ -17,12 +17,12 @@ CPU_SIZES = (512, 1024, 2048)
 GPU_SIZES = (2048, 4096, 8192)
 REPEATS = 5
 SLOW_S = 0.5
-"""A product that takes longer ends the search: no larger one would be faster, as where the precision is emulated."""
+"""Time of a product, in seconds, that ends the search over sizes, for example if the precision is emulated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where the measurement ran. Peaks are FLOP/s of torch.mm."""
+    """Machine of the measurement. Peaks are FLOP/s of torch.mm."""
 
     name: str
     torch_version: str
@@ -30,19 +30,19 @@ class Machine:
     fp32_peak: float
     bf16_peak: float
     tf32_peak: float | None
-    """Of float32 matrices in TensorFloat-32; None on CPUs."""
+    """Peak of float32 matrices in TensorFloat-32; None on CPUs."""
     fp32_convolutions_in_tf32: bool
     """Whether float32 convolutions run in TensorFloat-32 here, as is torch's default on GPUs."""
 
     def peak(self, precision: Precision) -> float:
-        """What a mode of the precision is measured against."""
+        """Peak in FLOP/s with which modes of the precision are compared."""
         if precision == "bf16":
             return self.bf16_peak
         return self.tf32_peak if self.tf32_peak and self.fp32_convolutions_in_tf32 else self.fp32_peak
 
 
 def describe(device: str, sizes: tuple[int, ...] = ()) -> Machine:
-    """The device's name and measured peaks; `sizes` of the matrices default to what fills the device."""
+    """Name and measured peaks of a device; `sizes` are the sides of the matrices, by default large enough for the device."""
     on_gpu = torch.device(device).type == "cuda"
     sizes = sizes or (GPU_SIZES if on_gpu else CPU_SIZES)
     tf32 = None

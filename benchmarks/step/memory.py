@@ -1,4 +1,4 @@
-"""Peak memory of an iteration, by the allocator of GPUs; the command measures CPUs, whose peaks belong to processes."""
+"""Peak memory of an iteration on GPUs, from the allocator; the command measures CPUs by the peak of a process."""
 
 import torch
 
@@ -6,7 +6,7 @@ from benchmarks.step.cases import Case, phases
 from benchmarks.step.modes import Mode
 
 ITERATIONS = 2
-"""The first makes the optimizers' state, the second is the usual one."""
+"""The first iteration creates the optimizers' state, the second is a usual one."""
 
 
 def train(case: Case, mode: Mode) -> None:
@@ -18,7 +18,7 @@ def train(case: Case, mode: Mode) -> None:
 
 
 def allocator_peak(case: Case, mode: Mode) -> int:
-    """Bytes on the GPU that networks, optimizers and an iteration take at most, beside what is there already."""
+    """Peak GPU memory of networks, optimizers and an iteration in bytes, without memory that was in use before."""
     before = torch.cuda.memory_allocated(case.device)
     torch.cuda.reset_peak_memory_stats(case.device)
     train(case, mode)

@@ -1,4 +1,4 @@
-"""The ways to run an iteration that are compared: precision, eager or compiled, memory format, lazy R1, and the reference."""
+"""Compared modes of an iteration: precision, eager or compiled, memory format, lazy R1, and the reference."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class Mode:
     form: Literal["reference", "eager", "compiled"] = "eager"
     channels_last: bool = True
     lazy_r1: bool = False
-    """R1 at every 16th iteration, in an update of its own; other mathematics, so never compared without saying so."""
+    """R1 every 16 iterations as a separate update; this changes the mathematics, which every comparison must mention."""
 
     @property
     def name(self) -> str:
-        """Such as fp32-eager-channels_last, or reference."""
+        """Name of the mode, such as fp32-eager-channels_last or reference."""
         if self.form == "reference":
             return "reference"
         layout = "channels_last" if self.channels_last else "contiguous"
@@ -32,7 +32,7 @@ REFERENCE = Mode(form="reference", channels_last=False)
 
 
 def every_mode() -> tuple[Mode, ...]:
-    """The reference, then the whole product."""
+    """The reference, then all combinations."""
     precisions: tuple[Precision, ...] = ("fp32", "bf16")
     forms: tuple[Literal["eager", "compiled"], ...] = ("eager", "compiled")
     return (
@@ -45,7 +45,7 @@ def every_mode() -> tuple[Mode, ...]:
 
 
 def select(patterns: Iterable[str]) -> tuple[Mode, ...]:
-    """The modes whose names match any of the patterns (`*` is any run of characters), each once; raises ValueError."""
+    """Modes whose names match any of the patterns (`*` matches any characters), each once; ValueError if none matches."""
     modes, wanted = every_mode(), tuple(patterns)
     for pattern in wanted:
         if not any(fnmatchcase(mode.name, pattern) for mode in modes):

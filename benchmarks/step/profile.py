@@ -1,4 +1,4 @@
-"""Where an iteration's time goes, by groups of operations, from torch's profiler."""
+"""Shares of an iteration's time by groups of operations, from torch's profiler."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,7 +44,7 @@ _OPTIMIZER_SCOPES = (OPTIMIZER_SCOPE, "Optimizer.step")
 
 
 def shares_by_group(parts: Sequence[Phase], device: str) -> dict[str, float]:
-    """Share of the operations' own time in the mean iteration, by the names of GROUPS; adds up to 1."""
+    """Share of the operations' self time in an average iteration, by the names of GROUPS; the shares add up to 1."""
     on_gpu = torch.device(device).type == "cuda"
     totals = dict.fromkeys(GROUPS, 0.0)
     for phase in parts:

@@ -1,7 +1,7 @@
-"""StyleALAE's training iteration the plain way, for comparisons of speed: ALAE's code (CVPR 2020), algorithm 1 of the paper.
+"""Plain form of StyleALAE's training iteration, for comparisons of speed: algorithm 1 of ALAE (CVPR 2020) and its code.
 
-Separate passes for fakes and reals, R1 at every iteration, one Adam for {E, D} and one for {F, G}, and loops over parameters in
-the optimizers and averages. Deviation from that code: noise has a generator of its own.
+It has separate passes for fakes and reals, R1 at every iteration, one Adam for {E, D} and one for {F, G}, and loops over
+parameters in the optimizers and averages. Deviation from the official code: noise has its own generator.
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ OPTIMIZER_SCOPE = "optimizer"
 
 
 class LoopAdam:
-    """Adam without first moment, one parameter after another, each at its own learning rate."""
+    """Adam without a first moment, in a loop over parameters, each with its own learning rate."""
 
     def __init__(self, networks: list[nn.Module], beta2: float = 0.99, eps: float = 1e-8) -> None:
         self.rates = [pair for network in networks for pair in learning_rates(network)]
@@ -54,20 +54,20 @@ class LoopAdam:
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """The randomness of one forward pass of the generator."""
+    """Random draws of one forward pass of the generator."""
 
     z: Tensor
-    """[N, D]."""
+    """Codes [N, D]."""
     noise: Noise
     z_mixed: Tensor | None = None
-    """[N, D]: the codes of the fine layers; None without mixing."""
+    """Codes [N, D] of the fine layers; None without mixing."""
     cut: Tensor | None = None
-    """[N] or [1]: the first layer of each image that takes the fine code."""
+    """First layer with the fine code, [N] or [1]."""
 
 
 @dataclass(kw_only=True)
 class Losses:
-    """The three losses of an iteration, over networks under the names F, G, E and D have in StyleALAE."""
+    """Losses of the three updates of an iteration, over networks with StyleALAE's names."""
 
     networks: dict[str, nn.Module]
     level: int
@@ -85,7 +85,7 @@ class Losses:
         return 2 * (self.level + 1)
 
     def discriminator(self, real: Tensor, draws: Draws) -> dict[str, Tensor]:
-        """What E and D descend, each [N]."""
+        """Loss terms of E and D, [N] each."""
         with torch.no_grad():
             fake = self.generate(draws)
         fake_logits = self.score(fake)[1]
@@ -96,17 +96,17 @@ class Losses:
         return {"fake": F.softplus(fake_logits), "real": F.softplus(-real_logits), "r1": penalty}
 
     def generator(self, draws: Draws) -> dict[str, Tensor]:
-        """What F and G descend, [N]."""
+        """Loss term of F and G, [N]."""
         return {"fake": F.softplus(-self.score(self.generate(draws))[1])}
 
     def reciprocity(self, draws: Draws) -> dict[str, Tensor]:
-        """What E, G and F descend, [N]; the target is detached."""
+        """Loss term of E, G and F, [N]; the target is detached."""
         w = self.networks["mapping"](draws.z)
         code, _ = self.score(self.decode(self.follow(self.broadcast(w)), draws))
         return {"latent": torch.mean((code - w.detach()) ** 2, dim=1)}
 
     def generate(self, draws: Draws) -> Tensor:
-        """Images [N, C, R, R] of mixed styles."""
+        """Generate images [N, C, R, R] with mixed styles."""
         mapping = self.networks["mapping"]
         styles = self.follow(self.broadcast(mapping(draws.z)))
         if draws.z_mixed is not None and draws.cut is not None:
@@ -116,7 +116,7 @@ class Losses:
         return self.decode(styles, draws)
 
     def decode(self, styles: Tensor, draws: Draws) -> Tensor:
-        """G: [N, layers, D] -> [N, C, R, R]."""
+        """Apply the generator: styles [N, layers, D] -> images [N, C, R, R]."""
         image: Tensor = self.networks["generator"](styles, draws.noise, self.level, self.blend)
         return image
 
@@ -126,11 +126,11 @@ class Losses:
         return w, self.networks["discriminator"](w)
 
     def broadcast(self, w: Tensor) -> Tensor:
-        """One code for all layers: [N, D] -> [N, layers, D]."""
+        """Repeat one code for all layers: [N, D] -> [N, layers, D]."""
         return w.unsqueeze(1).repeat(1, self.layers, 1)
 
     def follow(self, styles: Tensor) -> Tensor:
-        """Move the running mean towards the batch's; the styles as they came."""
+        """Move the running mean towards the batch's mean; returns the styles unchanged."""
         self.w_mean.lerp_(styles.detach().mean(0), 1.0 - W_MEAN_DECAY)
         return styles
 
@@ -153,7 +153,7 @@ class Reference:
         self.decoder_optimizer = LoopAdam([networks["generator"], networks["mapping"]])
 
     def train_iteration(self, pixels: Tensor) -> dict[str, Tensor]:
-        """The three updates on uint8 pixels [N, C, R, R], then the averages; gives the mean of each term."""
+        """Run the three updates on uint8 pixels [N, C, R, R] and update the averages; returns the mean of each term."""
         real = self._blended(pixels.to(torch.float32) / 127.5 - 1.0)
         count, networks = len(real), self.losses.networks
         first = self.losses.discriminator(real, self._draws(count, mixing=True))

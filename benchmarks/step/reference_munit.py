@@ -1,8 +1,9 @@
-"""MUNIT's networks and training iteration the plain way, for comparisons of speed: its official code.
+"""Plain form of MUNIT's networks and training iteration, for comparisons of speed: its official code.
 
-As there: padding, convolution, norm and activation one operation each, upsampling apart from the convolution, AdaIN by torch's
-batch norm, styles of the reals coded in both steps, fakes of the discriminators' step made with a graph, each image through each
-network apart. Deviations are those of our networks: fewer layers below 64 px, and one number of channels for both domains.
+As there, padding, convolution, norm and activation are separate operations, upsampling is separate from the convolution, AdaIN
+uses torch's batch norm, the styles of reals are encoded in both steps, the fakes of the discriminators' step have a graph, and
+each image passes through each network separately. Deviations are those of our networks: fewer layers below 64 px, and the same
+number of channels in both domains.
 """
 
 from itertools import pairwise
@@ -37,7 +38,7 @@ class Block(nn.Module):
 
 
 class AdaIN(nn.Module):
-    """Batch norm of a batch seen as one image of N C channels, with the moments that were last assigned, [N, C] each."""
+    """AdaIN as batch norm of one image with N C channels, with the last assigned mean and deviation, [N, C] each."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class AdaIN(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Of each image, by its unbiased deviation."""
+    """Layer norm of each image with its unbiased deviation."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -68,7 +69,7 @@ class LayerNorm(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two blocks beside the identity."""
+    """Residual block of two blocks."""
 
     def __init__(self, width: int, norm: type[nn.Module]) -> None:
         super().__init__()
@@ -80,7 +81,7 @@ class Residual(nn.Module):
 
 
 class Generator(nn.Module):
-    """The mapping and the decoder."""
+    """Generator: the mapping of styles and the decoder."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -106,7 +107,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """One tower for each scale."""
+    """Discriminator with one tower for each scale."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -199,7 +200,7 @@ class MunitReference(TranslatorReference):
         return total
 
     def _coded(self, images: Tensor, domain: str) -> tuple[Tensor, Tensor]:
-        """Content and style; the official code always makes both."""
+        """Content and style; the official code always computes both."""
         return self.networks[f"content_encoder_{domain}"](images), self.networks[f"style_encoder_{domain}"](images)
 
 

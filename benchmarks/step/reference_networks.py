@@ -1,9 +1,9 @@
-"""StyleALAE's networks the plain way, for comparisons of speed: ALAE's code (CVPR 2020), sections 4.1 and 4.2 of the paper.
+"""Plain form of StyleALAE's networks, for comparisons of speed: the official code of ALAE (CVPR 2020).
 
-Weights stand at their He scale and each carries the factor of its learning rate (implicit equalisation); contiguous NCHW; one
-operation per step of the formula; upsampling and pooling apart from the convolution below 128 px. Deviations from that code are
-those of our networks, so that both compute the same: the constant is expanded to the batch, fromRGB is activated once, deviations
-have an epsilon, the discriminator has one output.
+Weights have their He scale and a factor of the learning rate (implicit equalisation); tensors are contiguous NCHW; each step of
+the formula is one operation; upsampling and pooling are separate from convolutions below 128 px. Deviations from the official
+code are those of our networks, so that both compute the same: the constant is expanded to the batch, fromRGB is activated once,
+deviations have an epsilon, and the discriminator has one output.
 """
 
 import math
@@ -18,7 +18,7 @@ FUSED_FROM_PX = 128
 EPS = 1e-8
 
 Noise = Callable[..., Tensor]
-"""noise(name, *shape) -> [N, *shape], standard normal."""
+"""Function noise(name, *shape) that returns standard normal noise [N, *shape]."""
 
 
 class _Equalised(nn.Module):
@@ -33,7 +33,7 @@ class _Equalised(nn.Module):
 
 
 def learning_rates(network: nn.Module) -> Iterator[tuple[nn.Parameter, float]]:
-    """Every parameter with the factor of its learning rate."""
+    """All parameters, each with the factor of its learning rate."""
     for module in network.modules():
         rates = module.rates if isinstance(module, _Equalised) else {}
         for name, parameter in module.named_parameters(recurse=False):
@@ -65,7 +65,7 @@ class Conv(_Equalised):
 
 
 class UpConv(_Equalised):
-    """Twice the size: upsample and convolve; one transposed convolution (weight [inputs, outputs, 3, 3]) where `fused`."""
+    """Upsampling and convolution to twice the size; if `fused`, one transposed convolution of [inputs, outputs, 3, 3]."""
 
     def __init__(self, inputs: int, outputs: int, fused: bool) -> None:
         shape = (inputs, outputs, 3, 3) if fused else (outputs, inputs, 3, 3)
@@ -79,7 +79,7 @@ class UpConv(_Equalised):
 
 
 class DownConv(_Equalised):
-    """Half the size: convolve and pool; one strided convolution where `fused`."""
+    """Convolution and pooling to half the size; if `fused`, one strided convolution."""
 
     def __init__(self, inputs: int, outputs: int, fused: bool) -> None:
         super().__init__((outputs, inputs, 3, 3), inputs * 9, math.sqrt(2.0), 1.0, 0)
@@ -92,7 +92,7 @@ class DownConv(_Equalised):
 
 
 def _sum_of_shifts(weight: Tensor) -> Tensor:
-    """[a, b, 3, 3] -> [a, b, 4, 4]: the kernel added up at its four places."""
+    """Sum of the four shifts of a kernel: [a, b, 3, 3] -> [a, b, 4, 4]."""
     wide = F.pad(weight, (1, 1, 1, 1))
     return wide[:, :, 1:, 1:] + wide[:, :, :-1, 1:] + wide[:, :, 1:, :-1] + wide[:, :, :-1, :-1]
 
@@ -174,7 +174,7 @@ class Generator(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Half the size; gives the features and the block's share of w from the statistics of both its layers."""
+    """Block to half the size; returns the features and a summand of w from the statistics of both layers."""
 
     def __init__(self, inputs: int, outputs: int, latent: int, fused: bool) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ class EncoderBlock(nn.Module):
 
 
 def _statistics(x: Tensor) -> Tensor:
-    """Mean and deviation over H, W: [N, 2C]."""
+    """Mean and deviation over H and W, [N, 2C]."""
     mean = torch.mean(x, dim=(2, 3), keepdim=True)
     deviation = torch.sqrt(torch.mean((x - mean) ** 2, dim=(2, 3), keepdim=True) + EPS)
     return torch.cat((mean, deviation), dim=1).flatten(1)

@@ -1,8 +1,8 @@
-"""NICE-GAN's networks and training iteration the plain way, for comparisons of speed: its official code.
+"""Plain form of NICE-GAN's networks and training iteration, for comparisons of speed: its official code.
 
-As there: padding, convolution, norm and activation one operation each, the weights divided by their spectral norms, which follow
-them by one step in every forward pass, the features twice through the attention, AdaLIN by torch's variance, each image through
-each network apart, whole discriminators where only their codes are wanted, and nothing frozen.
+As there, padding, convolution, norm and activation are separate operations; weights are divided by their spectral norms, which
+are updated by one step in every forward pass; the attention reads two copies of the features; AdaLIN uses torch's variance; each
+image passes through each network separately, and through whole discriminators even if only codes are needed; nothing is frozen.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from benchmarks.step.reference_translator import Draw, TranslatorReference
 
 
 class SpectralConv(nn.Module):
-    """Reflection by one pixel and a 4x4 convolution with a spectral norm."""
+    """4x4 convolution with a spectral norm and one reflected pixel of padding."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, bias: bool = True) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class SpectralConv(nn.Module):
         self.register_buffer("left", torch.zeros(outputs))
         self.register_buffer("right", torch.zeros(16 * inputs))
         self.every_pass = True
-        """Follow the weight in every forward pass; else where `follow` is called."""
+        """Whether to update the norm in every forward pass; otherwise only `follow` updates it."""
 
     left: Tensor
     right: Tensor
@@ -40,14 +40,14 @@ class SpectralConv(nn.Module):
 
     @torch.no_grad()
     def follow(self) -> None:
-        """One step of the power method."""
+        """Run one step of the power iteration."""
         matrix = self.weight.flatten(1)
         self.right.copy_(F.normalize(torch.mv(matrix.t(), self.left), dim=0))
         self.left.copy_(F.normalize(torch.mv(matrix, self.right), dim=0))
 
 
 class Encoder(nn.Module):
-    """The first layers of a discriminator with C0 and the attention: code and C0's logit."""
+    """First layers of a discriminator with C0 and the attention; returns the code and C0's logit."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def _doubling(width: int, strides: list[int]) -> list[nn.Module]:
 
 
 def blended_norm(x: Tensor, rho: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """AdaLIN: instance and layer norm of x [N, C, H, W], blended by the softmax of rho [C, 2], scaled and shifted by [N, C]."""
+    """AdaLIN: blend instance and layer norm of x [N, C, H, W] by the softmax of rho [C, 2], scale and shift by [N, C]."""
     mean, variance = torch.mean(x, dim=[2, 3], keepdim=True), torch.var(x, dim=[2, 3], keepdim=True)
     instance = (x - mean) / torch.sqrt(variance + 1e-5)
     mean, variance = torch.mean(x, dim=[1, 2, 3], keepdim=True), torch.var(x, dim=[1, 2, 3], keepdim=True)
@@ -102,7 +102,7 @@ def blended_norm(x: Tensor, rho: Tensor, scale: Tensor, shift: Tensor) -> Tensor
 
 
 class BlendedNorm(nn.Module):
-    """With a scale and shift of its own."""
+    """AdaLIN with its own scale and shift."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class BlendedNorm(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions with AdaLIN beside the identity."""
+    """Residual block of two convolutions with AdaLIN."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,5 +1,7 @@
-"""What the plain iterations of MUNIT and NICE-GAN share, for comparisons of speed: two steps, each by one Adam over all that it
-moves, which loops over the parameters, and averages that loop too."""
+"""Base of the plain iterations of MUNIT and NICE-GAN, for comparisons of speed.
+
+Both have two steps, each with one Adam over all its networks; optimizers and averages loop over the parameters.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +16,12 @@ from alae_core.optim import AdamConfig
 from benchmarks.step.reference import HALF_LIFE_KIMG, OPTIMIZER_SCOPE
 
 Draw = Callable[[str, str], Tensor]
-"""Names of the update and of the noise -> standard normal [N, D]."""
+"""Function of the names of the update and of the noise that returns standard normal noise [N, D]."""
 
 
 @dataclass(kw_only=True)
 class TranslatorReference:
-    """Networks under the names that they have in ours, averages and optimizers; `steps` are those of one method."""
+    """Networks with the names of our form, averages and optimizers; a method implements `steps`."""
 
     networks: dict[str, Any]
     averages: dict[str, nn.Module]
@@ -29,7 +31,7 @@ class TranslatorReference:
     adam: AdamConfig
     draws: torch.Generator
     optimizers: dict[str, Adam] = field(init=False)
-    """Of the "discriminator" and the "generator" step."""
+    """Optimizers of the "discriminator" and the "generator" step."""
 
     def __post_init__(self) -> None:
         options: dict[str, Any] = {
@@ -48,15 +50,15 @@ class TranslatorReference:
         }
 
     def judges(self, role: str) -> bool:
-        """Whether the network is of the discriminator step."""
+        """Whether the discriminator step trains the network."""
         raise NotImplementedError
 
     def steps(self, real: tuple[Tensor, ...], draw: Draw) -> dict[str, Tensor]:
-        """Both steps on images of domain a and b, each [N, C, R, R] in [-1, 1]; gives their losses."""
+        """Run both steps on images of domains a and b, each [N, C, R, R] in [-1, 1]; returns their losses."""
         raise NotImplementedError
 
     def train_iteration(self, pixels: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Both steps on uint8 pixels of domain a and b, each [N, C, R, R], then the averages; gives the two losses."""
+        """Run both steps on uint8 pixels of domains a and b, each [N, C, R, R], and update the averages; returns the losses."""
         real = tuple(domain.to(torch.float32) / 127.5 - 1.0 for domain in pixels)
 
         def draw(update: str, name: str) -> Tensor:
@@ -67,7 +69,7 @@ class TranslatorReference:
         return losses
 
     def _step(self, name: str, loss: Tensor) -> Tensor:
-        """Nothing is frozen, as in the official code: gradients of weights that do not step are dropped by the next step."""
+        """Step one optimizer. As in the official code nothing is frozen, and the next step drops unused gradients."""
         self.optimizers[name].zero_grad()
         loss.backward()
         with record_function(OPTIMIZER_SCOPE):
@@ -84,7 +86,7 @@ class TranslatorReference:
 
 
 def tensors(ours: Mapping[str, nn.Module], theirs: Mapping[str, nn.Module]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each parameter and buffer of the reference, and what is kept of ours that it equals in its shape; every one once."""
+    """Pairs of each parameter and buffer of the reference with its counterpart in our networks, each once."""
     for role, network in theirs.items():
         kept = ours[role].state_dict().keys()
         found = [*network.parameters(), *network.buffers()]
@@ -96,7 +98,7 @@ def tensors(ours: Mapping[str, nn.Module], theirs: Mapping[str, nn.Module]) -> I
 def reference_of(
     fresh: Callable[[Any], dict[str, nn.Module]], config: Any, ours: Mapping[str, nn.Module]
 ) -> dict[str, nn.Module]:
-    """The reference's networks with the weights of ours, on their device and in their precision, contiguous."""
+    """Networks of the reference with the weights of ours, on the same device, in the same precision, contiguous."""
     own = next(next(iter(ours.values())).parameters())
     with torch.random.fork_rng(devices=[]):
         theirs = fresh(config)

@@ -1,9 +1,9 @@
-"""Training iterations of IntroVAE and Soft-IntroVAE the plain way, for comparisons of speed: their official code.
+"""Plain form of the training iterations of IntroVAE and Soft-IntroVAE, for comparisons of speed: their official code.
 
-As there, reconstructions and samples go through the networks apart, each step decodes them, and torch's Adam loops over the
-parameters. IntroVAE's code freezes nothing and takes both steps from one graph; torch now refuses that graph, as the encoder
-has changed in it, so the second step decodes anew. Soft-IntroVAE's code freezes the network that does not step, and decodes
-the fakes' own codes for a term that it weighs by 1e-8. Deviation: fakes are targets without a gradient, as they are in ours.
+As there, reconstructions and samples pass through the networks separately, each step decodes them, and torch's Adam loops over
+the parameters. IntroVAE's code freezes nothing and computes both steps from one graph. Current torch refuses that graph, because
+the encoder has changed, so the second step decodes again. Soft-IntroVAE's code freezes the network that does not step, and
+decodes the codes of fakes for a term that weighs 1e-8. Deviation: fakes are targets without a gradient, as in our form.
 """
 
 from collections.abc import Callable
@@ -22,18 +22,18 @@ OFFICIAL_FAKE_RECONSTRUCTION_WEIGHT = 1e-8
 Code = tuple[Tensor, Tensor]
 """Mean and log-variance, [N, D]."""
 Draw = Callable[[str, str], Tensor]
-"""Names of the update and of the noise -> standard normal [N, D]."""
+"""Function of the names of the update and of the noise that returns standard normal noise [N, D]."""
 
 
 @dataclass(kw_only=True)
 class VaeReference:
-    """Networks, averages and optimizers of one resolution; `steps` are those of one of the two methods."""
+    """Networks, averages and optimizers of one resolution; each of the two methods implements `steps`."""
 
     encoder: Any
     generator: Any
     averages: dict[str, nn.Module]
     config: Any
-    """The method's Config; tuples of its losses count by their first entry."""
+    """The method's Config; only the first entries of its losses' tuples are used."""
     lr: float
     betas: tuple[float, float]
     draws: torch.Generator
@@ -46,7 +46,7 @@ class VaeReference:
         self.generator_optimizer = Adam(self.generator.parameters(), **options)
 
     def train_iteration(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Both steps on uint8 pixels [N, C, R, R], then the averages; gives the two losses."""
+        """Run both steps on uint8 pixels [N, C, R, R] and update the averages; returns the two losses."""
         real = pixels.to(torch.float32) / 127.5 - 1.0
 
         def draw(update: str, name: str) -> Tensor:
@@ -57,7 +57,7 @@ class VaeReference:
         return losses
 
     def steps(self, real: Tensor, draw: Draw) -> dict[str, Tensor]:
-        """The encoder's step and the generator's, on images [N, C, R, R] in [-1, 1]; gives their losses."""
+        """Run the encoder's and the generator's step on images [N, C, R, R] in [-1, 1]; returns their losses."""
         raise NotImplementedError
 
     def _step(self, loss: Tensor, optimizer: Adam) -> Tensor:
@@ -139,7 +139,7 @@ class SoftIntroVaeReference(VaeReference):
         return torch.exp(-2.0 * self._scale * evidence).mean()
 
     def _fake(self, fake: Tensor, noise: Tensor) -> Tensor:
-        """What the generator descends on fakes: their KL, and their own reconstruction."""
+        """Loss of the generator on fakes: their KL, and their reconstruction error."""
         loss, code = self.config.loss, self.encoder(fake)
         weight = loss.fake_reconstruction_weight or OFFICIAL_FAKE_RECONSTRUCTION_WEIGHT
         error = _squared_error(self.generator(_drawn(code, noise).detach()), fake.detach())
@@ -147,11 +147,11 @@ class SoftIntroVaeReference(VaeReference):
 
 
 METHODS: dict[str, type[VaeReference]] = {"intro_vae": IntroVaeReference, "soft_intro_vae": SoftIntroVaeReference}
-"""By the algorithm's kind."""
+"""Kind of an algorithm -> its plain form."""
 
 
 def _kl(code: Code) -> Tensor:
-    """Divergence from the standard normal, [N]."""
+    """KL divergence from the standard normal, [N], in nats."""
     mean, log_variance = code
     return 0.5 * torch.sum(mean**2 + torch.exp(log_variance) - 1.0 - log_variance, dim=1)
 
@@ -162,5 +162,5 @@ def _drawn(code: Code, noise: Tensor) -> Tensor:
 
 
 def _squared_error(a: Tensor, b: Tensor) -> Tensor:
-    """Of images in [-1, 1], as if in [0, 1], summed: [N]."""
+    """Squared error [N] of images in [-1, 1], summed as if pixels were in [0, 1]."""
     return torch.sum((a - b) ** 2, dim=(1, 2, 3)) / 4.0

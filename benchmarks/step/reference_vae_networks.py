@@ -1,7 +1,7 @@
-"""IntroVAE's networks the plain way, for comparisons of speed: its code, and that of Soft-IntroVAE.
+"""Plain form of IntroVAE's networks, for comparisons of speed: the official code of IntroVAE and of Soft-IntroVAE.
 
-Contiguous NCHW, one operation per step, upsampling and pooling apart from the convolutions. Deviations from that code are those
-of our networks, so that both compute the same: group norm, no 1x1 shortcut between equal widths, a bounded log-variance.
+Tensors are contiguous NCHW, each step is one operation, and upsampling and pooling are separate from convolutions. Deviations are
+those of our networks, so that both compute the same: group norm, no 1x1 shortcut between equal widths, bounded log-variance.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from alae_core.networks.intro_vae import Norm, level_widths
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; the second norm after the addition (IntroVAE) or before it (Soft-IntroVAE)."""
+    """Residual block; the second norm is after the addition (IntroVAE) or before it (Soft-IntroVAE)."""
 
     def __init__(self, inputs: int, outputs: int, groups: int, after: bool) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Decoder(nn.Module):
 
 
 def reference_of(config: Any, ours: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    """The reference's networks with the weights of ours, on their device and in their precision, contiguous."""
+    """Networks of the reference with the weights of ours, on the same device, in the same precision, contiguous."""
     by_resolution = level_widths(config.resolution, config.base_channels, config.max_channels)
     widths = tuple(reversed(by_resolution.values()))
     groups = {len(norm.bias): norm.channel_groups for norm in ours["encoder"].modules() if isinstance(norm, Norm)}
@@ -94,7 +94,7 @@ def reference_of(config: Any, ours: Mapping[str, nn.Module]) -> dict[str, nn.Mod
 
 
 def weights(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
-    """Each parameter of the reference and ours that it equals; complete, every parameter once."""
+    """Pairs of each parameter of the reference with its counterpart in our networks, each once."""
     for mine, other in _modules(ours["encoder"], ours["generator"], theirs["encoder"], theirs["generator"]):
         yield from zip(other.parameters(), mine.parameters(), strict=True)
 

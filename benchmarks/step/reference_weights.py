@@ -1,4 +1,4 @@
-"""Our StyleALAE's weights as the reference's: a runtime-scaled weight times its scale is the reference's weight."""
+"""Conversion of our StyleALAE's weights to the reference's, which are our runtime-scaled weights times their scales."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,11 +11,11 @@ from alae_core.networks.style_generator import level_channels
 from benchmarks.step import reference_networks
 
 Pairs = list[tuple[nn.Parameter, Tensor]]
-"""A parameter of the reference and the value that ours gives it."""
+"""Parameter of the reference, and its value from our networks."""
 
 
 def reference_of(config: style_alae.Config, ours: dict[str, nn.Module]) -> dict[str, nn.Module]:
-    """The reference's networks with the weights of ours, on their device and in their precision, contiguous."""
+    """Networks of the reference with the weights of ours, on the same device, in the same precision, contiguous."""
     own = next(ours["mapping"].parameters())
     networks = {name: network.to(own.device, own.dtype) for name, network in _fresh(config).items()}
     with torch.no_grad():
@@ -38,9 +38,9 @@ def _fresh(config: style_alae.Config) -> dict[str, nn.Module]:
 
 
 def weights(ours: dict[str, Any], theirs: dict[str, Any], of_gradients: bool = False) -> Pairs:
-    """Each parameter of the reference, and what our parameters make it; complete, every parameter once.
+    """Pairs of each parameter of the reference with its value from our parameters, each once.
 
-    With `of_gradients`, of their gradients instead: by the chain rule the reference's gradient is ours divided by the scale.
+    With `of_gradients` values are gradients: by the chain rule the reference's gradient is ours divided by the scale.
     """
     read = _Reader(of_gradients)
     pairs = [*read.linears(ours["mapping"].layers, theirs["mapping"].layers)]
@@ -62,7 +62,7 @@ class _Reader:
         pairs += self._block(ours.first, first)
         for mine, other in zip(ours.blocks, theirs.blocks[1:], strict=True):
             weight = self._value(mine.up_conv.weight, mine.up_conv.scale)
-            # A transposed convolution runs the kernel the other way round.
+            # A transposed convolution applies the kernel flipped.
             value = weight.flip(2, 3).transpose(0, 1) if other.up_conv.fused else weight
             pairs += [(other.up_conv.weight, value), *self._block(mine, other)]
         return pairs + self._convs(ours.to_rgb, theirs.to_rgb)

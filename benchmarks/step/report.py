@@ -23,7 +23,7 @@ COLUMNS = (
 
 
 def header(machine: Machine) -> str:
-    """Where it was measured, in one paragraph."""
+    """Description of the machine in one paragraph."""
     tf32 = f", TF32 {machine.tf32_peak / 1e9:,.0f}" if machine.tf32_peak else ""
     used = "; fp32 modes convolve in TF32 and are held against its peak" if machine.fp32_convolutions_in_tf32 else ""
     return (
@@ -33,12 +33,12 @@ def header(machine: Machine) -> str:
 
 
 def table(results: Sequence[Result]) -> str:
-    """One line per algorithm, level and mode."""
+    """Table with a line per algorithm, level and mode."""
     return _markdown(COLUMNS, [_row(result) for result in results])
 
 
 def profile_table(shares: Mapping[str, Mapping[str, float]]) -> str:
-    """Share of the time by group of operations, a line per mode, a column per group."""
+    """Table of the time shares of operations, with a line per mode and a column per group."""
     groups = list(dict.fromkeys(group for by_group in shares.values() for group in by_group))
     rows = [(name, *(f"{by_group.get(group, 0.0):.1%}" for group in groups)) for name, by_group in shares.items()]
     return _markdown(("mode", *groups), rows)

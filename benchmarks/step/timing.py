@@ -1,4 +1,4 @@
-"""Modes timed in turn, round after round, so that a machine that slows down slows all of them."""
+"""Timing of modes in turns, so that a slowdown of the machine affects all of them."""
 
 import statistics
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ WARM_UP = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One mode at one level. Times are of the mean iteration, over the rounds."""
+    """Result of one mode at one level. Times are of an average iteration, in seconds, over the rounds."""
 
     case: Case
     mode: Mode
@@ -22,23 +22,23 @@ class Result:
     fastest_s: float
     slowest_s: float
     first_s: float
-    """The first iteration, with what is compiled in it: all that no process has compiled before on this machine."""
+    """Time of the first iteration, which includes the compilation of kernels that this machine has not cached."""
     images_per_s: float
     speedup: float | None
-    """Against the reference of the same run; None without one."""
+    """Speed relative to the reference of the same run; None without a reference."""
     model_flops: float
-    """What the networks need for an iteration: convolutions and products of our eager form, with the mode's interval of R1."""
+    """FLOPs of convolutions and products in an iteration of our eager form, with the mode's interval of R1."""
     own_flops: float
-    """What the mode itself runs; more than `model_flops` in the reference."""
+    """FLOPs that the mode itself executes, which exceed `model_flops` in the reference."""
     flops_per_s: float
-    """`model_flops` over seconds."""
+    """`model_flops` per second."""
     fraction_of_peak: float
     peak_bytes: int | None = None
-    """Memory; None where it was not measured."""
+    """Peak memory in bytes; None if it was not measured."""
 
 
 def measure(case: Case, modes: Sequence[Mode], machine: Machine, rounds: int) -> list[Result]:
-    """Time the modes at one level, those that its algorithm has."""
+    """Time those of the modes at one level that its algorithm supports."""
     built = {mode: phases(case, mode) for mode in applicable(case, modes)}
     model = {lazy: flops.count_iteration(phases(case, Mode(lazy_r1=lazy))) for lazy in {mode.lazy_r1 for mode in built}}
     own = flops.count_iteration(built[REFERENCE]) if REFERENCE in built else 0.0
@@ -72,7 +72,7 @@ def measure(case: Case, modes: Sequence[Mode], machine: Machine, rounds: int) ->
 
 
 def _warmed_up(parts: Sequence[Phase], device: str) -> float:
-    """Seconds of the first iteration; of all its kinds, where there are several."""
+    """Seconds of the first iteration of each kind, summed."""
     start = now(device)
     for phase in parts:
         phase.run()
@@ -83,7 +83,7 @@ def _warmed_up(parts: Sequence[Phase], device: str) -> float:
 
 
 def _timed(parts: Sequence[Phase], device: str) -> float:
-    """Seconds of the mean iteration."""
+    """Seconds of an iteration, averaged over its kinds."""
     seconds = 0.0
     for phase in parts:
         start = now(device)

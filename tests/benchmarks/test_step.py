@@ -304,7 +304,7 @@ def test_a_machine_without_a_compiler_is_timed_in_the_other_modes_and_told_so(
             "--algorithms: munit has one level; leave out --final-resolution and --fade",
         ),
         (["--resolutions", "48"], "--resolutions: 48 is not a power of two"),
-        (["--resolutions", "32,64", "--batch", "4"], "--batch has 1 numbers for 2 --resolutions"),
+        (["--resolutions", "32,64", "--batch", "4"], "--batch has 1 values for 2 --resolutions"),
         (["--resolutions", "64", "--final-resolution", "32"], "--final-resolution=32 is below"),
     ],
 )

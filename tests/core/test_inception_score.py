@@ -77,7 +77,7 @@ def test_what_is_no_distribution_is_refused() -> None:
         LabelStatistics(4).update(torch.full((3, 2), 0.5))
     with pytest.raises(ValueError, match="of 4 and of 3 classes cannot be merged"):
         LabelStatistics(4).merge(LabelStatistics(3))
-    with pytest.raises(ValueError, match="classes=1 tell nothing apart"):
+    with pytest.raises(ValueError, match="classes=1 leave nothing to distinguish"):
         LabelStatistics(1)
     with pytest.raises(ValueError, match="no probabilities"):
         inception_score([LabelStatistics(2)])

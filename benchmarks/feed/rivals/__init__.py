@@ -1,1 +1,1 @@
-"""Other ways to read images, in a virtual environment of their own: of the project only what needs no more than that."""
+"""Other libraries that read images, in their own virtual environment; imports only those of our modules that run there."""

@@ -1,4 +1,4 @@
-"""Image bytes to pixels, as a function to be handed to a library: by Pillow, by imagecodecs, or raw pixels as they are."""
+"""Decoders from image bytes to pixels that other libraries call: Pillow, imagecodecs, or raw pixels unchanged."""
 
 import io
 from collections.abc import Callable
@@ -18,7 +18,7 @@ PNG = b"\x89PNG"
 
 
 def decode(by: Decoder, side: int) -> Decode:
-    """Bytes -> uint8 [side, side, 3], writable. Only "pillow" shrinks larger images, by a box average."""
+    """Decode bytes to writable uint8 [side, side, 3]. Only "pillow" shrinks larger images, by a box average."""
     return {"raw": partial(_raw, side), "pillow": partial(_pillow, side), "imagecodecs": _imagecodecs}[by]
 
 

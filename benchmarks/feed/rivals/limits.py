@@ -1,4 +1,4 @@
-"""What nothing can be faster than: our own shards read in order by pyarrow alone, and images in memory decoded."""
+"""Upper bounds of the speed: pyarrow reading our shards in order, and imagecodecs decoding images in memory."""
 
 import itertools
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ BATCH = 32
 
 
 def scan(shards: list[str], side: int, decoder: Decoder, seconds: float, warm_s: float) -> dict[str, Any]:
-    """One column, one process, no shuffle, the checksums of pages not verified; raw pixels are not copied again."""
+    """Scan one column in one process, without shuffling or page checksums and without another copy of raw pixels."""
     to_pixels = decode(decoder, side)
 
     def batches() -> Iterator[Batch]:
@@ -49,7 +49,7 @@ def _opened(shard: str) -> pq.ParquetFile:
 
 
 def decoding(files: list[str], side: int, threads: int, seconds: float, warm_s: float) -> dict[str, Any]:
-    """The bytes of `files`, held in memory, decoded by imagecodecs on so many threads."""
+    """Decode the bytes of `files` from memory by imagecodecs, on several threads."""
     images = [Path(file).read_bytes() for file in files]
     to_pixels = decode("imagecodecs", side)
 
@@ -68,7 +68,7 @@ def decoding(files: list[str], side: int, threads: int, seconds: float, warm_s: 
 
 
 def run(what: str, **options: Any) -> dict[str, Any]:
-    """The scan or the decoding, by its name."""
+    """Run the scan or the decoding, by its name."""
     return {"scan": scan, "decoding": decoding}[what](**options)
 
 

@@ -1,4 +1,4 @@
-"""MosaicML streaming: StreamingDataset below torch's DataLoader."""
+"""MosaicML streaming: StreamingDataset read by torch's DataLoader."""
 
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ EPOCHS_IN_ONE = 40  # counted as one epoch, so that the start of an epoch is not
 
 
 class Images(StreamingDataset):
-    """Decoded images: uint8 [R, R, 3]."""
+    """Dataset of decoded images, uint8 [R, R, 3]."""
 
     def __init__(self, to_pixels: Decode, **options: Any) -> None:
         super().__init__(shuffle=True, batch_size=BATCH, **options)
@@ -33,7 +33,7 @@ class Images(StreamingDataset):
 def run(
     place: str, count: int, side: int, decoder: Decoder, workers: int, seconds: float, warm_s: float
 ) -> dict[str, Any]:
-    """Shards in a local folder, read where they are; those of an s3:// address, through an empty local folder, once."""
+    """Read shards of a local folder in place, or of an s3:// address once through an empty local folder."""
     clean_stale_shared_memory()
     to_pixels = decode(decoder, side)
 

@@ -16,7 +16,7 @@ BATCH = 32
 
 
 class Files(Dataset[torch.Tensor]):
-    """Decoded images by number: uint8 [R, R, 3]."""
+    """Dataset of decoded images by index, uint8 [R, R, 3]."""
 
     def __init__(self, files: list[str], to_pixels: Decode) -> None:
         self._files, self._to_pixels = files, to_pixels
@@ -34,7 +34,7 @@ class Files(Dataset[torch.Tensor]):
 
 
 class Endless(Sampler[int]):
-    """Shuffled epoch after epoch, so that none has to be started."""
+    """Sampler of shuffled epochs without end, so that no new epoch has to start."""
 
     def __init__(self, count: int) -> None:
         self._count = count

@@ -1,4 +1,4 @@
-"""WebDataset: tars read in sequence, images shuffled in a buffer, below torch's DataLoader."""
+"""WebDataset: tars read in sequence, images shuffled in a buffer, read by torch's DataLoader."""
 
 from collections.abc import Iterator
 from typing import Any
