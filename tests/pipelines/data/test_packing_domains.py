@@ -94,7 +94,7 @@ def test_images_of_odd_width_are_rejected_in_both_domains_with_the_reason(tmp_pa
     for report in pack_domains(source, str(tmp_path / "d"), domains="side_by_side", max_rejected_fraction=0.5):
         assert json.loads((Path(report.dest) / "rejected.jsonl").read_text()) == {
             "name": "2.png",
-            "reason": "its width of 33 px is odd, so that it is no two images side by side",
+            "reason": "its width of 33 px is odd, so it cannot hold two images side by side",
         }
 
 

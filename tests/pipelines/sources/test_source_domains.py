@@ -1,4 +1,4 @@
-"""Which images of one source are of which domain, what they are called there, and which of them are held out."""
+"""Splitting one source into two domains: which images each domain gets, their names, and which are held out."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def ids(pair: Pair) -> list[list[str]]:
 
 
 def held_out(pair: Pair) -> list[list[str]]:
-    """The names of the images that are held out."""
+    """The names of the held-out images of each domain."""
     marks = [np.zeros(len(source), bool) if source.held_out is None else source.held_out for source in pair]
     return [
         [name for name, out in zip(names, each, strict=True) if out]
@@ -129,7 +129,7 @@ def test_skipped_files_are_listed_with_their_domain_or_with_both(tmp_path: Path)
     [
         (
             ["trainA/1.png", "train/2.png"],
-            r"has no folder trainB or B with images \(its folders: train, trainA\); say --domains NAME,NAME",
+            r"has no folder trainB or B with images \(its folders: train, trainA\); pass --domains NAME,NAME",
         ),
         (["1.png", "2.png"], r"has no folder trainA or A with images \(its folders: none\)"),
         (["testA/1.png", "trainB/2.png"], "all images of domain A are in folders of another split than train"),

@@ -192,7 +192,7 @@ def test_the_fingerprint_of_tfrecords_follows_the_pixels(tmp_path: Path) -> None
 
 
 def test_the_checksums_are_those_of_the_format() -> None:
-    """Of the empty record, whose bytes follow from the definition: CRC-32C of eight zero bytes is 0x8C28B28A."""
+    """The bytes of the empty record follow from the definition: CRC-32C of eight zero bytes is 0x8C28B28A."""
     crc = 0x8C28B28A
     masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
     assert record(b"")[8:12] == struct.pack("<I", masked)
