@@ -1,4 +1,4 @@
-"""A store that does not answer: work waits for it and goes on, checks say so at once, and it is never taken for empty."""
+"""A store that does not answer: work waits and continues, checks fail at once, and the store never counts as empty."""
 
 import logging
 import os
@@ -29,7 +29,7 @@ from tests.support.store import free_port, set_s3_environment
 
 pytestmark = pytest.mark.store
 OUTAGE_S = 4.0
-"""Longer than what the clients themselves endure."""
+"""Seconds of an outage, longer than the retries of the clients themselves."""
 
 Ask = Callable[[str], Any]
 ASKED: dict[str, Ask] = {
@@ -63,7 +63,7 @@ def proxy(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowStore]:
 
 @pytest.fixture
 def dead(monkeypatch: pytest.MonkeyPatch) -> str:
-    """An endpoint at which nothing listens, named in the environment."""
+    """A bucket whose endpoint, set in the environment, has no listener."""
     endpoint = f"http://127.0.0.1:{free_port()}"
     set_s3_environment(monkeypatch, endpoint)
     return endpoint
@@ -107,7 +107,7 @@ def test_shards_are_read_through_an_outage(s3: str, npz: str, proxy: SlowStore, 
 
 
 def test_a_filesystem_waits_in_the_process_that_it_is_sent_to(s3: str, proxy: SlowStore) -> None:
-    """As Ray's controller gets it, which writes its own record of the run by it."""
+    """Ray's controller receives a pickled filesystem and writes its own record of the run with it."""
     fs, path = pickle.loads(pickle.dumps(storage.pyarrow_filesystem(f"{s3}/x")))
     proxy.down(OUTAGE_S)
     with fs.open_output_stream(path) as stream:
@@ -142,7 +142,7 @@ def test_patience_ends_and_says_how_long_it_waited(dead: str, monkeypatch: pytes
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An endpoint that takes connections, reads nothing and says nothing."""
+    """An endpoint that accepts connections but neither reads nor answers."""
     with socket.create_server(("127.0.0.1", 0)) as store:
         set_s3_environment(monkeypatch, f"http://127.0.0.1:{store.getsockname()[1]}")
         yield
