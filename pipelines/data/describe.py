@@ -1,4 +1,4 @@
-"""Describes a packed dataset for people."""
+"""A readable summary of a packed dataset."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from pipelines.data.format.pyramid import DUPLICATES, REJECTED, Manifest, Shard
 from pipelines.data.format.shard_files import open_shard
 from pipelines.data.format.shards import Dataset
 
-READERS = 8  # footers at a time
-SHOWN = 8  # class names
+READERS = 8  # footers read at the same time
+SHOWN = 8  # class names listed
 
 
 def describe(url: str) -> str:
-    """A table of images, labels, attributes, and what each column weighs in each split; of two domains a table each."""
+    """A table of images, labels, attributes and the stored bytes of each column in each split; one table per domain."""
     return "\n\n".join(map(_describe, parts(url)))
 
 
@@ -97,6 +97,6 @@ def _shard_bytes(url: str, shard: Shard) -> Counter[str]:
 
 
 def human(size: int) -> str:
-    """Bytes in the unit that suits them."""
+    """A size in bytes as text in B, KiB, MiB or GiB."""
     power = min(3, max(0, size.bit_length() - 1) // 10)
     return f"{size / 1024**power:,.{1 if power else 0}f} {('B', 'KiB', 'MiB', 'GiB')[power]}"

@@ -17,7 +17,7 @@ from pipelines.sources.metadata import LABEL, beside, is_metadata, read_metadata
 from pipelines.sources.source import Source, make_source
 
 MAX_FILE_BYTES = 512 * 2**20
-_NO_IMAGE = "skipped: its name has no ending of an image that Pillow can read"
+_NO_IMAGE = "skipped: not an image that Pillow can read, by its name"
 _SYSTEM_FILES = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 

@@ -262,7 +262,7 @@ def test_two_domains_pack_to_s3_and_are_known_and_verified_there(s3: str, npz: s
     storage.delete_file(f"{s3}/pair/b/{reports[1].manifest.splits['train'].shards[0].path}")
     assert verify(f"{s3}/pair") == ["b/train/shard_00000.parquet is missing"]
     storage.delete_file(f"{s3}/pair/b/manifest.json")
-    with pytest.raises(ValueError, match="pair/b is no packed dataset"):
+    with pytest.raises(ValueError, match="pair/b is not a packed dataset"):
         verify(f"{s3}/pair")
 
 

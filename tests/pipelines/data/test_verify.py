@@ -1,4 +1,4 @@
-"""`alae data verify` names what is wrong and where; `alae data show` tells what a dataset holds."""
+"""`alae data verify` names faults and their places; `alae data show` describes a dataset."""
 
 import json
 import re
@@ -19,7 +19,7 @@ SHARD = "train/shard_00000.parquet"
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of a dataset of 128 px: raw and encoded columns, two shards of three row groups."""
+    """The files of a dataset of 128 px with raw and encoded columns and two shards of three row groups."""
     folder = tmp_path_factory.mktemp("large")
     np.savez(folder / "a.npz", images=colours(12, 128))
     pack(str(folder / "a.npz"), str(folder / "d"), rows_per_group=2, rows_per_shard=6)
@@ -29,7 +29,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.fixture
 def dataset(large: dict[str, bytes], tmp_path: Path) -> Path:
-    """A copy to damage."""
+    """A copy of the dataset that tests may damage."""
     for name, data in large.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
@@ -71,11 +71,11 @@ def test_a_change_beside_all_pages_is_found_too(dataset: Path) -> None:
     data = (dataset / SHARD).read_bytes()
     flip(dataset / SHARD, data.rindex(b"parquet-cpp-arrow"))  # the name of the program that wrote the file
     (problem,) = verify(str(dataset))
-    assert problem.endswith("but every row group and column reads well: what differs is beside the images")
+    assert problem.endswith("but every row group and column is readable: the difference is outside the images")
 
 
 def test_a_page_that_was_wrong_when_it_was_packed_is_found_by_its_checksum(dataset: Path) -> None:
-    """The SHA-256 agrees with the damaged file, as when memory failed before it was computed."""
+    """The SHA-256 agrees with the damaged file, as if memory had failed before it was computed."""
     flip_a_byte(dataset / SHARD, 1, "r16")
     manifest = json.loads((dataset / "manifest.json").read_text())
     manifest["splits"]["train"]["shards"][0]["sha256"] = storage.sha256(str(dataset / SHARD))

@@ -74,7 +74,7 @@ def test_hidden_and_system_files_are_ignored_and_others_are_listed(tmp_path: Pat
     files = {name: b"?" for name in (".DS_Store", "__MACOSX/a.png", ".git/x.png", "Thumbs.db", "readme.pdf.gz")}
     source = open_source(write_files(tmp_path, files | {"a.png": ONE}, kind))
     assert ids(source) == ["a.png"]
-    assert source.skipped == (("readme.pdf.gz", "skipped: its name has no ending of an image that Pillow can read"),)
+    assert source.skipped == (("readme.pdf.gz", "skipped: not an image that Pillow can read, by its name"),)
 
 
 def test_a_huge_file_is_listed_and_not_read(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
