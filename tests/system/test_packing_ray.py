@@ -120,8 +120,8 @@ def test_a_packing_on_ray_whose_driver_was_killed_goes_on_and_ends_the_same(
     wait_for_shards(tmp_path / "d", killed, 3)
     kill(killed)
     assert not (tmp_path / "d" / "manifest.json").exists()
-    told = finish(start(tmp_path / "d", "--executor", "ray"))
-    first, *others = told.splitlines()
+    output = finish(start(tmp_path / "d", "--executor", "ray"))
+    first, *others = output.splitlines()
     assert first.startswith("packed ") and "resumed after" in first and len(others) == 2, "no line of Ray's"
     assert differing(files_of(tmp_path / "d"), undisturbed) == []
 
@@ -251,9 +251,7 @@ def test_on_ray_a_source_that_a_node_cannot_see_is_a_sentence(
     class Elsewhere(on_ray._Task):
         def __call__(self, batch):  # type: ignore[no-untyped-def]
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(
-                    on_ray.storage, "exists", lambda url: False
-                )  # as without a shared disk
+                patched.setattr(on_ray.storage, "exists", lambda url: False)  # as without a shared disk
                 yield from super().__call__(batch)
 
     monkeypatch.setattr(on_ray, "_Task", Elsewhere)

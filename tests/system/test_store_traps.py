@@ -91,7 +91,7 @@ def test_every_client_talks_to_the_endpoint_wherever_it_is_named(named: str) -> 
     assert fs.open_input_file(path).read() == b"here"
 
 
-def test_without_a_named_endpoint_pyarrow_is_told_the_region_of_the_bucket(
+def test_without_a_named_endpoint_pyarrow_is_given_the_region_of_the_bucket(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:

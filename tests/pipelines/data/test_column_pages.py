@@ -94,7 +94,7 @@ def test_a_page_without_a_checksum_is_refused(tmp_path: Path, kind: pa.DataType)
     ("settings", "nullable"),
     [({}, False), ({"compression": "zstd"}, False), ({"use_dictionary": True}, False), ({}, True)],
 )
-def test_the_footer_tells_which_chunks_can_be_read_so(
+def test_the_footer_says_which_chunks_can_be_read_so(
     tmp_path: Path, kind: pa.DataType, settings: dict[str, Any], nullable: bool
 ) -> None:
     schema = pa.schema([pa.field("x", kind, nullable=nullable)])

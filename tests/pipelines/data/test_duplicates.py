@@ -65,13 +65,13 @@ def test_a_mirrored_or_recoloured_image_is_no_duplicate() -> None:
     assert found(np.stack([image, image[:, ::-1], image[:, :, ::-1], 255 - image])) == []
 
 
-def test_flat_images_hash_alike_and_are_told_apart_by_their_colour_alone() -> None:
+def test_flat_images_hash_alike_and_differ_by_their_colour_alone() -> None:
     flat = [np.full((16, 16, 3), value, np.uint8) for value in (0, 3, 20, 255)]
     assert set(difference_hashes(pyramid(np.stack(flat)))) == {0}
     assert found(np.stack(flat)) == [Pair(1, 0, "near")]
 
 
-def test_what_differs_only_within_a_cell_of_the_hash_cannot_be_told_apart() -> None:
+def test_images_that_differ_only_within_a_cell_of_the_hash_cannot_be_distinguished() -> None:
     """A limit of the method: fine textures with equal means have equal hashes."""
     board = np.indices((64, 64)).sum(axis=0) % 2 * 255
     stripes = np.indices((64, 64))[0] % 2 * 255

@@ -227,7 +227,7 @@ def test_a_dataset_of_one_domain_is_not_packed_into(folders: str, packed: str) -
     assert files_of(packed) == before
 
 
-def test_what_is_wrong_with_the_second_domain_is_told_before_the_first_is_packed(tmp_path: Path) -> None:
+def test_an_error_in_the_second_domain_is_raised_before_the_first_is_packed(tmp_path: Path) -> None:
     sources = [image_folder(tmp_path / name, colours(count)) for name, count in (("x", 20), ("y", 1))]
     (tmp_path / "y" / "000.png").rename(tmp_path / "y" / "only.png")
     with pytest.raises(ValueError, match="of 1 images gives 0 for validation, 1 for training"):
@@ -251,7 +251,7 @@ def test_both_domains_are_described_and_verified(folders: str, tmp_path: Path) -
     assert first.startswith("a/rejected.jsonl lists 1 images") and second.startswith("b/train/shard_00001.parquet has")
 
 
-def test_a_preview_tells_both_domains(folders: str) -> None:
+def test_a_preview_describes_both_domains(folders: str) -> None:
     lines = preview_domains(folders, domains="folders", rows_per_shard=4).splitlines()
     assert [line.partition(": ")[2] for line in lines[::2]] == [
         "folder, domain A of 12 images",

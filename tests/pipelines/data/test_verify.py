@@ -123,7 +123,7 @@ def test_a_remote_shard_is_fetched_once(dataset: Path, monkeypatch: pytest.Monke
     assert sorted(fetched) == [f"{dataset}/train/shard_0000{number}.parquet" for number in (0, 1)]
 
 
-def test_the_description_tells_images_columns_and_their_bytes(packed: str, npz: str) -> None:
+def test_the_description_lists_images_columns_and_their_bytes(packed: str, npz: str) -> None:
     text = describe(packed)
     for part in (
         npz,
@@ -140,13 +140,13 @@ def test_the_description_tells_images_columns_and_their_bytes(packed: str, npz: 
     assert (encoding, unit) == ("raw", "KiB") and 30 <= float(weight) <= 32
 
 
-def test_the_description_tells_encoded_columns(dataset: Path) -> None:
+def test_the_description_lists_encoded_columns(dataset: Path) -> None:
     lines = [line.split() for line in describe(str(dataset)).splitlines()]
     encodings = {line[0]: line[1] for line in lines if line and line[0].startswith("r") and line[0][1:].isdigit()}
     assert encodings == {"r4": "raw", "r8": "raw", "r16": "raw", "r32": "raw", "r64": "raw", "r128": "png"}
 
 
-def test_the_description_tells_attributes_and_the_weight_of_everything(tmp_path: Path) -> None:
+def test_the_description_lists_attributes_and_the_weight_of_everything(tmp_path: Path) -> None:
     dataset = pack(striped_parquet(tmp_path / "a.parquet", 30), str(tmp_path / "d")).dest
     lines = [line.split() for line in describe(dataset).splitlines()]
     assert ["attributes", "even", "(bool),", "size", "(int64)"] in lines

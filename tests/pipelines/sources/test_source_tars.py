@@ -106,7 +106,7 @@ def test_several_tars_are_one_source(tmp_path: Path, name: str) -> None:
         np.testing.assert_array_equal(source.load(row), picture)
 
 
-def test_tars_of_one_name_in_several_folders_are_told_apart(tmp_path: Path) -> None:
+def test_tars_of_one_name_in_several_folders_are_distinguished(tmp_path: Path) -> None:
     for folder in ("train", "test"):
         (tmp_path / folder).mkdir()
         write_tar(tmp_path / folder / "0.tar", {"a.png": ONE})
