@@ -28,7 +28,7 @@ def _describe(url: str) -> str:
     for column in next(iter(weights.values())):
         sizes = "".join(f"{human(weights[name][column]):>14}" for name in weights)
         lines.append(f"  {column:<{width}}{manifest.columns.get(column, ''):<10}{sizes}")
-    lines.append(f"  {'together':<{width + 10}}" + "".join(f"{human(part.total()):>14}" for part in weights.values()))
+    lines.append(f"  {'total':<{width + 10}}" + "".join(f"{human(part.total()):>14}" for part in weights.values()))
     return "\n".join(lines)
 
 
@@ -74,7 +74,7 @@ def _counted(count: int, where: str) -> str:
 def _shards(manifest: Manifest) -> str:
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     total = human(sum(shard.bytes for shard in shards))
-    return f"{len(shards):,} of together {total}, in row groups of {manifest.rows_per_group} images"
+    return f"{len(shards):,} with {total} in total, in row groups of {manifest.rows_per_group} images"
 
 
 def _column_bytes(url: str, shards: Sequence[Shard]) -> Counter[str]:

@@ -150,4 +150,4 @@ def test_the_description_lists_attributes_and_the_weight_of_everything(tmp_path:
     dataset = pack(striped_parquet(tmp_path / "a.parquet", 30), str(tmp_path / "d")).dest
     lines = [line.split() for line in describe(dataset).splitlines()]
     assert ["attributes", "even", "(bool),", "size", "(int64)"] in lines
-    assert {"attribute.even", "attribute.size", "together"} <= {line[0] for line in lines if line}
+    assert {"attribute.even", "attribute.size", "total"} <= {line[0] for line in lines if line}
