@@ -1,4 +1,4 @@
-"""Which Ray cluster this process works on."""
+"""The connection of this process to a Ray cluster."""
 
 import logging
 import os
@@ -7,18 +7,18 @@ from pathlib import Path
 
 
 def on_cluster() -> bool:
-    """Whether this process is connected to a Ray cluster or is told of one (RAY_ADDRESS)."""
-    ray = sys.modules.get("ray")  # importing it takes a second, and who has not imported it is not connected
+    """Whether this process is connected to a Ray cluster, or RAY_ADDRESS names one."""
+    ray = sys.modules.get("ray")  # an import takes a second, and a process that has not imported Ray is not connected
     return bool(os.environ.get("RAY_ADDRESS")) or (ray is not None and ray.is_initialized())
 
 
 def connect() -> None:
-    """Use the Ray cluster this process is on (RAY_ADDRESS), or start a local one."""
+    """Connect to the Ray cluster that RAY_ADDRESS names, or start a local one; a connected process stays connected."""
     import ray
 
     if ray.is_initialized():
         return
-    # A report and the end of a run wait for the controller's next look at the workers; Ray's default is 2 s.
+    # A report and the end of a run wait for the controller's next poll of the workers; Ray's default interval is 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     address = os.environ.get("RAY_ADDRESS")
     if address:

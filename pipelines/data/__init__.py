@@ -1,1 +1,1 @@
-"""A packed dataset: its format, how it is made, checked, read and streamed."""
+"""Packed datasets: format, packing, verification, reading and streaming."""

@@ -1,4 +1,4 @@
-"""Describes a packed dataset for people."""
+"""A readable summary of a packed dataset."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from pipelines.data.format.pyramid import DUPLICATES, REJECTED, Manifest, Shard
 from pipelines.data.format.shard_files import open_shard
 from pipelines.data.format.shards import Dataset
 
-READERS = 8  # footers at a time
-SHOWN = 8  # class names
+READERS = 8  # footers read at the same time
+SHOWN = 8  # class names listed
 
 
 def describe(url: str) -> str:
-    """A table of images, labels, attributes, and what each column weighs in each split; of two domains a table each."""
+    """A table of images, labels, attributes and the stored bytes of each column in each split; one table per domain."""
     return "\n\n".join(map(_describe, parts(url)))
 
 
@@ -28,7 +28,7 @@ def _describe(url: str) -> str:
     for column in next(iter(weights.values())):
         sizes = "".join(f"{human(weights[name][column]):>14}" for name in weights)
         lines.append(f"  {column:<{width}}{manifest.columns.get(column, ''):<10}{sizes}")
-    lines.append(f"  {'together':<{width + 10}}" + "".join(f"{human(part.total()):>14}" for part in weights.values()))
+    lines.append(f"  {'total':<{width + 10}}" + "".join(f"{human(part.total()):>14}" for part in weights.values()))
     return "\n".join(lines)
 
 
@@ -74,7 +74,7 @@ def _counted(count: int, where: str) -> str:
 def _shards(manifest: Manifest) -> str:
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     total = human(sum(shard.bytes for shard in shards))
-    return f"{len(shards):,} of together {total}, in row groups of {manifest.rows_per_group} images"
+    return f"{len(shards):,} with {total} in total, in row groups of {manifest.rows_per_group} images"
 
 
 def _column_bytes(url: str, shards: Sequence[Shard]) -> Counter[str]:
@@ -97,6 +97,6 @@ def _shard_bytes(url: str, shard: Shard) -> Counter[str]:
 
 
 def human(size: int) -> str:
-    """Bytes in the unit that suits them."""
+    """A size in bytes as text in B, KiB, MiB or GiB."""
     power = min(3, max(0, size.bit_length() - 1) // 10)
     return f"{size / 1024**power:,.{1 if power else 0}f} {('B', 'KiB', 'MiB', 'GiB')[power]}"

@@ -1,33 +1,34 @@
-"""The datasets of an experiment: one, or the two of a translator, which lie side by side in the folders `a` and `b`."""
+"""The datasets of an experiment: one, or for a translator two, in the folders `a` and `b` of one folder."""
 
 from pipelines import storage
 from pipelines.data.format.pyramid import MANIFEST
 from pipelines.data.format.shards import Damaged, Dataset
 
 FOLDERS = ("a", "b")
-"""Of the domains within a dataset of two, in their order."""
+"""Folder names of the two domains of a dataset, in order."""
 
 
 def urls(path: str, domains: int) -> tuple[str, ...]:
-    """Where the datasets of a `data.path` lie, one per domain."""
+    """The addresses of the datasets of a `data.path`, one per domain."""
     return (path,) if domains == 1 else tuple(storage.join(path, folder) for folder in FOLDERS)
 
 
 def is_pair(path: str) -> bool:
-    """Whether `path` holds two packed datasets side by side."""
+    """Whether `path` holds a packed dataset for each of two domains."""
     return all(storage.exists(storage.join(url, MANIFEST)) for url in urls(path, 2))
 
 
 def parts(path: str) -> tuple[str, ...]:
-    """The datasets that lie at `path`: itself, or the two side by side in it, packed or begun."""
+    """The addresses of the datasets at `path`: its two domains if one of them exists, even half packed, or `path`."""
     pair = urls(path, 2)
     return pair if any(map(storage.exists, pair)) else (path,)
 
 
 def open_datasets(path: str, domains: int, damaged: Damaged = "stop") -> tuple[Dataset, ...]:
-    """The datasets of `path`, one per domain.
+    """Open the datasets of `path`, one per domain.
 
-    Raises ValueError with the way out where there are none, or where a dataset of one domain stands for two or the reverse.
+    `damaged` is that of `Dataset.open`. Raises ValueError with a remedy if there is no dataset, or if it has one domain
+    instead of two or two instead of one.
     """
     alone = storage.exists(storage.join(path, MANIFEST))
     if domains > 1 and alone:

@@ -1,4 +1,4 @@
-"""Checks every byte of a packed dataset and names what is wrong."""
+"""Checks every byte of a packed dataset and names its faults."""
 
 import json
 import os
@@ -22,14 +22,15 @@ from pipelines.data.format.shards import Dataset
 
 Progress = Callable[[int, int], None]
 
-READERS = min(8, os.cpu_count() or 1)  # shards at a time; a remote one is copied to this machine while it is checked
+READERS = min(8, os.cpu_count() or 1)  # shards checked at the same time; a remote one is first copied to this machine
 
 
 def verify(url: str, progress: Progress | None = None) -> list[str]:
-    """Reads every byte of a dataset, or of two domains, and returns what is wrong, one sentence each.
+    """Read every byte of a dataset, or of both of its domains, and return one sentence per fault.
 
-    Of a shard: presence, size, SHA-256, rows, and the checksum of every page. A damaged one is read to its end to name
-    each row group and column that is wrong. `progress(done, total)` is called with images after every shard.
+    Checked are the presence, size, SHA-256 and rows of every shard and the checksum of every page. A damaged shard is
+    read to its end to name each damaged row group and column. `progress(done, total)` is called with numbers of images
+    after every shard.
     """
     manifests = {part: Dataset.open(part).manifest for part in parts(url)}
     total = sum(split.rows for manifest in manifests.values() for split in manifest.splits.values())
@@ -45,7 +46,7 @@ def verify(url: str, progress: Progress | None = None) -> list[str]:
 
 
 def _problems(url: str, manifest: Manifest) -> Iterator[tuple[int, list[str]]]:
-    """Of each shard its rows and what is wrong; at the end what is wrong beside the shards."""
+    """Yield the rows and faults of each shard, and at the end 0 and the faults of the lists beside the shards."""
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     with ThreadPoolExecutor(READERS) as threads:
         for shard, found in zip(shards, threads.map(partial(_shard_problems, url), shards), strict=True):
@@ -66,13 +67,13 @@ def _shard_problems(url: str, shard: Shard) -> list[str]:
         problems = list(_page_problems(file, shard))
     if same:
         return problems
-    places = "; ".join(problems) or "but every row group and column reads well: what differs is beside the images"
+    places = "; ".join(problems) or "but every row group and column is readable: the difference is outside the images"
     return [f"has changed since it was packed, by its SHA-256: {places}"]
 
 
 @contextmanager
 def _on_this_machine(where: str) -> Iterator[Path]:
-    """A local file with the bytes of `where`, so that they are fetched once."""
+    """The path of a local file with the bytes of `where`, so that they are fetched only once."""
     if storage.is_local(where):
         yield storage.local_path(where)
         return
@@ -104,7 +105,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _list_problems(url: str, manifest: Manifest) -> Iterator[str]:
-    """Of the lists beside the shards: whether they hold as many entries as the manifest says."""
+    """Check that the lists beside the shards have as many entries as the manifest says."""
     rejected = _entries(url, REJECTED)
     if rejected is None or len(rejected) != manifest.rejected:
         yield f"{REJECTED} {_held(rejected)}, the manifest says {manifest.rejected:,}"
@@ -116,7 +117,7 @@ def _list_problems(url: str, manifest: Manifest) -> Iterator[str]:
 
 
 def _entries(url: str, name: str) -> list[dict[str, Any]] | None:
-    """The lines of a list; None if it is missing or no list."""
+    """The entries of a list of JSON lines; None if it is missing or damaged."""
     try:
         return [json.loads(line) for line in storage.read_bytes(storage.join(url, name)).splitlines()]
     except (storage.StorageNotFoundError, json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""Curves of a run's metrics over the images seen, from its history and evaluations: each on its own axes, or as a chart."""
+"""Curves of a run's metrics over the number of training images (kimg): one panel per curve, or all in one chart."""
 
 import io
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Curve = Mapping[float, tuple[float, float | None]]
-"""kimg -> value and its standard error, None where there is none."""
+"""Maps kimg to a value and its standard error, or None if it has none."""
 ERROR = "_se"
 WIDTH_IN, HEIGHT_IN, DPI = 6.0, 3.0, 100
 
 
 def curve_page(curves: Mapping[str, Curve]) -> Pixels:
-    """A panel for each curve, with a band of two standard errors to both sides -> page uint8 [H, W, 3].
+    """Draw one panel per curve, with a band of two standard errors on both sides -> page uint8 [H, W, 3].
 
-    Raises ValueError without a curve.
+    Raises ValueError if `curves` is empty.
     """
-    # Only here: it takes a second to import, and most who import this draw nothing.
+    # Imported here because it takes a second and most users of this module draw nothing.
     from matplotlib.figure import Figure
 
     if not curves:
@@ -41,12 +41,12 @@ def curve_page(curves: Mapping[str, Curve]) -> Pixels:
 
 
 def chart_page(title: str, curves: Mapping[str, Curve]) -> Pixels:
-    """All curves on one pair of axes, with a legend -> page uint8 [H, W, 3]; raises ValueError without a curve."""
+    """Draw all curves in one panel with a legend -> page uint8 [H, W, 3]; raises ValueError if `curves` is empty."""
     return _pixels(chart(title, curves))
 
 
 def chart(title: str, curves: Mapping[str, Curve]) -> "Figure":
-    """The figure that `chart_page` shows: a line for each curve, named without its update."""
+    """The figure of `chart_page`: one line per curve, labelled with the part of its name after the last slash."""
     from matplotlib.figure import Figure
 
     if not curves:

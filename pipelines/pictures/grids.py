@@ -1,4 +1,4 @@
-"""Pages of images for a person to look at: samples, reconstructions beside their originals, style mixing."""
+"""Pages that show images in a grid: samples, reconstructions beside their originals, style mixing, edits."""
 
 import io
 from collections.abc import Sequence
@@ -12,19 +12,22 @@ from alae_core.images import box_halve
 
 Pixels = NDArray[np.uint8]
 Cells = list[list[Pixels | None]]
-"""Rows of tiles [R, R, C] of one size; None leaves a cell empty."""
+"""Rows of tiles uint8 [R, R, C] of one size; None leaves a cell empty."""
 
 PAGE_PX = 1024
-"""Small images are magnified by a whole factor as long as their row stays within this width."""
+"""Small images are magnified by the largest integer factor that keeps a row within this width."""
 WIDEST_PAGE_PX = 2048
-"""Large images are halved until their row fits this width."""
+"""Large images are halved until a row fits this width."""
 THIN_PX, WIDE_PX = 2, 10
-"""Separators: between images, and between groups of images."""
+"""Width in pixels of the separators between images and between groups of images."""
 PAPER = 255
 
 
 def sample_page(images: Pixels, columns: int = 8) -> Pixels:
-    """uint8 images [N, R, R, C] row by row -> page [H, W, C]; the cells after the last image stay empty."""
+    """Place uint8 images [N, R, R, C] row by row -> page uint8 [H, W, C]; cells after the last image stay empty.
+
+    Raises ValueError for other dtypes or shapes, no image, or `columns` below 1.
+    """
     tiles = _tiles("images", images)
     if columns < 1:
         raise ValueError(f"columns={columns} must be at least 1")
@@ -34,7 +37,11 @@ def sample_page(images: Pixels, columns: int = 8) -> Pixels:
 
 
 def reconstruction_page(originals: Pixels, reconstructions: Pixels, columns: int = 8) -> Pixels:
-    """Pairs original | reconstruction of uint8 [N, R, R, C], `columns` // 2 pairs to a row -> page [H, W, C]."""
+    """Place pairs original | reconstruction, `columns` // 2 pairs to a row.
+
+    Both are uint8 [N, R, R, C]; returns the page uint8 [H, W, C]. Raises ValueError if the shapes differ or have
+    another form.
+    """
     left, right = _tiles("originals", originals), _tiles("reconstructions", reconstructions)
     if originals.shape != reconstructions.shape:
         raise ValueError(
@@ -47,10 +54,11 @@ def reconstruction_page(originals: Pixels, reconstructions: Pixels, columns: int
 
 
 def mixing_page(sources: Pixels, destinations: Pixels, mixed: Pixels, groups: Sequence[int] = ()) -> Pixels:
-    """Sources down the left edge, destinations along the top, `mixed[i * len(destinations) + j]` where they cross.
+    """Place sources in the first column, destinations in the first row, and mixed images where they cross.
 
-    `groups` are sizes of groups of sources that stand apart. All uint8 [N, R, R, C] of one R and C; returns the page
-    [H, W, C].
+    Source i and destination j cross at `mixed[i * len(destinations) + j]`. All are uint8 [N, R, R, C] of one R and C;
+    returns the page uint8 [H, W, C]. `groups` are the sizes of groups of sources that wide separators set apart. Raises
+    ValueError if the shapes do not fit.
     """
     left, top, inner = (
         _tiles("sources", sources),
@@ -68,9 +76,11 @@ def mixing_page(sources: Pixels, destinations: Pixels, mixed: Pixels, groups: Se
 
 
 def edited_page(images: Pixels, moved: Pixels, originals: Pixels | None = None) -> Pixels:
-    """A row for each image: its original, if there are any, itself, and, apart, its own k of `moved`.
+    """Place one row per image: its original if `originals` is given, the image, and its k edits in `moved`.
 
-    `images` and `originals` are uint8 [N, R, R, C], `moved` [N * k, R, R, C]; returns the page [H, W, C].
+    `images` and `originals` are uint8 [N, R, R, C]; `moved` is uint8 [N * k, R, R, C], the k edits of the first image
+    first; returns the page uint8 [H, W, C]. A wide separator precedes the edits. Raises ValueError if the shapes do
+    not fit.
     """
     middle, right = _tiles("images", images), _tiles("moved", moved)
     left = [] if originals is None else _tiles("originals", originals)
@@ -87,7 +97,7 @@ def edited_page(images: Pixels, moved: Pixels, originals: Pixels | None = None) 
 
 
 def png_bytes(page: Pixels) -> bytes:
-    """The page [H, W, 1 or 3] as a PNG file."""
+    """Encode a page uint8 [H, W, 1 or 3] as PNG; raises ValueError for other dtypes or shapes."""
     if page.dtype != np.uint8 or page.ndim != 3 or page.shape[2] not in (1, 3):
         raise ValueError(f"page is {page.dtype} {page.shape}, expected uint8 [H, W, 1 or 3]")
     stream = io.BytesIO()
@@ -137,6 +147,6 @@ def _offsets(count: int, size: int, wide_before: AbstractSet[int]) -> list[int]:
 def _fitted(tile: Pixels, columns: int) -> Pixels:
     while tile.shape[0] * columns > WIDEST_PAGE_PX and tile.shape[0] % 2 == 0:
         tile = box_halve(tile[None])[0]
-    # A whole factor and no interpolation: what is seen are the network's own pixels.
+    # An integer factor without interpolation shows the network's own pixels.
     scale = max(PAGE_PX // (tile.shape[0] * columns), 1)
     return tile.repeat(scale, axis=0).repeat(scale, axis=1)

@@ -1,4 +1,4 @@
-"""Heat maps laid over images: where an encoder looks."""
+"""Heat maps over images, such as the attention of an encoder."""
 
 import numpy as np
 import torch
@@ -10,14 +10,16 @@ from pipelines.sources.decoding import Pixels
 HEAT = 0.6
 """Share of the colour in the mixture; the rest is the image in grey."""
 _COLOURS = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
-"""From the coolest to the hottest, in even steps; the hotter the lighter, so that a print in grey tells the same."""
+"""RGB colours from the coolest to the hottest in even steps. Hotter colours are lighter, so that a print in grey shows
+the same order."""
 _GREY = (0.299, 0.587, 0.114)
 
 
 def over(images: Pixels, heat: Tensor) -> Pixels:
-    """Each map of `heat` [N, h, w] as colours over its image of uint8 `images` [N, H, W, 1 or 3] -> uint8 [N, H, W, 3].
+    """Blend the colours of each map in `heat` [N, h, w] with its image, uint8 [N, H, W, 1 or 3] -> uint8 [N, H, W, 3].
 
-    The coolest place of each map has the first colour and the hottest the last; a map of one value is cool everywhere.
+    The lowest value of each map gets the first colour and the highest the last; a constant map gets the first colour
+    everywhere.
     """
     size = images.shape[1:3]
     maps = F.interpolate(heat.float().unsqueeze(1), size, mode="bilinear", align_corners=False).squeeze(1)

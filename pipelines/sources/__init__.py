@@ -1,7 +1,7 @@
-"""Where images come from, on this machine or in an object store: folders, archives, tables, records, datasets.
+"""Image sources on this machine or in an object store: folders, archives, tables, records and datasets.
 
-A source is an index of named, labelled images and a reader that fetches them one at a time, so that a broken one stops
-no other.
+A source consists of an index of named, labelled images and a reader that fetches one image at a time, so that a broken
+image does not affect the others.
 """
 
 import posixpath
@@ -28,10 +28,10 @@ _ENDINGS = {".zip": "zip", ".npz": "npz", ".parquet": "Parquet"} | dict.fromkeys
 
 
 def open_source(source: str, channels: int | None = None) -> Source:
-    """Opens a source by path, URL or name (docs/data.md).
+    """Open a source by its path, URL or name (docs/data.md).
 
-    `channels` is 1 or 3; by default 1 for arrays of one channel and 3 for all else. Raises ValueError in one
-    sentence if the source is missing, empty or of no known kind.
+    `channels` is 1 or 3; the default is 1 for arrays of one channel and 3 for everything else. Raises
+    StorageNotFoundError if the source is missing, and ValueError if it is empty or of an unknown kind.
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels={channels} is not possible; use 1 (grayscale) or 3 (colour)")
@@ -41,7 +41,7 @@ def open_source(source: str, channels: int | None = None) -> Source:
         raise type(error)(f"{error}; a source is {_KNOWN}") from error
     if len(opened) == 0:
         skipped = opened.skipped
-        others = f"; of the other {len(skipped)} files one is {skipped[0][0]!r}" if skipped else ""
+        others = f"; it holds {len(skipped)} other files, for example {skipped[0][0]!r}" if skipped else ""
         raise ValueError(f"source {source} holds no images{others}; a source is {_KNOWN}")
     return opened
 
@@ -64,7 +64,7 @@ def _open(source: str, channels: int | None) -> Source:
 def _open_folder(
     source: str, address: str, sizes: Mapping[str, int], channels: int | None, named: Mapping[str, str]
 ) -> Source:
-    """A folder holds what its files hold; where there are image files, these."""
+    """Open a folder: its image files if it has any, otherwise its LMDB or its archives, tables or records."""
     visible = [path for path in sizes if not is_hidden(path)]
     images = any(posixpath.splitext(path)[1].lower() in image_suffixes() for path in visible)
     databases = [path for path in visible if posixpath.basename(path) == DATA]
@@ -110,7 +110,7 @@ def _open_files(source: str, urls: Sequence[str], channels: int | None, named: M
 
 
 def _open_other(source: str, address: str, channels: int | None) -> Source:
-    """A prefix of TFRecords, an empty folder, or nothing that is known."""
+    """Open a prefix of TFRecords or an empty folder; anything else raises."""
     try:
         return open_tfrecords(source, expanded(f"{address}-r*.tfrecord*"), channels)
     except storage.StorageNotFoundError:
@@ -124,11 +124,11 @@ def _open_other(source: str, address: str, channels: int | None) -> Source:
 
 def _refuse_columns(source: str, named: Mapping[str, str]) -> None:
     if named:
-        raise ValueError(f"source {source}: columns can be named only of .parquet and .npz files; leave '#...' out")
+        raise ValueError(f"source {source}: only .parquet and .npz files have columns to name; leave '#...' out")
 
 
 def _kind(path: str) -> str | None:
-    """What a file holds by its name; None for an image or anything else."""
+    """The kind of archive, table or record that a file's name stands for; None for an image or anything else."""
     if is_tfrecord(path):
         return "TFRecord"
     return next((kind for ending, kind in _ENDINGS.items() if path.lower().endswith(ending)), None)

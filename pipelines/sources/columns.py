@@ -1,4 +1,4 @@
-"""Labels and attributes from columns of any table: metadata beside images, a Parquet file, arrays."""
+"""Labels and attributes from the columns of a table: metadata beside images, a Parquet file, or arrays."""
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
@@ -27,9 +27,9 @@ _KINDS: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (
 
 
 def scalars(table: pa.Table, where: str) -> pa.Table:
-    """The columns of `table` that hold booleans, numbers, texts or times, as bool, int64, float64 or string.
+    """Keep the columns of `table` that hold booleans, numbers, strings or times, as bool, int64, float64 or string.
 
-    Other columns are left out. Raises ValueError about `where` if a number does not fit.
+    Other columns are left out. Raises ValueError, beginning with `where`, if a value does not fit its type.
     """
     columns = {name: _scalar(table[name], name, where) for name in table.column_names}
     kept = {name: column for name, column in columns.items() if column is not None}
@@ -42,7 +42,11 @@ def is_scalar(kind: pa.DataType) -> bool:
 
 
 def as_labels(column: Column, where: str) -> Labels:
-    """Labels and the names of the classes: integers from 0 as they are, texts by their order; null and -1 are none."""
+    """Labels int64 [N], -1 for none, and the names of the classes, empty for integer labels.
+
+    Integers from 0 are kept; strings are numbered in sorted order; null and -1 mean no label. Raises ValueError,
+    beginning with `where`, for any other values.
+    """
     column = _decoded(column)
     if _is.is_string(column.type) or _is.is_large_string(column.type):
         names = pc.unique(column).drop_null().sort()
@@ -57,7 +61,10 @@ def as_labels(column: Column, where: str) -> Labels:
 
 
 def from_rows(rows: Iterable[Mapping[str, Any]], where: str) -> pa.Table:
-    """A table of mappings that need not have the same keys; what one lacks is null."""
+    """Build a table with one row per mapping; a key that a mapping lacks is null.
+
+    Raises ValueError, beginning with `where`, if a column holds values of several types.
+    """
     rows = iter(rows)
     tables = []
     while block := list(islice(rows, ROWS_AT_ONCE)):

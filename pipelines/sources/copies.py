@@ -1,6 +1,6 @@
-"""Copies on this machine of sources that cannot be read in parts where they are: an LMDB, a compressed tar.
+"""Local copies of sources that cannot be read in parts from a store: an LMDB, or a compressed tar.
 
-Each process that reads one makes its own, in the folder for temporary files, and removes it when it ends.
+Each process that reads such a source makes its own copy in the temporary folder and removes it when it ends.
 """
 
 import gzip
@@ -17,7 +17,7 @@ _folders: dict[str, tempfile.TemporaryDirectory[str]] = {}
 
 
 def local_folder(url: str) -> Path:
-    """The folder `url` itself where it is on this machine, else a copy of its files."""
+    """The folder `url` itself if it is on this machine, otherwise a local copy of its files."""
     if storage.is_local(url):
         return storage.local_path(url)
     with _lock:
@@ -32,7 +32,10 @@ def local_folder(url: str) -> Path:
 
 
 def decompressed(url: str) -> str:
-    """A file of this machine with what the gzip file `url` holds; raises OSError or EOFError if it is damaged."""
+    """The path of a local file with the decompressed content of the gzip file `url`.
+
+    Raises OSError, EOFError or zlib.error if the gzip file is damaged.
+    """
     with _lock:
         if url not in _folders:
             folder = tempfile.TemporaryDirectory(prefix="source-")

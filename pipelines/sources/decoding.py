@@ -1,7 +1,7 @@
-"""One image, whatever its file holds, to uint8 [H, W, C]; and to a square of the dataset's resolution.
+"""Decoding of one image to uint8 [H, W, C], and resizing to a square of the dataset's resolution.
 
-Orientation from EXIF is applied, transparency is put on white, 16 bits become 8, of an animation the first
-frame counts. Colour profiles are not applied.
+EXIF orientation is applied, transparent pixels are composited on white, 16 bits become 8, and an animation is
+represented by its first frame. Colour profiles are not applied.
 """
 
 import io
@@ -17,39 +17,40 @@ Square = Literal["shorter_side", "center_crop", "pad"]
 Half = Literal["left", "right"]
 Pixels = NDArray[np.uint8]
 Payload = bytes | Pixels
-"""An image as a source holds it: a file's bytes, or uint8 [H, W] or [H, W, 1|3|4]."""
+"""An image as a source stores it: an encoded file's bytes, or pixels uint8 [H, W] or [H, W, 1|3|4]."""
 FIRST_FRAME = "several frames or pages, of which the first is taken"
 DAMAGED_EXIF = "damaged EXIF data, so that the orientation is not known"
 
 
 class ImageRejectedError(ValueError):
-    """An image that cannot be used; the text is the reason, without the name."""
+    """An image that cannot be used; the message is the reason, without the image's name."""
 
 
 def decode(payload: Payload, channels: int, notes: list[str] | None = None) -> Pixels:
-    """An image as uint8 [H, W, channels]; raises ImageRejectedError.
+    """Decode an image to uint8 [H, W, channels]; raises ImageRejectedError if that is impossible.
 
-    What is lost on the way and is no reason to reject the image is appended to `notes`, one sentence each.
+    A loss that does not justify rejecting the image, such as further frames, is appended to `notes` as one phrase.
     """
     notes = [] if notes is None else notes
     return _from_file(payload, channels, notes) if isinstance(payload, bytes) else _from_array(payload, channels)
 
 
 def half_of(pixels: Pixels, half: Half) -> Pixels:
-    """uint8 [H, W, C] -> [H, W / 2, C]; raises ImageRejectedError if W is odd."""
+    """Cut one half out of an image: uint8 [H, W, C] -> [H, W / 2, C]; raises ImageRejectedError if W is odd."""
     width = pixels.shape[1]
     if width % 2:
-        raise ImageRejectedError(f"its width of {width} px is odd, so that it is no two images side by side")
+        raise ImageRejectedError(f"its width of {width} px is odd, so it cannot hold two images side by side")
     return pixels[:, : width // 2] if half == "left" else pixels[:, width // 2 :]
 
 
 def squared(pixels: Pixels, resolution: int, square: Square, window: int = 0, windows: int = 1) -> Pixels:
-    """uint8 [H, W, C] -> [resolution, resolution, C], never enlarged; raises ImageRejectedError.
+    """Make an image square without enlarging it: uint8 [H, W, C] -> [resolution, resolution, C].
 
-    `shorter_side`: the central square as wide as the shorter side, shrunk. `center_crop`: the central pixels as they
-    are. Both reject an image whose shorter side is below `resolution`, and give square number `window` of `windows`
-    from one end of the longer side to the other where these are several. `pad`: the whole image at the centre of a
-    black square of at least `resolution`, shrunk. Shrinking is by Lanczos.
+    `shorter_side` shrinks the central square whose side is the shorter side. `center_crop` cuts the central pixels out
+    at their own scale. Both raise ImageRejectedError if the shorter side is below `resolution`. If `windows` is above
+    1, both use square number `window` of `windows` squares, spread evenly along the longer side. `pad` places the whole
+    image at the centre of a black square with a side of at least `resolution` and shrinks that. Shrinking uses
+    Lanczos resampling.
     """
     height, width, _ = pixels.shape
     if square == "pad":
@@ -62,8 +63,8 @@ def squared(pixels: Pixels, resolution: int, square: Square, window: int = 0, wi
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Names of the image formats that are read: those of Pillow but EPS, which it would let Ghostscript run."""
-    Image.preinit()  # the usual ones, so that they are tried first
+    """Names of the image formats that are read: all of Pillow's except EPS, for which Pillow would run Ghostscript."""
+    Image.preinit()  # registers the common formats, so that they are tried first
     Image.init()
     return tuple(name for name in Image.OPEN if name != "EPS")
 
@@ -83,14 +84,14 @@ def _from_file(data: bytes, channels: int, notes: list[str]) -> Pixels:
         raise ImageRejectedError("not an image that Pillow can read" if data else "the file is empty") from None
     except Image.DecompressionBombError:
         raise ImageRejectedError(f"more than {MAX_PIXELS:,} pixels") from None
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
+    except Exception as error:  # a damaged file can make a decoder raise any error
         raise ImageRejectedError(f"cannot be decoded: {error}") from error
 
 
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # as for decoders; the pixels are whole
+    except Exception:  # damaged EXIF data can raise any error; the pixels are intact
         notes.append(DAMAGED_EXIF)
         return image
 

@@ -1,4 +1,4 @@
-"""Two domains in one source: images in folders that name them, or pairs that lie side by side in one image."""
+"""Two domains in one source: images in folders named after the domains, or pairs side by side in one image."""
 
 import hashlib
 import re
@@ -23,12 +23,13 @@ _NOWHERE = "skipped: in no folder of a domain"
 
 
 def by_folders(source: Source, names: tuple[str, str] = CYCLEGAN) -> Pair:
-    """The images in folders of the one and of the other name, case aside.
+    """Split a source into two domains by folder names; upper and lower case are equal.
 
     A folder of domain A is `A`, `images_A`, or, with its split, `trainA`, `testA` or `valA`, anywhere in the path; a
-    folder `train`, `test` or `val` above or below it tells the split too. What is not for training is held out. The
-    name of the domain is left out of the images' names, so that counterparts are called alike; folders of one domain
-    are its classes. Images outside are skipped. Raises ValueError where a domain has no images, or none for training.
+    folder `train`, `test` or `val` above or below it names the split too. Images of other splits than `train` are held
+    out. The domain's folder is removed from the images' names, so that counterparts have the same name. Folders inside
+    a domain are its classes. Images outside the folders of both domains are skipped. Raises ValueError if a domain has
+    no images, or none for training.
     """
     ids = source.index["id"].to_pylist()
     skipped = [name for name, _ in source.skipped]
@@ -50,7 +51,10 @@ def by_folders(source: Source, names: tuple[str, str] = CYCLEGAN) -> Pair:
 
 
 def side_by_side(source: Source) -> Pair:
-    """The left and the right half of every image; those in folders `test` or `val` are held out, as by `by_folders`."""
+    """Split every image into a left half (first domain) and a right half (second domain).
+
+    Images in folders `test` or `val` are held out, as in `by_folders`.
+    """
     ids = source.index["id"].to_pylist()
     by_class, rows = _has_class_folders(source, ids), np.arange(len(ids))
     left, right = (
@@ -60,7 +64,10 @@ def side_by_side(source: Source) -> Pair:
 
 
 def held_out_alike(pair: Pair, fraction: float, seed: int) -> Pair:
-    """Both with `fraction` of their images held out, and of those with a name that both have, the same in both."""
+    """Hold out `fraction` of the images of each domain, drawn with `seed`.
+
+    A name that both domains have is held out in both or in neither.
+    """
     ids = [source.index["id"].to_pylist() for source in pair]
     common = set(ids[0]) & set(ids[1])
     random = np.random.Generator(np.random.PCG64(seed))
@@ -75,7 +82,7 @@ def held_out_alike(pair: Pair, fraction: float, seed: int) -> Pair:
 
 
 def _without_domain(path: str, pattern: re.Pattern[str]) -> tuple[str, str]:
-    """The domain in lower case and the path without it; ("", path) of an image outside the folders of all domains."""
+    """The domain in lower case and the path without its folder; ("", path) for an image outside all domain folders."""
     *folders, name = path.split("/")
     for at, folder in enumerate(folders):
         if match := pattern.fullmatch(folder):
@@ -85,7 +92,7 @@ def _without_domain(path: str, pattern: re.Pattern[str]) -> tuple[str, str]:
 
 
 def _without_split(path: str) -> tuple[bool, str]:
-    """Whether an image is held out by a folder of its path, and the path without that folder."""
+    """Whether a folder of the path names a split other than `train`, and the path without that folder."""
     *folders, name = path.split("/")
     for at, folder in enumerate(folders):
         if _SPLIT.fullmatch(folder):
@@ -94,13 +101,16 @@ def _without_split(path: str) -> tuple[bool, str]:
 
 
 def _has_class_folders(source: Source, ids: Sequence[str]) -> bool:
-    """Whether the labels are what the folders say, which are those of splits and domains here."""
+    """Whether the labels come from class folders, which are folders of splits and domains here."""
     names, labels = class_folders(ids)
     return names == source.label_names and np.array_equal(labels, source.index["label"].to_numpy())
 
 
 def _chosen(source: Source, rows: NDArray[np.int64], which: str, paths: Sequence[str], by_class: bool) -> Source:
-    """The images of some rows under the names `paths`, held out as these say; by class folders labelled anew."""
+    """The images of `rows` under the names `paths`, held out if their path names another split than `train`.
+
+    With `by_class` the labels are computed again from the class folders of `paths`.
+    """
     splits = [_without_split(path) for path in paths]
     index = source.index.take(pa.array(rows)).set_column(0, "id", pa.array(paths, pa.string()))
     label_names = source.label_names
@@ -137,7 +147,7 @@ def _nothing_sentence(source: Source, ids: Sequence[str], name: str, names: tupl
     folders = sorted({path.rpartition("/")[0] for path in ids})
     have = ", ".join(folders[:5]) + (", ..." if len(folders) > 5 else "") if folders != [""] else "none"
     return (
-        f"source {source.name} has no folder train{name} or {name} with images (its folders: {have}); say "
-        f"--domains NAME,NAME if its domains are not called {names[0]} and {names[1]}, or name the other source with "
+        f"source {source.name} has no folder train{name} or {name} with images (its folders: {have}); pass "
+        f"--domains NAME,NAME if its domains are not called {names[0]} and {names[1]}, or pass the other source as "
         "--second"
     )

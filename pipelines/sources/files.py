@@ -13,24 +13,24 @@ from pipelines.sources.source import Source
 
 @dataclass(frozen=True)
 class FolderReader:
-    """Files below `root`; a key is a path relative to it, as bytes since names need not be UTF-8."""
+    """Reads files below `root`; a key is a path relative to it, as bytes because names need not be UTF-8."""
 
     root: str
 
     def fetch(self, key: bytes) -> bytes:
-        """One file; raises ImageRejectedError if it has gone or, on this machine, cannot be read."""
+        """The bytes of one file; raises ImageRejectedError if it is missing or, on this machine, unreadable."""
         try:
             return storage.read_bytes(storage.join(self.root, key.decode("utf-8", "surrogateescape")))
         except FileNotFoundError:
             raise ImageRejectedError("the file has gone") from None
         except OSError as error:
-            # On this machine it is the file's own fault; a store that fails would fail for every file.
+            # A local error concerns this file alone; a failing store would reject every file.
             if not storage.is_local(self.root):
                 raise
             raise ImageRejectedError(f"the file cannot be read: {error.strerror or 'permission denied'}") from error
 
 
 def open_folder(source: str, url: str, sizes: Mapping[str, int], channels: int) -> Source:
-    """All image files below the folder `url`; `sizes` lists its files."""
+    """Open all image files below the folder `url`; `sizes` maps the path of each file in it to its size in bytes."""
     members = [Member(path, size, path.encode("utf-8", "surrogateescape")) for path, size in sizes.items()]
     return image_files(source, "folder", channels, members, pa.binary(), FolderReader(url))

@@ -1,4 +1,4 @@
-"""Images as the values of an LMDB, as LSUN keeps them: a folder with `data.mdb`, on this machine or copied to it."""
+"""Images as the values of an LMDB, the form of LSUN: a folder with `data.mdb`, on this machine or copied to it."""
 
 import os
 import threading
@@ -21,12 +21,12 @@ _environments: dict[tuple[int, str], Any] = {}
 
 @dataclass(frozen=True)
 class LmdbReader:
-    """Values of the LMDB in the folder `url`, by its own keys."""
+    """Reads values of the LMDB in the folder `url`; the keys are those of the LMDB."""
 
     url: str
 
     def fetch(self, key: bytes) -> bytes:
-        """One value; raises ImageRejectedError if it has gone or is huge."""
+        """One value; raises ImageRejectedError if it is missing or longer than MAX_FILE_BYTES."""
         with _environment(self.url).begin(buffers=True) as transaction:
             value = transaction.get(key)
             if value is None:
@@ -37,7 +37,10 @@ class LmdbReader:
 
 
 def open_lmdb(source: str, url: str, channels: int) -> Source:
-    """All values of an LMDB, in the order of their keys; every value must be an image file."""
+    """Open all values of an LMDB in the order of their keys; every value must be an encoded image file.
+
+    Raises ValueError if the package lmdb is missing or the LMDB cannot be read.
+    """
     entries = list(_entries(url))
     keys = [key for key, _ in entries]
     return make_source(
@@ -58,7 +61,7 @@ def _entries(url: str) -> Iterator[tuple[bytes, int]]:
 
 
 def _environment(url: str) -> Any:
-    """The open LMDB; a process may open each only once, and must not use one that its parent opened."""
+    """The open LMDB. LMDB forbids opening one twice in a process and using one that a parent process opened."""
     try:
         import lmdb
     except ImportError as error:

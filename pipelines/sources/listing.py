@@ -1,4 +1,4 @@
-"""Which files of a folder or archive are images, and their labels by class folders."""
+"""Finds the images among the files of a folder or archive, and their labels from class folders."""
 
 import posixpath
 from collections.abc import Iterable, Sequence
@@ -17,12 +17,12 @@ from pipelines.sources.metadata import LABEL, beside, is_metadata, read_metadata
 from pipelines.sources.source import Source, make_source
 
 MAX_FILE_BYTES = 512 * 2**20
-_NO_IMAGE = "skipped: by its name not an image that Pillow can read"
+_NO_IMAGE = "skipped: not an image that Pillow can read, by its name"
 _SYSTEM_FILES = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
 class FileReader(Protocol):
-    """A `Reader` of files."""
+    """A `Reader` that returns encoded files, never pixels."""
 
     def fetch(self, key: Any) -> bytes:
         """The file's bytes."""
@@ -33,12 +33,12 @@ class Member(NamedTuple):
 
     path: str
     size: int
-    key: Any  # what its reader fetches it by; the values of a struct as a tuple
-    archive: str = ""  # which of several archives holds it
+    key: Any  # the reader's key of the file; a struct is given as a tuple of its values
+    archive: str = ""  # the archive that holds the file, if there are several
 
     @property
     def name(self) -> str:
-        """What people read: the path, below the archive if there are several."""
+        """The name shown to users: the path, with the archive in front if there are several."""
         return printable(f"{self.archive}/{self.path}" if self.archive else self.path)
 
 
@@ -51,10 +51,10 @@ def image_files(
     reader: FileReader,
     metadata: Iterable[tuple[str, pa.Table]] = (),
 ) -> Source:
-    """The source of all members that are images by their names; hidden files are ignored.
+    """Make a source of all members whose names have the ending of an image; hidden files are ignored.
 
-    Labels are those of the metadata among the members, or of class folders. `metadata`: more of it, see
-    `metadata.beside`.
+    Labels come from the metadata files among the members, otherwise from class folders. `metadata` holds further
+    tables, as `metadata.beside` takes them.
     """
     visible = [member for member in members if not is_hidden(member.path)]
     described = [member for member in visible if is_metadata(member.path)]
@@ -83,9 +83,9 @@ def image_files(
 
 
 def class_folders(paths: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Class names and the label int64 [N] of each path; ((), all -1) unless each lies exactly one folder deep.
+    """Class names and the labels int64 [N] of the paths; ((), all -1) unless each path is exactly one folder deep.
 
-    Folders around everything do not count, so an archive with one folder around its classes is fine.
+    Folders that all paths share do not count, so an archive with one folder around its classes has classes too.
     """
     folders = [_parts(path)[:-1] for path in paths]
     shared = len(_common_start(folders))
@@ -98,13 +98,13 @@ def class_folders(paths: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int
 
 
 def below_shared_folder(paths: Sequence[str]) -> list[str]:
-    """The paths without the folders that all of them begin with."""
+    """The paths without the leading folders that all of them share."""
     shared = len(_common_start([tuple(path.split("/")[:-1]) for path in paths]))
     return ["/".join(path.split("/")[shared:]) for path in paths]
 
 
 def printable(name: str) -> str:
-    """File names may hold bytes that are no UTF-8, which neither Parquet nor JSON can keep."""
+    """`name` with bytes that are not UTF-8 replaced, because neither Parquet nor JSON can store them."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -115,12 +115,12 @@ def is_hidden(path: str) -> bool:
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """Of files that are read as images: ".jpg" and so on."""
+    """Endings of the files that are read as images, in lower case with the dot, such as ".jpg"."""
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in formats())
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    # As PurePosixPath().parts, which takes ten times as long, of a million files many seconds.
+    # Equal to PurePosixPath(path).parts, which takes ten times as long: many seconds for a million files.
     return tuple(part for part in path.split("/") if part not in ("", "."))
 
 

@@ -1,7 +1,7 @@
-"""Labels and attributes from files beside the images.
+"""Labels and attributes from metadata files beside the images.
 
-`dataset.json` as StyleGAN2-ADA writes it, {"labels": [["a.png", 3], ...]}, and `metadata.csv`, `.jsonl` or `.parquet`
-as Hugging Face's ImageFolder reads them: a column `file_name`, relative to the file, and any others.
+`dataset.json` has the form of StyleGAN2-ADA, {"labels": [["a.png", 3], ...]}. `metadata.csv`, `.jsonl` and `.parquet`
+have the form of Hugging Face's ImageFolder: a column `file_name`, relative to the metadata file, and any others.
 """
 
 import io
@@ -21,12 +21,15 @@ LABEL = "label"
 
 
 def is_metadata(path: str) -> bool:
-    """Whether a file of this name describes images."""
+    """Whether `path` has the name of a metadata file."""
     return path.rpartition("/")[2] in _PARSERS
 
 
 def read_metadata(path: str, data: bytes, source: str) -> pa.Table:
-    """The table in a metadata file at `path` of `source`; its `file_name` becomes relative to the source."""
+    """Parse the content `data` of the metadata file `path`; `file_name` becomes relative to the source.
+
+    `source` is the source's name, for errors. Raises ValueError if the file cannot be parsed or has no `file_name`.
+    """
     place = PurePosixPath(path)
     where = f"source {source}: {path}"
     try:
@@ -42,10 +45,10 @@ def read_metadata(path: str, data: bytes, source: str) -> pa.Table:
 
 
 def beside(names: Sequence[str], tables: Iterable[tuple[str, pa.Table]], source: str) -> dict[str, pa.ChunkedArray]:
-    """The columns of all tables, with a row for each of `names`, null where no table has it.
+    """Join metadata tables to the images `names`: each column has one row per name, null if no table names the image.
 
-    Of each table comes the kind of file that it is from: tables of one kind continue each other, those of several
-    kinds lie side by side. Raises ValueError about an image that is named twice, or if none is named at all.
+    `tables` are pairs of a kind of file and a table. Rows of tables of the same kind are concatenated; columns of
+    different kinds are placed side by side. Raises ValueError if a kind names an image twice or names no image at all.
     """
     kinds: dict[str, list[pa.Table]] = {}
     for kind, table in tables:
@@ -60,7 +63,7 @@ def _continued(tables: list[pa.Table], where: str) -> pa.Table:
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
-        raise ValueError(f"{where}: its columns differ in kind between folders: {error}") from error
+        raise ValueError(f"{where}: its columns differ in type between folders: {error}") from error
 
 
 def _aligned(names: Sequence[str], table: pa.Table, where: str) -> dict[str, pa.ChunkedArray]:
@@ -70,7 +73,9 @@ def _aligned(names: Sequence[str], table: pa.Table, where: str) -> dict[str, pa.
         raise ValueError(f"{where} names {twice!r} twice; give each image one line")
     rows = pc.index_in(pa.array(names, pa.string()), named)
     if len(names) and len(named) and rows.null_count == len(rows):
-        raise ValueError(f"{where} names none of the {len(names):,} images; its names are relative to its own folder")
+        raise ValueError(
+            f"{where} names none of the {len(names):,} images; names must be relative to the metadata file's folder"
+        )
     others = [name for name in table.column_names if name != FILE_NAME]
     return {name: table[name].take(rows) for name in others}
 

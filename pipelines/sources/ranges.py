@@ -1,4 +1,4 @@
-"""Bytes of a file wherever it is: a range by one request, or a file that Python's own readers can seek in."""
+"""Reads ranges of a local or remote file, and opens such a file as a seekable one for Python's own readers."""
 
 import io
 from collections.abc import Iterator
@@ -11,13 +11,16 @@ BLOCK_BYTES = 8 * 2**20
 
 
 def read_range(url: str, start: int, stop: int) -> bytes:
-    """The bytes from `start` to before `stop`, fewer where the file is shorter; one request at a store."""
+    """The bytes [start, stop) of a file, fewer if the file is shorter; a store receives one request."""
     return _ask(url, start, stop) if start < stop else b""
 
 
 @contextmanager
 def opened(url: str) -> Iterator[BinaryIO]:
-    """A seekable file, which asks a store for blocks of 8 MiB; a missing one raises "source ... does not exist"."""
+    """Open a file for reading and seeking; a store is asked for blocks of 8 MiB.
+
+    Raises StorageNotFoundError "source ... does not exist" if it is missing.
+    """
     try:
         length = storage.size(url)
     except storage.StorageNotFoundError as error:
@@ -36,7 +39,7 @@ def _ask(url: str, start: int, stop: int) -> bytes:
 
 
 class _Ranges(io.RawIOBase):
-    """A file at a store; each read is a request of its own, which a silent store does not end."""
+    """A file at a store. Each read is a request of its own, which waits for a store that does not answer."""
 
     def __init__(self, url: str, length: int) -> None:
         self._url, self._length, self._place = url, length, 0

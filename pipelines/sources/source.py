@@ -1,6 +1,6 @@
-"""What every source of images is: an index in arrays and a reader that fetches one image by its key.
+"""The form of every image source: an index in arrays and a reader that fetches one image by its key.
 
-A million images are a few dozen MB, which other processes read without a copy.
+The index of a million images takes a few dozen MB, which other processes read without a copy.
 """
 
 import hashlib
@@ -17,63 +17,66 @@ from pipelines.sources.columns import NO_ATTRIBUTES
 from pipelines.sources.decoding import Half, Payload, Pixels, decode, half_of
 
 CHUNKS_AT_ONCE = 16
-"""A chunked reader keeps at least so many chunks, so that reading which interleaves so many loads each once."""
+"""Minimum number of chunks that a chunked reader caches: a pass that interleaves this many loads each chunk once."""
 
 
 class Reader(Protocol):
-    """Fetches images by key; picklable: opens files in the process that reads. Called from several threads at once."""
+    """Fetches images by key.
+
+    A reader can be pickled, opens files only in the process that reads, and is called from several threads at once.
+    """
 
     def fetch(self, key: Any) -> Payload:
-        """An image file's bytes, or its pixels.
+        """The encoded bytes or the pixels of one image.
 
-        Raises ImageRejectedError for one unusable image; StorageError and the like where the store itself fails.
+        Raises ImageRejectedError if this image is unusable, and StorageError or another OSError if the store fails.
         """
 
 
 @dataclass(frozen=True)
 class Source:
-    """Images, and what is known about them before one is read.
+    """Images and the facts that are known before any of them is read.
 
-    `index` has a row for each image: `id` string (what the source calls it), `key` (for `reader.fetch`) and `label`
-    int64 (-1 for none). `attributes` has the same rows if it has columns; these are bool, int64, float64 or string,
-    nullable.
+    `index` has one row per image: `id` string (its name in the source), `key` (for `reader.fetch`) and `label` int64
+    (-1 for none). `attributes` has the same rows if it has any columns, which are nullable bool, int64, float64 or
+    string.
     """
 
-    name: str  # as the user gave it
-    kind: str  # "folder", "zip", ... for people
-    channels: int  # 1 or 3: what images are decoded to
+    name: str  # as given by the user
+    kind: str  # "folder", "zip" and so on, for messages
+    channels: int  # number of channels that images are decoded to, 1 or 3
     reader: Reader
     index: pa.Table
     attributes: pa.Table
-    label_names: tuple[str, ...]  # empty if labels are bare numbers
-    fingerprint: str  # changes when the images, their names, labels or attributes do, or which are held out
-    skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of files that are not read at all
+    label_names: tuple[str, ...]  # empty if labels are plain integers
+    fingerprint: str  # changes with the images, names, labels, attributes and the choice of held-out images
+    skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of each file that is not read
     chunks: NDArray[np.int64] | None = None
-    """Number of the chunk of each image, ascending: images that are read together, such as a Parquet row group.
-    None: any image is read alone."""
+    """Chunk number of each image, [N], ascending. A chunk's images are read together, such as a Parquet row group.
+    None: every image is read alone."""
     held_out: NDArray[np.bool_] | None = None
-    """Which images are for validation, [N], where the source itself says so."""
+    """Whether each image is for validation, [N]. None: the source does not say."""
     half: Half | None = None
-    """The side of each image that is meant; None: the whole."""
+    """The half of each image that belongs to this source. None: the whole image."""
 
     @property
     def label_count(self) -> int:
-        """The number of named classes, or the highest label and one; 0 where there are no labels."""
+        """The number of named classes, otherwise the highest label plus one; 0 if there are no labels."""
         highest = pc.max(self.index["label"]).as_py()
         return len(self.label_names) or (-1 if highest is None else highest) + 1
 
     def describe(self) -> str:
-        """One line for people."""
+        """One line with the name, kind, number of images, classes and attributes."""
         classes = f" in {self.label_count} classes" if self.label_count else ""
         attributes = f", attributes {', '.join(self.attributes.column_names)}" if self.attributes.num_columns else ""
         return f"{self.name}: {self.kind} of {len(self):,} images{classes}{attributes}"
 
     def load(self, row: int) -> Pixels:
-        """Image number `row`, decoded: uint8 [H, W, channels]; raises as `Reader.fetch`."""
+        """The decoded image of row `row`, uint8 [H, W, channels]; raises as `Reader.fetch`."""
         return self.pixels(self.index["key"][row].as_py())
 
     def pixels(self, key: Any, notes: list[str] | None = None) -> Pixels:
-        """The image behind `key`, as `load`; `notes`: see `decoding.decode`."""
+        """The decoded image of `key`, as in `load`; `notes` is that of `decoding.decode`."""
         image = decode(self.reader.fetch(key), self.channels, notes)
         return image if self.half is None else half_of(image, self.half)
 
@@ -96,7 +99,10 @@ def make_source(
     skipped: tuple[tuple[str, str], ...] = (),
     chunks: NDArray[np.int64] | None = None,
 ) -> Source:
-    """A source of the images behind `keys`; without `ids` they are numbered, and `content` stands for their pixels."""
+    """Make a source of the images of `keys`.
+
+    The default `ids` are the row numbers. `content` are bytes that change with the pixels; they enter the fingerprint.
+    """
     columns = {
         "id": pa.array([f"{row:08d}" for row in range(len(keys))] if ids is None else ids, pa.string()),
         "key": keys,

@@ -1,4 +1,4 @@
-"""Images in a column of Parquet files, as Hugging Face's datasets keep them; a row group is a chunk."""
+"""Images in a column of Parquet files, the form of Hugging Face's datasets; a row group is a chunk."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,10 @@ class _Group(NamedTuple):
 
 @dataclass(frozen=True)
 class TableReader:
-    """Cells of one binary column, `column` a path in the schema; a key holds the number of the row group and the row."""
+    """Reads cells of one binary column; `column` is its path in the schema.
+
+    A key holds the number of the row group and the row in it.
+    """
 
     urls: tuple[str, ...]
     column: str
@@ -43,7 +46,10 @@ class TableReader:
     _kept: Kept[pa.ChunkedArray] = field(default_factory=Kept, compare=False, repr=False)
 
     def fetch(self, key: dict[str, int]) -> bytes:
-        """One image; raises ImageRejectedError if the cell is null, huge or, on this machine, cannot be read."""
+        """The bytes of one image.
+
+        Raises ImageRejectedError if the cell is null, longer than MAX_FILE_BYTES or, on this machine, unreadable.
+        """
         cell = self._kept.get(key["chunk"], lambda: self._load(self.groups[key["chunk"]]))[key["row"]]
         if not cell.is_valid:
             raise ImageRejectedError("the table holds no bytes for it")
@@ -67,19 +73,22 @@ class TableReader:
 
 class _Columns(NamedTuple):
     image: str  # the path of the binary column
-    file_name: str | None  # beside it, what the image's file was called
+    file_name: str | None  # the path of the column with the image's original file name, in the same struct
     label: str | None
     label_names: tuple[str, ...]
     attributes: list[str]
 
 
 class _File(NamedTuple):
-    groups: list[tuple[int, int]]  # rows of each row group, and stored bytes of their images
-    table: pa.Table  # all chosen columns but the images
+    groups: list[tuple[int, int]]  # number of rows of each row group, and stored bytes of their images
+    table: pa.Table  # all chosen columns except the images
 
 
 def open_tables(source: str, urls: Sequence[str], channels: int, named: Mapping[str, str]) -> Source:
-    """All images in Parquet files of one schema; `named` may say which columns are `image` and `label`."""
+    """Open all images in Parquet files of one schema; `named` may name the columns to use as `image` and `label`.
+
+    Raises ValueError if a file cannot be read, the columns differ between files, or no image column can be chosen.
+    """
     columns = _choose(source, _read_schema(source, urls[0]), named)
     with ThreadPoolExecutor(_THREADS) as threads:
         files = list(threads.map(lambda url: _read_file(source, url, columns), urls))
@@ -135,7 +144,7 @@ def _read_file(source: str, url: str, columns: _Columns) -> _File:
             raise ValueError(f"source {source}: {url} has no column {min(missing)!r}, which {source} begins with")
         table = file.read(columns=wanted, use_threads=False)
         groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
-    # Of the columns of an image's struct only the name is read, and it gets a column of its own.
+    # Only the file name is read from an image's struct; flattening makes it a column of its own.
     table = table.flatten() if columns.file_name else table
     return _File([(group.num_rows, _stored_bytes(group, columns.image)) for group in groups], table)
 
@@ -211,7 +220,7 @@ def _labels(source: str, table: pa.Table, columns: _Columns) -> tuple[NDArray[np
 
 
 def _file_names(table: pa.Table, columns: _Columns) -> list[str] | None:
-    """What the images' files were called, if that tells them apart."""
+    """The original file names of the images, or None if they are missing or not unique."""
     names = table[columns.file_name] if columns.file_name else None
     if names is None or names.null_count or pc.count_distinct(names).as_py() < len(names):
         return None

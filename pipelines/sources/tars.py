@@ -1,7 +1,7 @@
-"""Images in uncompressed tars, read in spans where the tars are: plain ones, and samples as WebDataset writes them.
+"""Images in plain tars and in WebDataset tars; an uncompressed tar is read by ranges without copying it.
 
-A sample is the neighbouring files whose paths agree up to the first dot of the name: an image, and beside it maybe
-`.cls` (its label), `.json` (attributes) and `.txt` (an attribute `txt`).
+A WebDataset sample consists of neighbouring files whose paths agree up to the first dot of the name: an image and,
+optionally, `.cls` (its label), `.json` (attributes) and `.txt` (an attribute `txt`).
 """
 
 import gzip
@@ -33,7 +33,7 @@ _END = b"\0" * tarfile.BLOCKSIZE
 class _Entry(NamedTuple):
     path: str
     span: Span
-    beside: Any = None  # what a file beside an image says about it
+    beside: Any = None  # the label or attributes in a `.cls`, `.json` or `.txt` file; None for any other file
 
     @property
     def sample(self) -> str:
@@ -52,7 +52,10 @@ class _Tar(NamedTuple):
 
 
 def open_tars(source: str, urls: Sequence[str], channels: int) -> Source:
-    """All image files in one or several tars, whose headers are read first; a compressed tar is unpacked to a copy."""
+    """Open all image files in one or several tars by reading their headers; a compressed tar is unpacked to a copy.
+
+    Raises ValueError if a tar is damaged or incomplete.
+    """
     names = below_shared_folder(urls) if len(urls) > 1 else [""]
     members: list[Member] = []
     tables: list[tuple[str, pa.Table]] = []
@@ -87,14 +90,14 @@ def _read(source: str, url: str, number: int, archive: str) -> _Tar:
         UnicodeDecodeError,
         json.JSONDecodeError,
     ) as error:
-        raise ValueError(f"{place(source, url)} is not a whole, readable tar: {error}; get it again") from error
+        raise ValueError(f"{place(source, url)} is not a complete, readable tar: {error}; get it again") from error
     return tar
 
 
 def _entries(file: Any, number: int, tar: _Tar) -> Iterator[_Entry]:
     with tarfile.open(fileobj=file, mode="r:") as archive:
         while info := archive.next():
-            archive.members.clear()  # type: ignore[attr-defined]  # each would hold a kilobyte
+            archive.members.clear()  # type: ignore[attr-defined]  # each member would occupy a kilobyte
             path = posixpath.normpath(info.name)
             if info.isreg() and not info.issparse():
                 span = Span(number, info.offset_data, info.offset_data + info.size)
@@ -113,13 +116,13 @@ def _said(file: Any, path: str, span: Span) -> dict[str, Any] | None:
 
 
 def _check_end(file: Any, offset: int) -> None:
-    # tarfile takes a damaged header for the end, and stops at the end mark of the first of several joined tars.
+    # tarfile treats a damaged header as the end, and stops at the first end mark of tars that were joined together.
     file.seek(offset)
     tail = file.read(_TAIL_BYTES)
     if not tail.startswith(_END):
         raise tarfile.ReadError(f"no header and no end mark at byte {offset:,}")
     if tail.strip(b"\0"):
-        raise tarfile.ReadError(f"it goes on after its end mark at byte {offset:,}, as tars joined together do")
+        raise tarfile.ReadError(f"it continues after its end mark at byte {offset:,}, as tars joined together do")
 
 
 def _add_sample(tar: _Tar, entries: list[_Entry], archive: str) -> None:

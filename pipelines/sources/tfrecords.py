@@ -1,6 +1,7 @@
-"""Raw images in TFRecords as ProGAN and StyleGAN write them: one file, or several parts (ALAE), for each resolution.
+"""Raw images in the TFRecords of ProGAN and StyleGAN (one file per resolution) and of ALAE (several per resolution).
 
-A record is its length, a checksum of that, a tf.train.Example with `shape` (C, H, W) and `data` (uint8), and a checksum.
+A record consists of its length, a checksum of the length, a tf.train.Example with `shape` (C, H, W) and `data` (uint8),
+and a checksum of the Example.
 """
 
 import io
@@ -23,7 +24,7 @@ from pipelines.sources.ranges import opened
 from pipelines.sources.source import Source, make_source
 
 _FILE = re.compile(r"(?P<set>.*)-r(?P<level>\d\d)\.tfrecords?(?P<part>\.\d+(-of-\d+)?)?$")
-_HEADER = struct.Struct("<QI")  # length, its checksum
+_HEADER = struct.Struct("<QI")  # the length and its checksum
 _CHECKSUM = struct.Struct("<I")
 _SCHEMA = """
 name: "example.proto" package: "sources" syntax: "proto3"
@@ -47,14 +48,15 @@ _Example = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("sources.
 
 
 def is_tfrecord(path: str) -> bool:
-    """Whether a file is so named: `name-r08.tfrecords`, or with a part behind it, `.003` or `.003-of-016`."""
+    """Whether a file's name has the form `name-r08.tfrecords`, optionally with a part, `.003` or `.003-of-016`."""
     return _FILE.match(path) is not None
 
 
 def open_tfrecords(source: str, urls: Sequence[str], channels: int | None) -> Source:
-    """The images of the finest resolution among the files; labels are those of the `.labels` file beside them.
+    """Open the images of the highest resolution among the files, with the labels of the `.labels` file beside them.
 
-    `channels` is 1 by default if the first image has one, else 3.
+    The default of `channels` is 1 if the first image has one channel, otherwise 3. Raises ValueError if the files
+    belong to several sets, a file is damaged or cut short, or the labels do not fit.
     """
     finest, labels_url = _finest(source, urls)
     records = [record for number, url in enumerate(finest) for record in _records(source, url, number)]
@@ -73,7 +75,7 @@ def open_tfrecords(source: str, urls: Sequence[str], channels: int | None) -> So
 
 
 def _finest(source: str, urls: Sequence[str]) -> tuple[list[str], str | None]:
-    """The files of the highest resolution, and the labels beside them."""
+    """The files of the highest resolution, and the labels file beside them if it exists."""
     matches = {url: match for url in urls if (match := _FILE.match(url))}
     sets = sorted({match["set"] for match in matches.values()})
     if len(sets) > 1:
@@ -85,7 +87,7 @@ def _finest(source: str, urls: Sequence[str]) -> tuple[list[str], str | None]:
 
 
 def _records(source: str, url: str, number: int) -> Iterator[tuple[Span, int]]:
-    """Of each record where data and checksum lie, and the checksum; only a header tells where the next one is."""
+    """The span of data and checksum of each record, and the checksum. Only a record's header locates the next one."""
     start, count = 0, 0
     with opened(url) as file:
         end = file.seek(0, io.SEEK_END)
@@ -96,8 +98,8 @@ def _records(source: str, url: str, number: int) -> Iterator[tuple[Span, int]]:
             stop = start + _HEADER.size + length + _CHECKSUM.size
             if checksum != _masked_crc(header[:8]) or stop > end:
                 raise ValueError(
-                    f"{place(source, url)} is damaged or cut short at record {count:,} (byte {start:,}), so that what "
-                    "follows cannot be found; get the file again"
+                    f"{place(source, url)} is damaged or cut short at record {count:,} (byte {start:,}), so the "
+                    "records after it cannot be found; get the file again"
                 )
             file.seek(stop - _CHECKSUM.size)
             yield Span(number, start + _HEADER.size, stop), _CHECKSUM.unpack(file.read(_CHECKSUM.size))[0]
@@ -110,7 +112,7 @@ def _masked_crc(data: bytes) -> int:
 
 
 def _image(record: bytes) -> Pixels:
-    """uint8 [H, W, C] of a record's data and checksum."""
+    """Decode a record's data, followed by its checksum, to uint8 [H, W, C]; raises ImageRejectedError."""
     data = record[: -_CHECKSUM.size]
     if _masked_crc(data) != _CHECKSUM.unpack(record[-_CHECKSUM.size :])[0]:
         raise ImageRejectedError("damaged in the TFRecord: its checksum is wrong")
@@ -144,6 +146,6 @@ def _labels(source: str, url: str | None, rows: int) -> NDArray[np.int64] | None
     if len(labels) != rows or not (one_hot or (labels.ndim == 1 and labels.dtype.kind in "iu")):
         raise ValueError(
             f"source {source}: {url} is {labels.dtype} {list(labels.shape)}; it must be integers [{rows}] or one-hot "
-            f"[{rows}, classes]; remove it to go without labels"
+            f"[{rows}, classes]; remove it to use no labels"
         )
     return np.where(labels.any(1), labels.argmax(1), -1) if one_hot else labels.astype(np.int64)

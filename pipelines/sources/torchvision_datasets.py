@@ -1,4 +1,7 @@
-"""Any image dataset of torchvision, `torchvision:CIFAR10?root=PATH&train=true`, from files that are already there."""
+"""Any image dataset of torchvision, named as in `torchvision:CIFAR10?root=PATH&train=true`.
+
+Its files must exist already, unless the argument `download=true` fetches them.
+"""
 
 import difflib
 import threading
@@ -19,28 +22,29 @@ PREFIX = "torchvision:"
 _LABEL_LISTS = ("targets", "labels", "_labels", "y")
 _IMAGES_IN_FINGERPRINT = 64
 _CONSTANTS = {"true": True, "false": False}
-_lock = threading.Lock()  # datasets need not bear threads
+_lock = threading.Lock()  # datasets need not be safe for threads
 
 
 @dataclass(frozen=True)
 class DatasetReader:
-    """Items of a dataset by their number; each process builds the dataset once."""
+    """Reads items of a dataset; the key is the item's index. Each process builds the dataset once."""
 
     source: str
 
     def fetch(self, key: int) -> Pixels:
-        """One image; raises ImageRejectedError if the dataset cannot give it."""
+        """The pixels of one image; raises ImageRejectedError if the dataset cannot read it."""
         try:
             with _lock:
                 return _pixels(_dataset(self.source)[key][0])
-        except (OSError, SyntaxError) as error:  # of a missing or damaged file; Pillow raises SyntaxError too
+        except (OSError, SyntaxError) as error:  # a missing or damaged file; Pillow raises SyntaxError too
             raise ImageRejectedError(f"the dataset cannot read it: {error}") from error
 
 
 def open_torchvision(source: str, channels: int | None) -> Source:
-    """The images of a dataset class of torchvision, whose arguments stand behind the question mark.
+    """Open a dataset class of torchvision; its arguments follow the question mark in `source`.
 
-    An integer target is the label. A vector of targets, one for each of the dataset's `attr_names`, is attributes.
+    An integer target becomes the label. A vector of targets, one for each of the dataset's `attr_names`, becomes the
+    attributes. Raises ValueError if the dataset is unknown, cannot be opened or holds no images.
     """
     dataset = _dataset(source)
     rows = len(dataset)
@@ -76,7 +80,8 @@ def _dataset(source: str) -> Any:
         return getattr(datasets, name)(**{key: _value(text) for key, text in arguments.items()})
     except (RuntimeError, OSError, TypeError, ValueError, ImportError) as error:
         raise ValueError(
-            f"source {source} cannot be opened: {error}; root=FOLDER says where its files are, download=true fetches them"
+            f"source {source} cannot be opened: {error}; root=FOLDER names the folder of its files, download=true "
+            "fetches them"
         ) from error
 
 
@@ -91,7 +96,7 @@ def _first_item(source: str, dataset: Any) -> tuple[Any, Any]:
         raise ValueError(f"source {source}: its first image cannot be read: {error}; repair its files") from error
     if isinstance(item, tuple) and len(item) == 2 and hasattr(item[0], "convert"):
         return item
-    raise ValueError(f"source {source}: its items are no pairs of an image and a target; only image datasets are read")
+    raise ValueError(f"source {source}: its items are not pairs of an image and a target; only image datasets are read")
 
 
 def _pixels(image: Any) -> Pixels:
@@ -107,7 +112,7 @@ def _is_label(target: Any) -> bool:
 def _labels(dataset: Any, first: Any) -> NDArray[np.int64]:
     for name in _LABEL_LISTS:
         labels = np.asarray(getattr(dataset, name, ()))
-        # The list must be what the items say, which a transform of the targets may change.
+        # The list must agree with the items: a transform of the targets may change those.
         if labels.shape == (len(dataset),) and labels.dtype.kind in "iu" and labels[0] == first:
             return labels.astype(np.int64)
     return np.array([int(dataset[row][1]) for row in range(len(dataset))], np.int64)
@@ -123,7 +128,7 @@ def _attributes(source: str, dataset: Any, first: Any) -> pa.Table:
 
 
 def _content(dataset: Any, reader: DatasetReader) -> bytes:
-    """All pixels of a dataset in memory, some of another."""
+    """All pixels of a dataset that is held in memory, otherwise those of about 64 of its images."""
     data = getattr(dataset, "data", None)
     if getattr(data, "shape", (0,))[0] == len(dataset):
         return np.ascontiguousarray(data).tobytes()

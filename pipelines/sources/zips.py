@@ -1,4 +1,4 @@
-"""Images in a zip, read one member at a time by their places in the file, which is never copied."""
+"""Images in a zip, read one member at a time by byte ranges; the zip is never copied."""
 
 import struct
 import zipfile
@@ -22,12 +22,12 @@ _KEY = pa.struct({name: pa.int64() for name in ("start", "stop", "packed", "size
 
 @dataclass(frozen=True)
 class ZipReader:
-    """Members of the zip at `url`; a key holds where one begins, its sizes, checksum and method."""
+    """Reads members of the zip at `url`; a key holds a member's byte range, sizes, checksum and compression method."""
 
     url: str
 
     def fetch(self, key: dict[str, int]) -> bytes:
-        """One member, by one request; raises ImageRejectedError if it is damaged."""
+        """The bytes of one member, read by one request; raises ImageRejectedError if it is damaged."""
         block = read_range(self.url, key["start"], key["stop"])
         data = _unpacked(_body(block, key["packed"]), key)
         if len(data) != key["size"] or zlib.crc32(data) != key["crc"]:
@@ -36,7 +36,10 @@ class ZipReader:
 
 
 def open_zip(source: str, url: str, channels: int) -> Source:
-    """All image files in a zip, whose directory is read first."""
+    """Open all image files in a zip by reading its directory.
+
+    Raises ValueError if the zip is unreadable, encrypted, or compressed by another method than deflate.
+    """
     try:
         with opened(url) as file, zipfile.ZipFile(file) as archive:
             _refuse_unreadable(source, archive)
@@ -59,7 +62,7 @@ def _refuse_unreadable(source: str, archive: zipfile.ZipFile) -> None:
 
 def _members(archive: zipfile.ZipFile) -> Iterator[Member]:
     starts = sorted({info.header_offset for info in archive.infolist()} | {archive.start_dir})
-    # A member ends where the next begins: the length of its own header is known only when that is read.
+    # A member's stop is the start of the next: the length of its own header is unknown until that is read.
     stops = dict(pairwise(starts))
     for name, info in archive.NameToInfo.items():
         if not info.is_dir():
@@ -76,7 +79,7 @@ def _body(block: bytes, packed: int) -> bytes:
     signature, name, extra = _LOCAL_HEADER.unpack_from(block)
     start = _LOCAL_HEADER.size + name + extra
     if signature != b"PK\3\4" or start + packed > len(block):
-        raise ImageRejectedError("damaged in the zip: its header is not where the directory says")
+        raise ImageRejectedError("damaged in the zip: its header is not at the place given by the directory")
     return block[start : start + packed]
 
 
@@ -84,7 +87,7 @@ def _unpacked(body: bytes, key: dict[str, int]) -> bytes:
     if key["method"] == zipfile.ZIP_STORED:
         return body
     try:
-        # One byte more than promised is enough to see that it is too long.
+        # One byte above the size in the directory is enough to detect a member that is too long.
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, key["size"] + 1)
     except zlib.error as error:
         raise ImageRejectedError(f"damaged in the zip: {error}") from error

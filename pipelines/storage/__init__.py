@@ -1,4 +1,4 @@
-"""Files on local disks and in object stores: verified, patient, every failure one sentence."""
+"""Files on local disks and in object stores, with verified writes, retries, and failures reported in one sentence."""
 
 from pipelines.storage.address import join, local_path
 from pipelines.storage.errors import (

@@ -1,4 +1,4 @@
-"""What a storage address means: this machine, S3 or another fsspec store, and which endpoint answers."""
+"""Parsing of storage addresses: a local path, S3 or another fsspec store, and the S3 endpoint in use."""
 
 import os
 import re
@@ -14,7 +14,7 @@ PROFILE_VARIABLES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "A
 
 
 def is_local(url: str) -> bool:
-    """Whether `url` is a path of this machine, plain or as `file://`."""
+    """Whether `url` is a path on this machine, with or without `file://`."""
     return "://" not in url or url.startswith("file://")
 
 
@@ -24,26 +24,26 @@ def is_s3(url: str) -> bool:
 
 
 def local_path(url: str) -> Path:
-    """The absolute path behind a local `url`, with `~` expanded."""
+    """The absolute path of a local `url`, with `~` expanded."""
     return Path(url.removeprefix("file://")).expanduser().absolute()
 
 
 def bucket_and_key(url: str) -> tuple[str, str]:
-    """`s3://bucket/a/b/` -> ("bucket", "a/b")."""
+    """Split `s3://bucket/a/b/` into ("bucket", "a/b")."""
     bucket, _, key = url.removeprefix("s3://").partition("/")
     return bucket, key.strip("/")
 
 
 def join(url: str, *parts: str) -> str:
-    """`url` continued by `parts` with single slashes."""
+    """`url` and `parts` joined by single slashes."""
     return "/".join([url.rstrip("/"), *parts])
 
 
 def endpoint_url() -> str | None:
-    """The S3 endpoint that the environment or the AWS profile names, None for the default one.
+    """The S3 endpoint set by the environment or the AWS profile; None for the default endpoint.
 
-    Clients disagree on where they look: pyarrow ignores the profile, and outside of `from_uri` the environment too.
-    Raises botocore's ProfileNotFound.
+    Every client gets this endpoint, because clients look in different places by themselves: pyarrow ignores the
+    profile, and outside of `from_uri` the environment too. Raises botocore's ProfileNotFound.
     """
     named = next(filter(None, map(os.environ.get, ENDPOINT_VARIABLES)), None)
     return named or _profile_endpoint(*map(os.environ.get, PROFILE_VARIABLES))
@@ -58,38 +58,38 @@ def _profile_endpoint(*variables: str | None) -> str | None:
 
 
 def endpoint_name() -> str:
-    """The S3 endpoint for a message: without any user name or password."""
+    """The S3 endpoint for use in a message, without user name and password."""
     url = endpoint_url()
     return re.sub("//[^/@]*@", "//", url) if url else "its default address (AWS_ENDPOINT_URL is not set)"
 
 
 def store_name(url: str) -> str:
-    """The store behind `url` for a message."""
+    """The store of `url` for use in a message."""
     return f"the object store at {endpoint_name()}" if is_s3(url) else f"the store of {url.partition('://')[0]}://"
 
 
 def prepare_s3() -> None:
-    """Sets what S3 clients must find in the environment before they are built."""
-    # Newer clients send uploads in checksummed chunks by default, which older stores refuse (HTTP 411) or
-    # store with the chunk framing inside the object.
+    """Set the environment variables that S3 clients read when they are built."""
+    # By default newer clients send uploads in checksummed chunks. Older stores refuse these (HTTP 411) or store the
+    # chunk framing inside the object.
     os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
 
 
 def s3fs_options() -> dict[str, Any]:
-    """Arguments for s3fs; credentials and region are left to the environment."""
+    """Arguments for s3fs; it takes credentials and region from the environment."""
     prepare_s3()
     return {
-        # fsspec caches instances by their arguments: naming the endpoint keeps two endpoints apart.
+        # fsspec caches instances by their arguments, so the endpoint must be one of them.
         "endpoint_url": endpoint_url(),
         # Cached listings would hide what other processes write.
         "use_listings_cache": False,
-        # About 3 s for a refused connection; s3fs' default of 5 takes 10 s, and longer waits are storage_patience's.
+        # A refused connection takes about 3 s; with s3fs' default of 5 attempts 10 s. `patience` does longer waits.
         "config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 3}},
     }
 
 
 def holds_credentials(url: str) -> bool:
-    """Whether the address itself carries a password or a secret key."""
+    """Whether the address itself contains a password or a secret key."""
     if "://" not in url:
         return False
     parts = urllib.parse.urlsplit(url)
@@ -97,13 +97,13 @@ def holds_credentials(url: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """The text without the credentials of any URL in it."""
+    """`text` with the credentials in its URLs replaced by `***`."""
     text = re.sub(r"://[^/\s]*@", "://***@", text)
     return re.sub(r"(?i)([?&](?:password|token|\w*secret\w*|access_key\w*)=)[^&\s'\"]+", r"\1***", text)
 
 
 def absolute_uri(uri: str, cwd: str | os.PathLike[str]) -> str:
-    """The tracking URI with a relative sqlite file, or a relative folder, resolved against `cwd`."""
+    """The tracking URI with a relative SQLite file or a relative folder resolved against `cwd`."""
     sqlite = re.match(r"(sqlite(?:\+\w+)?:///)(?!/)(.+)", uri)
     if sqlite:
         return f"{sqlite[1]}{os.path.normpath(os.path.join(os.path.abspath(cwd), sqlite[2]))}"

@@ -4,5 +4,5 @@ import hashlib
 
 
 def short_digest(text: str) -> str:
-    """Sixteen digits that stand for `text` in a file's name."""
+    """The first 16 hexadecimal digits of the SHA-256 of `text`, for use in a file's name."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""What storage libraries raise, as one sentence that says what is wrong with an address and the way out.
+"""Translates the exceptions of storage libraries to one sentence that names the address, the fault and a remedy.
 
-No sentence holds a credential.
+No sentence contains a credential.
 """
 
 import re
@@ -14,22 +14,23 @@ from pipelines.storage.address import bucket_and_key, endpoint_name, is_local, i
 
 
 class StorageError(ValueError):
-    """Storage that cannot be used as asked; the text says why and the way out."""
+    """A storage operation failed; the message gives the reason and a remedy."""
 
 
 class StorageNotFoundError(StorageError, FileNotFoundError):
-    """A bucket, folder or file does not exist."""
+    """A bucket, folder or file that does not exist."""
 
 
 class StorageDeniedError(StorageError, PermissionError):
-    """Credentials are missing, wrong, or lack the right."""
+    """Credentials that are missing, wrong, or without the necessary permission."""
 
 
 class StorageUnreachableError(StorageError, ConnectionError):
-    """The object store does not answer, or says that it cannot now: asking again later may help."""
+    """An object store that does not answer or reports that it is busy; a later attempt may succeed."""
 
 
-# The chain of exceptions as text, one `Type: message` a line: each client wraps the others' in its own way.
+# These match the text of `_chain_text`, one line `Type: message` per exception of the chain, because each client
+# wraps the exceptions of the others in its own way.
 _NO_CREDENTIALS = re.compile("NoCredentialsError|PartialCredentialsError|TokenRetrievalError")
 _UNREACHABLE = re.compile(
     "EndpointConnectionError|ConnectTimeout|ReadTimeout|ConnectionClosed|HTTPClientError|ProxyConnectionError"
@@ -48,7 +49,7 @@ _ANSWER = re.compile(r"ClientError: An error occurred \((\w+)\)|AWS Error (\w+(?
 
 @contextmanager
 def explained(url: str) -> Iterator[None]:
-    """Turns what storage libraries raise in the block into a StorageError about `url`; the rest passes."""
+    """Turn an exception of a storage library in the block into a StorageError about `url`; let others pass."""
     try:
         yield
     except StorageError:
@@ -61,14 +62,14 @@ def explained(url: str) -> Iterator[None]:
 
 
 def raise_if_bucket_missing(url: str) -> None:
-    """Raises StorageNotFoundError if `url` is in an S3 bucket that does not exist."""
+    """Raise StorageNotFoundError if `url` is in an S3 bucket that does not exist."""
     if _bucket_missing(url):
         raise StorageNotFoundError(_missing_bucket_sentence(url))
 
 
 def is_taken(error: Exception) -> bool:
-    """Whether a write that was to make a new file found one under its name."""
-    # Only AWS' own form of the answer becomes FileExistsError.
+    """Whether a write that must create a new file failed because the name exists."""
+    # s3fs turns only AWS' own form of the answer into FileExistsError.
     return isinstance(error, FileExistsError) or "(PreconditionFailed)" in _chain_text(error)
 
 
@@ -89,7 +90,7 @@ def _translated(error: Exception, url: str) -> StorageError | None:
     if isinstance(error, PermissionError) or _DENIED.search(text):
         return StorageDeniedError(_denied_sentence(url))
     if _BAD_BUCKET.search(text):
-        return StorageError(f"{url}: {bucket_and_key(url)[0]!r} is no valid bucket name; check the address")
+        return StorageError(f"{url}: {bucket_and_key(url)[0]!r} is not a valid bucket name; check the address")
     if answer := _ANSWER.search(text):
         return StorageError(f"{url}: the object store at {endpoint_name()} answered {answer[1] or answer[2]}")
     return None
@@ -114,7 +115,7 @@ def _unreachable_sentence(url: str) -> str:
 
 
 def _busy_sentence(url: str, answer: str) -> str:
-    return f"{url}: {store_name(url)} answers that it cannot serve now ({answer}); check its health, or try later"
+    return f"{url}: {store_name(url)} answers that it is unavailable ({answer}); check its health, or try later"
 
 
 def _denied_sentence(url: str) -> str:
@@ -124,7 +125,7 @@ def _denied_sentence(url: str) -> str:
         return f"{url}: permission denied; check the credentials"
     return (
         f"{url}: access denied by the object store at {endpoint_name()}; the credentials are wrong, "
-        "expired or lack the right: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        "expired or lack the permission: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     )
 
 
@@ -137,7 +138,10 @@ def _missing_bucket_sentence(url: str) -> str:
 
 
 def _bucket_missing(url: str) -> bool:
-    """Asked only after something was not found: neither pyarrow nor a HEAD request says what was missing."""
+    """Whether the S3 bucket of `url` does not exist; costs a request.
+
+    Called only after a look-up failed, because neither pyarrow nor a HEAD request reports what was missing.
+    """
     if not is_s3(url):
         return False
     try:

@@ -1,7 +1,7 @@
-"""The one place that opens storage: a local path, `s3://bucket/key` or any other fsspec URL.
+"""All access to storage: a local path, `s3://bucket/key` or any other fsspec URL.
 
-Writes are read back before they count, a store that does not answer is waited for (`patience`), and every failure
-that a user can mend is one sentence.
+Writes are verified by reading them back, operations wait for a store that does not answer (`patience`), and every
+failure that a user can repair is reported in one sentence.
 """
 
 import hashlib
@@ -64,13 +64,15 @@ __all__ = [
 RETRY_WAITS_S = (0.5, 2.0)
 READ_BLOCK_BYTES = 16 * 2**20
 SILENCE_S, SLOWEST_BYTES_PER_S = 30.0, 2**18
-"""A write that takes longer than so many seconds and its bytes at this rate is given up, and tried again."""
+"""A write is cancelled and tried again after SILENCE_S seconds plus the time that its bytes take at
+SLOWEST_BYTES_PER_S."""
 
 
 def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The fsspec filesystem of `url` and the path in it; opens no connection yet.
+    """The fsspec filesystem of `url` and the path in it; no connection is opened.
 
-    Its calls neither wait for a silent store nor explain themselves: make them in a function that is `patiently` run.
+    Calls of the filesystem neither wait for a store that does not answer nor translate errors: make them in a function
+    decorated with `patiently`. Raises StorageError if `url` contains credentials or no filesystem fits it.
     """
     _refuse_credentials(url)
     if is_local(url):
@@ -80,14 +82,15 @@ def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     except (ImportError, ValueError) as error:
         raise StorageError(f"{url}: {error}; use a local path or s3://bucket/folder") from error
     if is_s3(url):
-        fs.retries = 1  # on top of botocore's own: a store that hangs would hold a check for minutes
+        fs.retries = 1  # s3fs retries on top of botocore: more would make a check of a hanging store take minutes
     return fs, path
 
 
 def pyarrow_filesystem(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The pyarrow filesystem of `url` and the path in it; for Parquet, where it reads only what is asked.
+    """The pyarrow filesystem of `url` and the path in it; for Parquet, of which it reads only the requested columns.
 
-    It waits for a silent store by itself, for about as long as `patience` said when it was made.
+    The filesystem itself waits for a store that does not answer, for about the `patience` at the time of this call.
+    Raises StorageError if `url` contains credentials or no filesystem fits it.
     """
     _refuse_credentials(url)
     if is_local(url):
@@ -100,7 +103,7 @@ def pyarrow_filesystem(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 @patiently
 def exists(url: str) -> bool:
-    """Whether a file or folder is there; in a bucket that does not exist nothing is."""
+    """Whether a file or folder exists; False if its bucket does not exist."""
     fs, path = open_filesystem(url)
     try:
         fs.info(path)
@@ -111,29 +114,29 @@ def exists(url: str) -> bool:
 
 @patiently
 def size(url: str) -> int:
-    """Bytes of one file."""
+    """The size of one file in bytes."""
     fs, path = open_filesystem(url)
     return int(fs.info(path)["size"])
 
 
 @patiently
 def read_bytes(url: str) -> bytes:
-    """The whole file."""
+    """The content of one file."""
     fs, path = open_filesystem(url)
     return fs.cat_file(path)
 
 
 def read_json(url: str) -> Any:
-    """The file as JSON; raises StorageError if it holds something else."""
+    """The value in a JSON file; raises StorageError if the file is not valid JSON."""
     try:
         return json.loads(read_bytes(url))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StorageError(f"{url} is not valid JSON ({error}); it is damaged or not ours") from error
+        raise StorageError(f"{url} is not valid JSON ({error}); it is damaged or another program wrote it") from error
 
 
 @patiently
 def sha256(url: str) -> str:
-    """Hex digest of a file, read in blocks."""
+    """The SHA-256 of a file as a hexadecimal string; the file is read in blocks."""
     fs, path = open_filesystem(url)
     with fs.open(path, "rb", block_size=READ_BLOCK_BYTES) as file:
         return _digest(file)
@@ -141,20 +144,26 @@ def sha256(url: str) -> str:
 
 @patiently
 def list_dir(url: str) -> list[str]:
-    """Sorted names directly in a folder; empty if it is not there; raises if its bucket is not."""
+    """The sorted names directly in a folder; empty if the folder does not exist.
+
+    Raises StorageNotFoundError if its bucket does not exist.
+    """
     fs, path = open_filesystem(url)
     try:
         entries = fs.ls(path, detail=False)
     except FileNotFoundError:
         raise_if_bucket_missing(url)
         return []
-    # A store may list the folder itself, as an empty object that marks it.
+    # A store may list the folder itself, as an empty marker object.
     return sorted(entry.rstrip("/").rpartition("/")[2] for entry in entries if entry.strip("/") != path.strip("/"))
 
 
 @patiently
 def list_files(url: str) -> dict[str, int]:
-    """Bytes of every file below a folder, by path relative to the folder, sorted; empty if there is none."""
+    """The size in bytes of every file below a folder, keyed and sorted by path relative to the folder.
+
+    Empty if there is no file; raises StorageNotFoundError if the bucket does not exist.
+    """
     fs, path = open_filesystem(url)
     found = fs.find(path, detail=True)
     if not found:
@@ -170,15 +179,15 @@ def list_files(url: str) -> dict[str, int]:
 
 @patiently
 def download(url: str, target: Path) -> None:
-    """Copies one file to a local path."""
+    """Copy one file to a local path."""
     fs, path = open_filesystem(url)
     fs.get_file(path, str(target))
 
 
 def write_bytes_verified(url: str, data: bytes) -> str:
-    """Writes `data` so that it is whole under its name or not there, reads it back, returns its SHA-256.
+    """Write `data` so that the name holds all of it or nothing, read it back, and return its SHA-256 (hexadecimal).
 
-    Tries three times, then raises RuntimeError naming `url`; StorageError at once where a retry cannot help.
+    Tries three times, then raises RuntimeError naming `url`; raises StorageError at once if a retry cannot help.
     """
     digest = hashlib.sha256(data).hexdigest()
     if is_local(url):
@@ -189,21 +198,21 @@ def write_bytes_verified(url: str, data: bytes) -> str:
 
 
 def write_json_verified(url: str, value: Any) -> str:
-    """`write_bytes_verified` of `value` as indented JSON."""
+    """Write `value` as indented JSON by `write_bytes_verified`, and return its SHA-256."""
     return write_bytes_verified(url, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def write_once(url: str, data: bytes) -> None:
-    """Writes `data` unless the file is there already: of several writers at once, the first wins.
+    """Write `data` unless the file exists; if several processes write at once, the first wins.
 
-    At a store that does not know conditional writes (If-None-Match) the last does. Raises as `write_bytes_verified`.
+    At a store without conditional writes (If-None-Match) the last one wins. Raises as `write_bytes_verified`.
     """
     if not exists(url):
         _retried(url, lambda: _create(url, data))
 
 
 def upload_verified(local: str | Path, url: str) -> str:
-    """Copies a local file to `url`; promises, returns and raises as `write_bytes_verified`."""
+    """Copy a local file to `url`, with the guarantees, return value and errors of `write_bytes_verified`."""
     local = Path(local)
     with local.open("rb") as file:
         digest = _digest(file)
@@ -219,7 +228,7 @@ def upload_verified(local: str | Path, url: str) -> str:
 
 @patiently
 def delete_file(url: str) -> None:
-    """Removes one file; one that is not there is fine."""
+    """Delete one file if it exists."""
     fs, path = open_filesystem(url)
     try:
         fs.rm_file(path)
@@ -229,7 +238,7 @@ def delete_file(url: str) -> None:
 
 @patiently
 def delete_tree(url: str) -> None:
-    """Removes a folder and all in it; one that is not there is fine."""
+    """Delete a folder and its content if it exists; raises StorageError for the root of a disk or bucket."""
     fs, path = open_filesystem(url)
     if not path.strip("/") or (is_s3(url) and not bucket_and_key(url)[1]):
         raise StorageError(f"{url} is the root of a disk or bucket and is not deleted; name a folder in it")
@@ -241,7 +250,7 @@ def delete_tree(url: str) -> None:
 
 @patiently
 def check_writable(url: str) -> None:
-    """Writes, reads and deletes a small file in the folder `url`; raises StorageError saying what fails."""
+    """Write, read and delete a small file in the folder `url`; raises StorageError with the reason of a failure."""
     probe = join(url, f".write-check-{uuid.uuid4().hex}")
     data = probe.encode()
     if is_local(url):
@@ -251,7 +260,7 @@ def check_writable(url: str) -> None:
     stored = fs.cat_file(path)
     fs.rm_file(path)
     if stored != data:
-        raise StorageError(f"{url} gives back other bytes than were written; check the object store")
+        raise StorageError(f"{url} returns other bytes than were written; check the object store")
 
 
 def _make_folder(url: str) -> None:
@@ -262,11 +271,11 @@ def _make_folder(url: str) -> None:
 
 
 def _refuse_credentials(url: str) -> None:
-    # Addresses are kept in manifests, logs and MLflow.
+    # Addresses are stored in manifests, logs and MLflow.
     if holds_credentials(url):
         scheme = url.partition("://")[0]
         raise StorageError(
-            f"the {scheme}:// address holds credentials; take them out and set AWS_ACCESS_KEY_ID and "
+            f"the {scheme}:// address contains credentials; remove them and set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY in the environment"
         )
 
@@ -280,11 +289,11 @@ def _retried(url: str, write: Callable[[], None]) -> None:
         except (StorageDeniedError, StorageUnreachableError):
             raise
         except Exception as error:
-            # Not found may also be an upload in parts whose end was lost on the way back.
+            # "Not found" can also mean a multipart upload whose final answer was lost; that is tried again.
             if isinstance(error, StorageNotFoundError):
                 raise_if_bucket_missing(url)
             if wait_s is None:
-                raise RuntimeError(f"could not write {url} in {tries} tries; the last: {error}") from error
+                raise RuntimeError(f"could not write {url} in {tries} attempts; the last error: {error}") from error
             time.sleep(wait_s)
 
 
@@ -327,7 +336,8 @@ def _put(url: str, length: int, digest: str, write: Callable[..., Any]) -> None:
 
 
 def _limit(url: str, length: int) -> dict[str, float]:
-    """An argument for fsspec's writes: to a store that takes the connection and says nothing, S3's would wait for ever."""
+    """A time limit as an argument of fsspec's writes; without it S3's wait for ever if the store accepts a connection
+    and does not answer."""
     return {"timeout": SILENCE_S + length / SLOWEST_BYTES_PER_S} if is_s3(url) else {}
 
 
@@ -349,6 +359,6 @@ def _digest(file: Any) -> str:
 
 
 def modified(url: str) -> float:
-    """Unix seconds at which the file at `url` was last written."""
+    """The time of the last write of a file, in Unix seconds."""
     filesystem, path = storage.open_filesystem(url)
     return filesystem.modified(path).timestamp()

@@ -1,4 +1,7 @@
-"""How long a store that does not answer is waited for: a restart must not end a run, a wrong address must not keep a user."""
+"""Retries while a store does not answer, for a limited time.
+
+A restart of the store must not end a run, and a wrong address must not keep a user waiting.
+"""
 
 import functools
 import logging
@@ -19,17 +22,17 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Threads and other processes do not inherit it: what runs in them is work, and waits.
+# Threads and other processes do not inherit this: they do a run's work and wait for PATIENCE_S.
 _patience_s: ContextVar[float | None] = ContextVar("patience_s", default=None)
 _silent_since: dict[str, float] = {}
-"""The stores that do not answer, as far as this process knows, so that each outage is told once."""
+"""Time since when each store has not answered this process, so that each outage is logged once."""
 
 
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
-    """In the block, or the function it decorates, a silent store is waited for so long; with 0 it is asked once.
+    """Limit the wait for a store that does not answer to `seconds`, in a block or a decorated function.
 
-    Elsewhere it is waited for PATIENCE_S seconds.
+    With 0 the store is asked once. Elsewhere the limit is PATIENCE_S seconds.
     """
     token = _patience_s.set(seconds)
     try:
@@ -39,16 +42,17 @@ def patience(seconds: float) -> Iterator[None]:
 
 
 def patience_s() -> float:
-    """Seconds for which a silent store is waited for here."""
+    """The limit in seconds of the wait for a store that does not answer, in the current context."""
     chosen = _patience_s.get()
     return PATIENCE_S if chosen is None else chosen
 
 
 def patiently(ask: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
-    """Decorates a function of an address, which may be run again from its beginning.
+    """Decorate a function whose first argument is an address and which may be run again from its beginning.
 
-    What it raises becomes a sentence about the address (`explained`); while the store does not answer it is run
-    again, for as long as `patience` says. Missing things and refused credentials are never waited for.
+    Its exceptions become sentences about the address (`explained`). While the store does not answer, the function is
+    run again until the limit of `patience`, then StorageUnreachableError is raised. A missing file or refused
+    credentials are raised at once.
     """
 
     @functools.wraps(ask)
@@ -56,13 +60,13 @@ def patiently(ask: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str
         limit_s, wait_s, silent_since = patience_s(), FIRST_WAIT_S, None
         while True:
             try:
-                # Whatever it asks in turn asks once: the waiting is done here.
+                # Nested patient functions ask once, because the waiting is done here.
                 with patience(0), explained(url):
                     answer = ask(url, *arguments, **options)
             except StorageUnreachableError as error:
                 if limit_s == 0:
                     raise
-                _tell_silence(url, error, limit_s)
+                _log_silence(url, error, limit_s)
                 silent_since = silent_since or time.monotonic()
                 waited_s = time.monotonic() - silent_since
                 if waited_s + wait_s > limit_s:
@@ -70,17 +74,17 @@ def patiently(ask: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str
                 time.sleep(wait_s)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             else:
-                _tell_answer(url)
+                _log_answer(url)
                 return answer
 
     return patient
 
 
-def _tell_silence(url: str, error: StorageUnreachableError, limit_s: float) -> None:
+def _log_silence(url: str, error: StorageUnreachableError, limit_s: float) -> None:
     if _silent_since.setdefault(store_name(url), now := time.monotonic()) == now:
         log.warning("%s; waiting for it for up to %.0f s", error, limit_s)
 
 
-def _tell_answer(url: str) -> None:
+def _log_answer(url: str) -> None:
     if _silent_since and (since := _silent_since.pop(store_name(url), None)) is not None:
         log.warning("%s answers again after %.0f s", store_name(url), time.monotonic() - since)

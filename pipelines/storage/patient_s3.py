@@ -1,4 +1,4 @@
-"""pyarrow's S3 filesystem as it must be made: at the right endpoint, with retries that outlast a store's restart."""
+"""pyarrow's S3 filesystem with the right endpoint and with retries that last longer than a store's restart."""
 
 from typing import Any
 
@@ -9,14 +9,15 @@ from pipelines.storage.address import bucket_and_key, endpoint_url, prepare_s3
 from pipelines.storage.patience import patience_s, patiently
 
 PATIENT_ATTEMPTS = 12
-"""Their waits of 25 ms, 50 ms, ... are 102 s together, however many threads wait (benchmarks/store_patience.py)."""
+"""Number of attempts; their waits of 25 ms, 50 ms and so on add up to 102 s, independent of the number of waiting
+threads (benchmarks/store_patience.py)."""
 IMPATIENT_ATTEMPTS = 6
 
 
 class PatientS3(S3FileSystem):
-    """Keeps its retries when it is sent to another process; pyarrow's own forgets them.
+    """An S3FileSystem that keeps its retry strategy when it is pickled; pyarrow's own loses it.
 
-    Nor does it carry credentials there: each process takes its own from its environment.
+    The pickle contains no credentials: each process takes them from its own environment.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -25,9 +26,9 @@ class PatientS3(S3FileSystem):
 
 
 def s3_filesystem(url: str) -> S3FileSystem:
-    """The filesystem for the bucket of `url`, at the endpoint that the environment or the profile names.
+    """The filesystem for the bucket of `url`, at the endpoint set by the environment or the profile.
 
-    It retries by itself, as long as the patience of the moment says.
+    It retries by itself: PATIENT_ATTEMPTS times, or IMPATIENT_ATTEMPTS times if `patience_s` is 0 now.
     """
     if patience_s():
         return _patient(_place(url))

@@ -1,4 +1,4 @@
-"""Alarms: what is a window, when a rule is asked, and which histories raise which alarm of the introspective VAEs."""
+"""Alarms: the windows of a history, when a rule is applied, and the histories that raise the IntroVAE alarms."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,19 +17,19 @@ TICK = 1000
 
 @dataclass(frozen=True)
 class Tick:
-    """A record as the history keeps it."""
+    """A record in the form of the history's records."""
 
     nimg: int
     metrics: dict[str, float | None]
 
 
 def ticks(values: Callable[[int], dict[str, float | None]], until: int = 100_000) -> list[Tick]:
-    """One tick per thousand images; `values` of the thousands seen."""
+    """One tick per thousand images, with the metrics that `values` returns for the kimg."""
     return [Tick(1000 * kimg, values(kimg)) for kimg in range(1, until // 1000 + 1)]
 
 
-def told(records: Sequence[Tick], schedule: ProgressiveSchedule = SCHEDULE, **changes: object) -> list[Window]:
-    """The windows of the last time that a rule was asked."""
+def windows_seen(records: Sequence[Tick], schedule: ProgressiveSchedule = SCHEDULE, **changes: object) -> list[Window]:
+    """The windows in the last call of a rule."""
     seen: list[Window] = []
 
     def rule(windows: Sequence[Window]) -> bool:
@@ -42,8 +42,8 @@ def told(records: Sequence[Tick], schedule: ProgressiveSchedule = SCHEDULE, **ch
 
 
 def test_a_window_is_the_mean_of_its_ticks_over_a_twentieth_of_the_level() -> None:
-    windows = told(ticks(lambda kimg: {"x": float(kimg), "y": None}, until=20_000))
-    # The first tick holds images from the first on, so nothing is lost.
+    windows = windows_seen(ticks(lambda kimg: {"x": float(kimg), "y": None}, until=20_000))
+    # The first tick covers the images from the first one on, so no image is lost.
     assert [(window.nimg, window.means) for window in windows] == [
         (5000, {"x": 3.0}),
         (10_000, {"x": 8.0}),
@@ -55,39 +55,39 @@ def test_a_window_is_the_mean_of_its_ticks_over_a_twentieth_of_the_level() -> No
 
 def test_a_window_holds_at_least_three_ticks_however_short_the_level() -> None:
     short = replace(SCHEDULE, stable_kimg=(10.0,))
-    windows = told(ticks(lambda kimg: {"x": float(kimg)}, until=10_000), short)
+    windows = windows_seen(ticks(lambda kimg: {"x": float(kimg)}, until=10_000), short)
     assert [(window.nimg, window.means["x"]) for window in windows] == [(3000, 2.0), (6000, 5.0), (9000, 8.0)]
 
 
-def test_a_window_is_not_told_before_its_last_tick() -> None:
-    assert told(ticks(lambda kimg: {"x": 1.0}, until=4000)) == []
-    assert len(told(ticks(lambda kimg: {"x": 1.0}, until=5000))) == 1
+def test_a_window_is_not_reported_before_its_last_tick() -> None:
+    assert windows_seen(ticks(lambda kimg: {"x": 1.0}, until=4000)) == []
+    assert len(windows_seen(ticks(lambda kimg: {"x": 1.0}, until=5000))) == 1
 
 
 def test_ticks_without_the_metric_count_for_nothing_and_a_window_of_them_is_passed_over() -> None:
-    windows = told(ticks(lambda kimg: {"x": None if kimg < 8 or kimg == 12 else float(kimg)}, until=15_000))
+    windows = windows_seen(ticks(lambda kimg: {"x": None if kimg < 8 or kimg == 12 else float(kimg)}, until=15_000))
     assert [(window.nimg, window.means["x"]) for window in windows] == [(10_000, 9.0), (15_000, 13.25)]
 
 
-def test_neither_warm_up_nor_fade_nor_grace_nor_another_level_is_told() -> None:
+def test_neither_warm_up_nor_fade_nor_grace_nor_another_level_is_reported() -> None:
     records = ticks(lambda kimg: {"x": float(kimg)}, until=220_000)
-    warm = told(records[:100], GROWING, warmup_kimg=(40.0,))
-    assert (warm[0].nimg, warm[0].means["x"]) == (43_000, 42.0)  # windows of a twentieth of 60 kimg
-    second = told(records, GROWING)
+    warm = windows_seen(records[:100], GROWING, warmup_kimg=(40.0,))
+    assert (warm[0].nimg, warm[0].means["x"]) == (43_000, 42.0)  # a window is a twentieth of 60 kimg
+    second = windows_seen(records, GROWING)
     assert second[0].nimg == 125_000 and second[-1].nimg == 220_000  # after the fade from 100 to 120 kimg
-    assert told(records, GROWING, warmup_kimg=(0.0, 60.0))[0].nimg == 163_000  # the warm-up is the longer one
-    assert told(records, GROWING, grace=0.5)[0].nimg == 175_000
+    assert windows_seen(records, GROWING, warmup_kimg=(0.0, 60.0))[0].nimg == 163_000  # the warm-up is the longer one
+    assert windows_seen(records, GROWING, grace=0.5)[0].nimg == 175_000
 
 
 def test_the_windows_and_graces_of_a_long_level_do_not_grow_with_it() -> None:
     long = replace(SCHEDULE, stable_kimg=(30_000.0,))
     records = [Tick(10_000 * tick, {"x": 1.0}) for tick in range(1, 101)]
-    windows = told(records, long, grace=0.1)
+    windows = windows_seen(records, long, grace=0.1)
     assert [window.nimg for window in windows] == [450_000, 600_000, 750_000, 900_000]
     assert windows[0].begins == 0.01
 
 
-def test_an_alarm_tells_its_first_time_with_the_means_and_in_the_order_of_the_images() -> None:
+def test_an_alarm_reports_its_first_time_with_the_means_in_the_order_of_the_images() -> None:
     def above(bound: float) -> Callable[[Sequence[Window]], bool]:
         return lambda windows: windows[-1].means["x"] > bound
 
@@ -118,10 +118,10 @@ def test_only_a_config_that_declares_alarms_has_some() -> None:
     assert len(alarms_of(Watched())) == 2
 
 
-# --- the introspective VAEs ---------------------------------------------------------------------------
+# --- the IntroVAE family ------------------------------------------------------------------------------
 
 HEALTHY: dict[str, float | None] = {
-    # Of the public log of an IntroVAE of m = 110 between its sixth and hundredth epochs.
+    # From the public log of an IntroVAE with m = 110 between epochs 6 and 100.
     "encoder/reconstruction": 700.0,
     "encoder/kl_real": 79.0,
     "encoder/kl_reconstruction": 113.0,
@@ -135,7 +135,7 @@ HEALTHY: dict[str, float | None] = {
 
 
 def healthy(kimg: int) -> dict[str, float | None]:
-    """As above, with single readings that lie far out, and the slow drift after samples cross the margin."""
+    """HEALTHY with single outliers, and with the slow drift after the samples cross the margin."""
     late = kimg > 60
     wild: dict[str, float | None] = (
         {"encoder/kl_sample": 70.0, "encoder/kl_reconstruction": 240.0} if kimg % 5 == 0 else {}

@@ -1,4 +1,4 @@
-"""The small classifier: what it learns, that it is repeatable, and what it refuses."""
+"""The small classifier: learning, repeatability and refusals."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 def bars(count: int, seed: int, size: int = 16, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy images with a horizontal (0) or vertical (1) bar at a random place."""
+    """Noisy images with a horizontal (label 0) or vertical (label 1) bar at a random place."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 100, (count, size, size, channels), np.uint8)
     labels = rng.integers(0, 2, count)

@@ -1,4 +1,4 @@
-"""Convolutions under a gradient penalty: the same second derivatives as torch's own, by another way."""
+"""Convolutions under a gradient penalty: second derivatives equal to torch's, computed in another way."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def tensors(transposed: bool, kernel: int) -> tuple[Tensor, Tensor]:
 
 
 def penalty_gradients(x: Tensor, weight: Tensor, outputs: Tensor) -> tuple[Tensor, ...]:
-    """Of a penalty on the gradient of a curved function of the outputs, and of the outputs themselves."""
+    """The gradients of the outputs plus a penalty on the gradient of a nonlinear function of the outputs."""
     (gradient,) = torch.autograd.grad(outputs.pow(3).sum(), x, create_graph=True)
     return torch.autograd.grad(gradient.square().sum() + outputs.sin().sum(), (x, weight))
 

@@ -1,4 +1,4 @@
-"""Diversity over pairs that are known, and of models without any."""
+"""Diversity over known pairs, and of models that have none."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def test_all_pairs_of_known_outputs_give_their_mean_and_the_spread_of_the_inputs
     first = torch.tensor([0.0, 1.0, 3.0]).view(3, 1, 1, 1)
     found = diversity([first, 10 * first], gap, pairs=3)
     assert found.value == pytest.approx((2.0 + 20.0) / 2)
-    # Two inputs at 2 and 20: their deviation 18 / sqrt 2, over sqrt 2.
+    # Two inputs have the values 2 and 20: their standard deviation is 18 / sqrt 2, divided by sqrt 2.
     assert found.standard_error == pytest.approx(9.0)
 
 
@@ -48,7 +48,7 @@ def test_the_upper_reference_is_the_mean_gap_of_the_data() -> None:
         return values[numbers]
 
     found = upper_reference(real, 4000, gap, pairs=2000, batch_size=300)
-    # Two uniform numbers are a third apart, with a deviation of sqrt(1/18).
+    # The difference of two uniform values has the mean 1/3 and the standard deviation sqrt(1/18).
     assert abs(found.value - 1 / 3) < 3 * (found.standard_error or 0)
     assert found.standard_error == pytest.approx((1 / 18 / 2000) ** 0.5, rel=0.1)
     assert max(map(len, read)) == 300 and len(torch.cat(read).unique()) == 4000

@@ -1,4 +1,4 @@
-"""Averaged copies: exact at first, moved by a half-life in images, never trained."""
+"""Averaged copies: equal at first, updated with a half-life in images, never trained."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from alae_core.ema import averaged_copies, update_averages
 
 
 def network(value: float) -> nn.BatchNorm1d:
-    """Parameters and buffers, all of one value."""
+    """A network whose parameters and buffers all have one value."""
     layer = nn.BatchNorm1d(2)
     with torch.no_grad():
         for tensor in (*layer.parameters(), layer.running_mean, layer.running_var):

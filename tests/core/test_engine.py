@@ -1,4 +1,4 @@
-"""One iteration of named updates, on toy algorithms of which every gradient is known."""
+"""One iteration of named updates, on toy algorithms with known gradients."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +23,7 @@ Loss = Callable[[Batch], dict[str, Tensor]]
 
 
 class Scalar(nn.Module):
-    """One number that is trained, and one that only follows."""
+    """A network with one trained value and one buffer."""
 
     def __init__(self, value: float) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Scalar(nn.Module):
 
 
 class Toy:
-    """An algorithm of the given updates over two scalar networks."""
+    """An algorithm with the given updates over two scalar networks."""
 
     averaged = ("first",)
     together = 1
@@ -54,7 +54,7 @@ class Toy:
 
 
 class Built:
-    """A Config that gives an algorithm that is already there."""
+    """A Config that builds a given algorithm."""
 
     def __init__(self, toy: Toy) -> None:
         self.build = lambda: toy
@@ -79,7 +79,7 @@ def average(state: TrainState) -> Any:
 
 
 def times(factor: float, state: list[TrainState], network: str = "first") -> Loss:
-    """The term factor * value, whose gradient is `factor`; `state` is filled in after the state is built."""
+    """A loss with the term factor * value, whose gradient is `factor`; `state` receives the state once it is built."""
     return lambda batch: {"product": factor * value(state[0], network).expand(batch.size, 1).squeeze(1)}
 
 
@@ -93,7 +93,7 @@ def step(state: TrainState, *data: Tensor, **changes: Any) -> Metrics:
 
 
 def images_seen(nimg: int = 0, domains: int = 1, **changes: Any) -> list[Tensor]:
-    """The images of each domain that a loss is given at `nimg`, joined over its micro-batches."""
+    """The images of each domain that a loss receives at `nimg`, concatenated over its micro-batches."""
     seen: list[tuple[Tensor, ...]] = []
 
     def look(batch: Batch) -> dict[str, Tensor]:
@@ -206,7 +206,7 @@ def test_weights_of_unknown_terms_are_refused_with_the_known_ones() -> None:
     assert value(state).item() == 2.0
 
 
-# What the losses are given.
+# The inputs of losses.
 
 
 def test_losses_get_floats_of_the_pixels_blended_with_the_coarser_level_in_a_fade() -> None:
@@ -360,7 +360,7 @@ def test_another_seed_names_other_noise() -> None:
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
-# Moments, lazy corrections, groups, and what a change of level leaves behind.
+# Moments, lazy corrections, groups, and the effects of a change of level.
 
 
 def test_an_update_with_moments_of_its_own_steps_an_adam_of_its_own() -> None:

@@ -1,6 +1,6 @@
 """Error bars against the true spread: many draws of generated images, each with its own estimate of the error.
 
-The mean of the squared errors must agree with the variance of the values within what so many draws can tell.
+The mean of the squared error bars must agree with the variance of the values within the precision of that many draws.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def normal(seed: int, *shape: int) -> Tensor:
 
 
 def claimed_over_true(estimate: Callable[[int], Estimate], draws: int) -> tuple[float, float]:
-    """Mean squared error bar over the true variance, and one standard error of that ratio."""
+    """The mean squared error bar divided by the true variance, and the standard error of this ratio."""
     estimates = [estimate(seed) for seed in range(1, draws + 1)]
     values = torch.tensor([e.value for e in estimates], dtype=torch.float64)
     claims = torch.tensor([e.standard_error for e in estimates], dtype=torch.float64).square()
@@ -38,7 +38,7 @@ def claimed_over_true(estimate: Callable[[int], Estimate], draws: int) -> tuple[
 
 def agrees(estimate: Callable[[int], Estimate], draws: int) -> bool:
     ratio, noise = claimed_over_true(estimate, draws)
-    # A bar that were half or twice as long would be out by far more.
+    # A bar of half or twice the length would deviate by far more.
     assert noise < 0.2
     return abs(ratio - 1) < 3 * noise
 
@@ -56,13 +56,13 @@ def test_the_error_of_a_frechet_distance_is_its_spread() -> None:
 
 
 def test_the_error_of_a_frechet_distance_is_that_of_its_first_order() -> None:
-    # In one dimension (m - m')^2 + (s - s')^2, whose variance is (4 (m - m')^2 s^2 + 2 (s - s')^2 s^2) / n.
+    # In one dimension the distance is (m - m')^2 + (s - s')^2, with variance (4 (m - m')^2 s^2 + 2 (s - s')^2 s^2) / n.
     real = FeatureStatistics(1)
     real.update(normal(0, 20000, 1))
     blocks = FeatureBlocks(1, 50)
     blocks.update(2.0 * normal(1, 20000, 1) + 1.0, torch.arange(20000))
     found = frechet_estimate(real, blocks)
-    # Fifty blocks are good to a tenth.
+    # Fifty blocks give the error within a tenth.
     assert found.standard_error == pytest.approx(((4 * 4 + 2 * 4) / 20000) ** 0.5, rel=0.3)
 
 
@@ -95,7 +95,7 @@ def test_the_error_of_a_path_length_is_its_spread_also_with_long_tails() -> None
 
 def test_the_error_of_the_unexplained_share_is_its_spread() -> None:
     def estimate(seed: int) -> Estimate:
-        # Long codes lose more, so that the two sums rise and fall together.
+        # Codes with a large norm have larger errors, so that the two sums are correlated.
         codes, noise = normal(seed, 2, 100, 3)
         codes = 3 * codes * (0.5 * noise[:, :1]).exp() + 50
         return unexplained(codes, codes + 0.3 * (codes - 50) * noise[:, 1:2])

@@ -1,4 +1,4 @@
-"""Estimates against numpy, and what is said of two of them."""
+"""Estimates against numpy, and comparisons of two estimates."""
 
 import math
 
@@ -84,7 +84,7 @@ def test_the_jackknife_of_a_mean_is_its_closed_form() -> None:
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_estimates_differ_beyond_two_combined_errors_on_either_side(sign: int) -> None:
-    # Errors 3 and 4 combine to 5, so that 10 is the bound.
+    # Errors of 3 and 4 combine to 5, so the bound is 10.
     a = Estimate(100.0, 3.0, 10)
     assert not differ(a, Estimate(100.0 + sign * 9.99, 4.0, 10))
     found = differ(a, Estimate(100.0 + sign * 10.01, 4.0, 10))

@@ -1,4 +1,4 @@
-"""Features of many processes in the order of their images."""
+"""Features from several processes, placed in the order of their images."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The plain loop: resumes, stops, grows, learns, and shares its batches over ranks as the service does."""
+"""The plain loop: it resumes, stops, grows and learns, and divides its batches among ranks as the service does."""
 
 from dataclasses import replace
 
@@ -87,20 +87,20 @@ def test_groups_that_do_not_add_up_to_the_images_are_refused(groups: tuple[int, 
         fit(tiny.build(EXPERIMENT), tiny.engine(EXPERIMENT), pictures(), group_sizes=groups)
 
 
-def test_each_iteration_is_told_with_its_metrics() -> None:
-    told: list[tuple[int, set[str]]] = []
+def test_each_iteration_is_reported_with_its_metrics() -> None:
+    reported: list[tuple[int, set[str]]] = []
 
     def on_iteration(state: TrainState, metrics: Metrics) -> None:
-        told.append((state.nimg, {name.split("/")[0] for name in metrics}))
+        reported.append((state.nimg, {name.split("/")[0] for name in metrics}))
 
     state = tiny.build(EXPERIMENT)
     due = [{u.name for u in state.algorithm.updates(0) if n % u.every == 0} for n in range(2)]
     fit(state, tiny.engine(EXPERIMENT), pictures(), until_nimg=16, on_iteration=on_iteration)
-    assert told == [(8, due[0]), (16, due[1])]
+    assert reported == [(8, due[0]), (16, due[1])]
 
 
 def test_a_tiny_alae_learns_to_encode_what_it_generates() -> None:
-    """The latent term falls well below where it began, on images of constant grey."""
+    """The latent term falls well below its first value, on images of constant grey."""
     grey = np.random.default_rng(0).integers(0, 256, (64, 1, 1, 1), np.uint8).repeat(4, 1).repeat(4, 2)
     config = alae.Config(resolution=4, latent=8, hidden=32, mapping_layers=2)
     schedule = ProgressiveSchedule(resolutions=(4,), stable_kimg=(1.6,), batch_size=(16,), lr=(0.002,))
@@ -127,7 +127,7 @@ def test_two_ranks_fit_as_one(pair: Pair) -> None:
 
 
 def seen_by(groups: tuple[tuple[int, ...], ...] | None, *counts: int) -> list[list[float]]:
-    """The images of each domain, numbered by their brightness, in the order that a run of two domains trains on them."""
+    """The images of each domain, numbered by brightness, in the order in which a run of two domains trains on them."""
     domains = tuple(np.arange(n, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8) for n in counts)
     shown: list[tuple[Tensor, ...]] = []
     engine = tiny.engine(TRANSLATOR, flip=False, crop=0.0)

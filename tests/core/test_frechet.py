@@ -1,4 +1,4 @@
-"""Fréchet distance against an independent float64 formula, and the statistics it is computed from."""
+"""Fréchet distance against an independent float64 formula, and the statistics on which it is based."""
 
 import pickle
 
@@ -27,7 +27,7 @@ def correlated(seed: int, count: int, dimension: int, shift: float = 0.0) -> tor
 
 
 def reference_distance(x: torch.Tensor, y: torch.Tensor) -> float:
-    """From the data themselves: tr (A B)^(1/2) is the nuclear norm of X_c Y_c^T, so no matrix root is taken anywhere."""
+    """The distance computed from the data: tr (A B)^(1/2) is the nuclear norm of X_c Y_c^T, without a matrix root."""
     a, b = x.numpy(), y.numpy()
     a_centred = (a - a.mean(0)) / np.sqrt(len(a) - 1)
     b_centred = (b - b.mean(0)) / np.sqrt(len(b) - 1)
@@ -42,7 +42,10 @@ def test_the_distance_equals_the_nuclear_norm_formula_also_when_covariances_lack
 
 
 def seeded_features(count: int, seed: int, brightness: int) -> torch.Tensor:
-    """float32 [count, 64]: of a classifier with seeded weights, never negative and some of them always zero, as Inception's."""
+    """Features float32 [count, 64] of a classifier with seeded weights.
+
+    Like Inception's, they are never negative, and some of them are always zero.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         classifier = Classifier(16, 3, 10).eval()
@@ -57,7 +60,7 @@ def test_the_distance_of_a_network_s_features_equals_torch_fidelity_s_and_the_ma
 
     x, y = seeded_features(300, 1, 256), seeded_features(200, 2, 200)
     ours = frechet_distance(gather(x, 100, 200), gather(y))
-    # It takes the covariance in the precision of the features.
+    # torch-fidelity computes the covariance in the precision of the features.
     for precision, tolerance in ((torch.float32, 2e-6), (torch.float64, 1e-10)):
         sides = [fid_features_to_statistics(part.to(precision)) for part in (x, y)]
         assert fid_statistics_to_metric(*sides, verbose=False)[KEY_METRIC_FID] == pytest.approx(ours, rel=tolerance)
@@ -108,7 +111,7 @@ def test_constant_features_are_as_far_apart_as_their_means():
 def test_merged_uneven_shards_equal_one_pass(offset):
     features = correlated(4, 233, 24, shift=offset)
     whole = gather(features)
-    # Of several batches each: the sum about a pivot is then not zero.
+    # Each shard has several batches, so that its sum about a pivot is not zero.
     shards = [gather(part, 1, len(part) - 1) for part in features.split([2, 3, 148, 80])]
     merged = FeatureStatistics(24)
     for shard in shards:

@@ -1,4 +1,4 @@
-"""The error bar of a Fréchet distance: the same however images were sharded, and that of a plain jackknife."""
+"""The error bar of a Fréchet distance: independent of the sharding of images and equal to a plain jackknife's."""
 
 import math
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ def gather(features: Tensor) -> FeatureStatistics:
 
 
 def blocks_of(features: Tensor, numbers: Iterable[Tensor], blocks: int = 5) -> FeatureBlocks:
-    """As worker after worker would see them, merged."""
+    """The merged blocks of several workers, each with the features of one entry of `numbers`."""
     whole = FeatureBlocks(features.shape[1], blocks)
     for part in numbers:
         worker = FeatureBlocks(features.shape[1], blocks)

@@ -1,4 +1,4 @@
-"""Chains as compiled kernels: the same values and gradients, first and second, as operation by operation."""
+"""Chains as compiled kernels: their values and first and second gradients equal those of separate operations."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -38,7 +38,7 @@ def inputs_of(chain: Any, size: int = 6, images: int = 2) -> list[Tensor]:
 
 
 def results(chain: Any, inputs: list[Tensor], trainable: tuple[int, ...], on: bool) -> list[Tensor]:
-    """Outputs, their gradient by the images, and the gradients of a penalty on that."""
+    """The outputs, their gradient with respect to the images, and the gradients of a penalty on that gradient."""
     tensors = [t.clone().requires_grad_(place in trainable) for place, t in enumerate(inputs)]
     with fused.enabled(on):
         outputs = chain(*tensors)
@@ -54,7 +54,7 @@ def _tuple(outputs: Any) -> tuple[Tensor, ...]:
 
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The kernels' arithmetic without the compiler's minute: chains made within are not compiled."""
+    """Chains made in the test are not compiled, which saves a minute and keeps the kernels' arithmetic."""
     monkeypatch.setattr(fused, "_compiled", lambda function: function)
     yield
 
@@ -112,7 +112,7 @@ def test_a_chain_is_compiled_only_where_it_is_enabled_and_stays_so_outside(monke
     assert calls == ["compiled"]
 
 
-def test_a_machine_without_a_compiler_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_raises_an_error_that_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(function: Any) -> Any:
         def run(*tensors: Tensor) -> Any:
             raise FileNotFoundError("no working C++ compiler")
@@ -138,6 +138,6 @@ def test_compiled_kernels_give_the_values_and_both_gradients_and_serve_every_siz
             for a, b in zip(found, results(chain, inputs, everything, on=False), strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
             compiled = counters["stats"]["unique_graphs"]
-        # A third size is a new level: nothing is compiled for it.
+        # A third size stands for a new level, for which nothing is compiled.
         results(chain, inputs_of(chain, 16, 4), everything, on=True)
         assert counters["stats"]["unique_graphs"] == compiled

@@ -1,4 +1,4 @@
-"""Pixels: the way to floats and back, the pyramid's halving, the blend of the reals and mirroring."""
+"""Pixels: conversion to floats and back, the pyramid's halving, blended reals and mirroring."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_images_with_a_chance_below_one_half_are_mirrored_left_to_right() -> Non
 
 
 def reference_shift(image: np.ndarray, down: int, right: int, most: int) -> np.ndarray:
-    """By padding and cutting; a positive shift shows what lies further down and right."""
+    """Shift by padding and cropping; a positive shift shows pixels from further down and right."""
     padded = np.pad(image, ((0, 0), (most, most), (most, most)), mode="reflect")
     side = image.shape[1]
     return padded[:, most + down : most + down + side, most + right : most + right + side]
@@ -91,7 +91,7 @@ def test_images_too_small_for_a_shift_of_one_pixel_stay_where_they_are() -> None
 
 
 def enlarged(image: np.ndarray, side: int) -> np.ndarray:
-    """[C, R, R] -> [C, side, side], bilinearly, by Pillow."""
+    """Enlarge an image bilinearly with Pillow, [C, R, R] -> [C, side, side]."""
     planes = [Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR) for plane in image]
     return np.stack([np.asarray(plane) for plane in planes])
 

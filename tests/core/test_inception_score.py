@@ -1,4 +1,4 @@
-"""Scores of label distributions whose divergence is known, and torch-fidelity's."""
+"""Scores of label distributions with known divergence, and agreement with torch-fidelity."""
 
 import math
 
@@ -45,7 +45,7 @@ def test_the_score_over_splits_equals_torch_fidelity_s() -> None:
     found = inception_score([gather(part) for part in drawn.softmax(1).split(20)])
     theirs = isc_features_to_metric(drawn, splits=10, shuffle=False)
     assert found.value == pytest.approx(theirs[KEY_METRIC_ISC_MEAN], rel=1e-12)
-    # Theirs is the splits' own deviation, ours that of their mean.
+    # torch-fidelity reports the standard deviation of the splits, we report that of their mean.
     assert found.standard_error == pytest.approx(theirs[KEY_METRIC_ISC_STD] / 9**0.5, rel=1e-9)
     assert found.count == 200
     assert inception_score([gather(drawn.softmax(1))]).standard_error is None

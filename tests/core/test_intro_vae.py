@@ -1,4 +1,4 @@
-"""IntroVAE: its invariants, its warm-up and its margin, and what is refused."""
+"""IntroVAE: invariants, warm-up, margin and refusals."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,7 +37,7 @@ def _in_double_precision() -> Iterator[None]:
 
 
 def built(**changes: Any) -> intro_vae.IntroVAE:
-    """A small one; options of the loss have their own names."""
+    """A small IntroVAE; `changes` are options of the config or of its loss."""
     options = {name: changes.pop(name) for name in tuple(changes) if hasattr(PLAYING, name)}
     return replace(SMALL, loss=replace(PLAYING, **options), **changes).build()
 
@@ -60,7 +60,7 @@ def weights_of(algorithm: Any, name: str, level: Level) -> dict[str, float]:
 
 
 def gradients(value: Tensor, network: torch.nn.Module) -> list[Tensor]:
-    """By the parameters that `value` depends on."""
+    """The gradients of `value` with respect to the parameters on which it depends."""
     found = torch.autograd.grad(value, list(network.parameters()), retain_graph=True, allow_unused=True)
     return [gradient for gradient in found if gradient is not None]
 
@@ -127,7 +127,7 @@ def test_hinges_push_the_encoder_and_never_the_generator() -> None:
     hinges = terms["hinge_reconstruction"].sum() + terms["hinge_sample"].sum()
     assert any(gradient.any() for gradient in gradients(hinges, algorithm.networks["encoder"]))
     assert not gradients(hinges, algorithm.networks["generator"])
-    # The reconstruction error does reach the generator: the engine has it frozen.
+    # The reconstruction error has gradients at the generator, which the engine freezes in this update.
     assert gradients(terms["reconstruction"].sum(), algorithm.networks["generator"])
 
 
@@ -213,7 +213,7 @@ def follow(algorithm: intro_vae.IntroVAE, seen: int, kl: float, index: int = 0) 
 
 def test_the_margin_is_a_multiple_of_the_plateau_of_the_warm_up_and_then_stays() -> None:
     algorithm = built(margin=None, margin_ratio=1.5, warmup_kimg=(0.256,))
-    # Half-life: a sixteenth of the warm-up, two batches. From the first reading on it is a mean, not a fraction of one.
+    # The half-life is a sixteenth of the warm-up: two batches. The average is unbiased from the first value on.
     assert follow(algorithm, 0, 10.0) == pytest.approx(15.0)
     assert follow(algorithm, 8, 10.0) == pytest.approx(15.0)
     first, second = 0.5**0.5, 1.0
@@ -238,7 +238,7 @@ def test_a_given_margin_is_by_level_and_follows_nothing() -> None:
 
 
 def margin_trained_on_this_rank() -> tuple[list[float], float]:
-    """The margins of a run across its warm-up and a change of level, and the weights' sum."""
+    """The margins of a run across its warm-up and a change of level, and the sum of its absolute weights."""
     from alae_core import sync
 
     with float64():
@@ -264,7 +264,7 @@ def test_the_margin_is_the_same_on_two_ranks_and_on_one(pair: Pair) -> None:
         assert of_rank == pytest.approx(weights, abs=1e-6)
 
 
-# What it makes, and what it refuses.
+# Outputs and refusals.
 
 
 def test_codes_are_means_of_posteriors_and_the_prior_s_codes_are_z_itself() -> None:

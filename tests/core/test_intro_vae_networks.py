@@ -1,4 +1,4 @@
-"""The residual encoder and decoder: sizes, growth, norms, and the plain forms that their fast ones equal."""
+"""The residual encoder and decoder: sizes, growth, norms, and equality of the fast forms with plain ones."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def _seed() -> None:
 
 
 def pair(first_resolution: int | None = 4, resolution: int = 16, **form: Any) -> tuple[Any, Any]:
-    """A small encoder and decoder whose norms scale and shift."""
+    """A small encoder and decoder whose norms have random scales and shifts."""
     size = (resolution, 3, 6, 4, 8, Form(**form), first_resolution)
     networks = ResidualEncoder(*size), ResidualDecoder(*size)
     with torch.no_grad():
@@ -51,9 +51,9 @@ def test_they_have_as_many_parameters_as_the_official_ones_less_a_shortcut_from_
         size = (resolution, 3, latent, base, most, Form(norm="batch"))
         found = millions(ResidualEncoder(*size)), millions(ResidualDecoder(*size))
     widths = level_widths(resolution, base, most)
-    # The official lists hold each 512 as a number of its own, but for the last block's.
+    # In the official lists each 512 is a new object, except in the last block; a new object adds a shortcut.
     wide = [r for r in widths if 4 < r < resolution and widths[r] == widths[2 * r] == 512]
-    # The table has one decimal.
+    # The paper's table has one decimal.
     assert [count + len(wide) * 512**2 / 1e6 for count in found] == pytest.approx([encoder, decoder], abs=0.06)
 
 
@@ -103,7 +103,7 @@ def test_the_posterior_means_the_same_at_every_level_as_its_layer_is_one() -> No
         assert used == [f"{layer}.weight", f"{layer}.bias"]
 
 
-# What the blocks compute.
+# The functions of the blocks.
 
 
 @pytest.mark.parametrize("after", [True, False])

@@ -1,4 +1,4 @@
-"""IntroVAE's two clean steps against the official code's one graph, by hand with plain torch."""
+"""IntroVAE's two separate steps against the official code's single graph, written in plain torch."""
 
 import copy
 from dataclasses import replace
@@ -18,7 +18,7 @@ from alae_core.state import TrainState
 from tests.support.tiny import float64
 
 COUNT, SIZE, LATENT, LR, EPS = 4, 8, 5, 1e-2, 1e-2
-# An epsilon of the gradients' size, so that Adam's first steps tell their lengths and not their signs alone.
+# An epsilon as large as the gradients, so that Adam's first steps depend on their lengths, not only on their signs.
 ADAM = AdamConfig(beta1=0.9, beta2=0.999, eps=EPS)
 SCHEDULE = ProgressiveSchedule(resolutions=(SIZE,), stable_kimg=(1.0,), batch_size=(COUNT,), lr=(LR,))
 LOSS = intro_vae.LossConfig(
@@ -30,7 +30,7 @@ CONFIG = intro_vae.Config(
 
 
 class Adam:
-    """Kingma and Ba's, algorithm 1."""
+    """Adam as in algorithm 1 of Kingma and Ba."""
 
     def __init__(self, network: nn.Module) -> None:
         self.parameters = list(network.parameters())
@@ -49,7 +49,7 @@ class Adam:
 
 
 def kl(codes: tuple[Tensor, Tensor]) -> Tensor:
-    """The mean over the batch of the divergence from the prior."""
+    """The batch mean of the Kullback-Leibler divergence from the prior."""
     mean, log_variance = codes
     return (mean**2 + torch.exp(log_variance) - 1 - log_variance).sum(1).mean() / 2
 
@@ -57,7 +57,7 @@ def kl(codes: tuple[Tensor, Tensor]) -> Tensor:
 def official_iteration(
     networks: Any, adams: dict[str, Adam], real: Tensor, eps: Tensor, z_p: Tensor, loss: Any, old_encoder: bool = False
 ) -> None:
-    """One forward pass of the reals, the encoder's step on it, then the generator's on what that pass left."""
+    """The official iteration: a forward pass of the reals, and the steps of encoder and generator on its graph."""
     encoder, generator = networks["encoder"], networks["generator"]
     mean, log_variance = encoder(real, 1)
     rec, fake = generator(mean + torch.exp(log_variance / 2) * eps, 1), generator(z_p, 1)
@@ -65,7 +65,7 @@ def official_iteration(
     hinges = sum(torch.relu(loss.margin[0] - kl(encoder(image.detach(), 1))) for image in (rec, fake))
     of_encoder = error + loss.kl_weight * (kl((mean, log_variance)) + 0.5 * loss.negative_weight * hinges)
     gradients = torch.autograd.grad(of_encoder, adams["encoder"].parameters, retain_graph=True)
-    # What the encoder's backward pass leaves at the generator, whose gradients the official code does not clear.
+    # The encoder's backward pass also fills the generator's gradients, which the official code does not clear.
     left = torch.autograd.grad(error, adams["generator"].parameters, retain_graph=True)
     judge = copy.deepcopy(encoder) if old_encoder else encoder
     adams["encoder"].step(list(gradients))
@@ -75,7 +75,7 @@ def official_iteration(
 
 
 def distance_after(iterations: int, config: intro_vae.Config, **official: Any) -> float:
-    """The largest difference of a weight between the engine's training and the official one, from the same start."""
+    """The largest difference of a weight between the engine's training and the official one, from equal weights."""
     with float64():
         state = TrainState.build(config, 0, ADAM)
         networks: Any = copy.deepcopy(state.algorithm.networks)
@@ -114,5 +114,5 @@ def test_without_its_adversarial_weights_the_update_is_a_plain_vae_s() -> None:
     assert distance_after(3, replace(CONFIG, loss=replace(LOSS, negative_weight=0.0, generator_weight=0.0))) < 1e-6
 
 
-def test_the_comparison_tells_an_encoder_before_its_step_from_one_after_it() -> None:
+def test_the_comparison_detects_an_encoder_used_before_instead_of_after_its_step() -> None:
     assert distance_after(1, CONFIG, old_encoder=True) > 1e-5

@@ -1,4 +1,4 @@
-"""Kernel distances against the plain sum over pairs, torch-fidelity, and every sample of a small population."""
+"""Kernel distances against the plain sum over pairs, torch-fidelity, and all samples of a small population."""
 
 import itertools
 import math
@@ -86,14 +86,14 @@ def test_a_subset_of_the_size_of_the_sets_is_the_whole_estimate_with_its_error()
     assert found.standard_error == pytest.approx(whole.standard_error, rel=1e-9)
 
 
-def test_subsets_scatter_about_the_whole_estimate_and_the_error_tells_by_how_much() -> None:
+def test_subsets_scatter_about_the_whole_estimate_by_the_standard_error() -> None:
     real, generated = normal(0, 50), normal(1, 60, shift=0.4)
     whole = kernel_distance(real, generated)
     runs = [kernel_distance_of_subsets(real, generated, subsets=10, subset_size=20, seed=seed) for seed in range(60)]
     means = torch.tensor([run.value for run in runs], dtype=torch.float64)
     added = torch.tensor([run.standard_error**2 - whole.standard_error**2 for run in runs])
     assert abs(means.mean() - whole.value) < 3 * means.std() / 60**0.5
-    # A variance from sixty runs is good to a fifth.
+    # A variance estimated from sixty runs has a relative error of about a fifth.
     assert added.mean() == pytest.approx(float(means.var()), rel=0.6)
 
 

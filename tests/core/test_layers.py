@@ -1,4 +1,4 @@
-"""Layers against what they claim to equal, computed the long way."""
+"""Layers against plain forms of the same functions."""
 
 import math
 from typing import Any
@@ -65,7 +65,7 @@ def test_a_linear_layer_starts_at_the_he_scale_whatever_its_multiplier(gain: flo
 
 @pytest.mark.parametrize("multiplier", [1.0, 0.1])
 def test_one_adam_step_moves_the_effective_weight_as_a_scaled_rate_would(multiplier: float) -> None:
-    """Implicit equalisation (He-scaled weights, rates times that scale) equals the runtime scale."""
+    """Implicit equalisation (He-scaled weights, learning rates times that scale) equals scaling at run time."""
     layer = double(layers.EqualLinear(6, 4, lr_multiplier=multiplier))
     with torch.no_grad():
         layer.bias.normal_()
@@ -117,7 +117,7 @@ def test_style_statistics_are_means_then_biased_deviations_and_the_normalised_fe
 
 @pytest.mark.parametrize("function", [layers.instance_norm, lambda x: layers.style_statistics(x)[0]])
 def test_a_constant_channel_has_finite_first_and_second_gradients(function: object) -> None:
-    # One half, so that the mean is exact and the variance nothing but zero.
+    # The value one half makes the mean exact and the variance exactly zero.
     x = torch.full((1, 2, 4, 4), 0.5, requires_grad=True)
     (gradient,) = torch.autograd.grad(function(x).sum(), x, create_graph=True)  # type: ignore[operator]
     (second,) = torch.autograd.grad(gradient.square().sum(), x)
@@ -164,7 +164,7 @@ def test_random_cuts_are_uniform_over_one_to_the_last_layer_and_none_otherwise(c
     cuts = latents.random_cuts(torch.zeros(8000), position, 0.9, count)
     assert torch.bincount(cuts, minlength=count)[1:].min() >= 8000 // (count - 1) - 1
     assert set(cuts.tolist()) == set(range(1, count))
-    # The largest float below one must not cut beyond the last layer.
+    # The largest float below one must not give a cut after the last layer.
     edge = torch.tensor([1.0]).nextafter(torch.tensor([0.0]))
     assert latents.random_cuts(torch.zeros(1), edge, 0.9, count).item() == count - 1
     assert set(latents.random_cuts(torch.full((8,), 0.9), position[:8], 0.9, count).tolist()) == {count}

@@ -1,4 +1,4 @@
-"""LPIPS against the package lpips with seeded weights, and the plain formula."""
+"""LPIPS against the package lpips with seeded weights, and against the plain formula."""
 
 import warnings
 from pathlib import Path
@@ -19,7 +19,7 @@ NETWORKS = {"vgg": vgg16, "alex": alexnet}
 
 @pytest.fixture(scope="module")
 def package() -> ModuleType:
-    """The package lpips, whose VGG16 comes without the 120 million parameters that it would throw away."""
+    """The package lpips, with a VGG16 that lacks the 120 million parameters that lpips does not use."""
     models = torchvision().models
     import lpips
 
@@ -46,7 +46,7 @@ def heads(package: ModuleType, name: str) -> list[Tensor]:
 
 def theirs(package: ModuleType, name: str, backbone: Backbone, *, trained_heads: bool) -> nn.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchvision's, of an argument that lpips passes
+        warnings.simplefilter("ignore")  # torchvision warns about an argument that lpips passes
         network = package.LPIPS(net=name, pnet_rand=True, lpips=trained_heads, verbose=False)
     weights = list(backbone.state_dict().values())
     network.net.load_state_dict(dict(zip(network.net.state_dict(), weights, strict=True)))

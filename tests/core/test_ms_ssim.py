@@ -1,4 +1,4 @@
-"""MS-SSIM against pytorch-msssim, one window by hand, and images whose similarity is known."""
+"""MS-SSIM against pytorch-msssim, one window computed by hand, and images of known similarity."""
 
 import math
 
@@ -11,7 +11,7 @@ from alae_core.metrics.ms_ssim import ms_ssim
 
 
 def images(seed: int, *shape: int) -> Tensor:
-    """uint8 noise, smooth enough to be similar to its neighbour."""
+    """Noise, uint8, smooth enough that neighbouring pixels are similar."""
     noise = torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.avg_pool2d(noise * 255, 5, 1, 2).round().byte()
 

@@ -1,4 +1,4 @@
-"""MUNIT's networks: sizes, norms, and the plain forms of the official layers that they equal."""
+"""MUNIT's networks: sizes, norms, and equality with plain forms of the official layers."""
 
 from typing import Any
 
@@ -83,7 +83,7 @@ def test_a_value_of_a_map_rates_a_patch_of_46_px_of_its_scale() -> None:
         (gradient,) = torch.autograd.grad(values[0, 0, centre, centre], images)
         seen = gradient.abs().sum((0, 1, 2)).nonzero()
         reach = int(seen.max() - seen.min()) + 1
-        # The pooling between scales reaches a few pixels beyond its own.
+        # The pooling between scales adds a few pixels to the receptive field.
         assert side <= reach < side + 2 ** (number + 1)
 
 
@@ -120,11 +120,11 @@ def test_coders_start_with_he_s_weights_discriminators_with_0_02_and_none_with_b
         assert norm.weight.min() >= 0 and norm.weight.max() <= 1 and norm.weight.std() > 0.1
 
 
-# What the layers compute.
+# The functions of the layers.
 
 
 def official_adain(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """Batch norm of one image of N C channels."""
+    """Adaptive instance norm as batch norm of one image with N C channels, the official form."""
     n, c = x.shape[:2]
     normed = F.batch_norm(x.reshape(1, n * c, *x.shape[2:]), None, None, deviation, mean, training=True, eps=1e-5)
     return normed.view_as(x)
@@ -193,7 +193,7 @@ def test_a_content_has_no_contrast_or_colour_of_its_image_and_a_style_has() -> N
     content_encoder, style_encoder, *_ = small()
     images = torch.randn(1, 3, 64, 64)
     other = 0.5 * images + 0.3
-    # Up to the norms' epsilon.
+    # The tolerance covers the norms' epsilon.
     torch.testing.assert_close(content_encoder(other), content_encoder(images), rtol=1e-2, atol=1e-2)
     assert not torch.allclose(style_encoder(other), style_encoder(images), rtol=0.1, atol=0.1)
     assert not [m for m in style_encoder.modules() if "Norm" in type(m).__name__]
@@ -207,7 +207,7 @@ def test_two_styles_of_a_content_differ_and_one_is_decoded_alike_each_time() -> 
     assert (generator(content, first) - generator(content, second)).abs().max() > 0.01
 
 
-# An image of one colour, which lets gradients overflow in the official form.
+# A constant image, which makes gradients overflow in the official form.
 
 
 @pytest.mark.parametrize("colour", [-1.0, 0.0, 1.0])
@@ -224,7 +224,7 @@ def test_a_constant_image_keeps_every_value_and_gradient_finite(colour: float, b
     assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_only_channels_that_hardly_vary_hand_no_gradient_on_and_all_have_their_values() -> None:
+def test_only_nearly_constant_channels_pass_no_gradient_and_all_have_their_values() -> None:
     x = torch.randn(1, 4, 8, 8).double() * torch.tensor([1.0, 0.02, 0.001, 0.0]).double().view(1, 4, 1, 1) + 3.3
     ours, plain = x.clone().requires_grad_(), x.clone().requires_grad_()
     weights = torch.randn(1, 4, 8, 8).double()

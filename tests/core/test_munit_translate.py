@@ -1,4 +1,4 @@
-"""Translation with MUNIT: drawn styles and given ones, images of any size that fits, and what is refused."""
+"""Translation with MUNIT: drawn and given styles, images of all suitable sizes, and refusals."""
 
 from dataclasses import replace
 from typing import Any
@@ -95,7 +95,7 @@ def test_images_of_any_sides_that_are_multiples_of_four_are_translated(
     assert translated(algorithm, batch(sides=sides)).shape == (COUNT, 3, *sides)
 
 
-# What is refused.
+# Refusals.
 
 
 @pytest.mark.parametrize("sides", [(16, 18), (4, 16), (15, 16)])
@@ -143,5 +143,5 @@ def test_networks_that_cannot_be_are_refused_in_a_sentence(options: dict[str, An
         replace(CONFIG, **options)
 
 
-def test_a_config_tells_of_its_two_domains_before_it_is_built() -> None:
+def test_a_config_knows_its_two_domains_before_it_is_built() -> None:
     assert CONFIG.domains == CONFIG.build().domains == 2

@@ -1,4 +1,4 @@
-"""Distances and nearest neighbours against the plain difference of every pair."""
+"""Distances and nearest neighbours against plain differences of all pairs."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def test_equal_images_have_distance_zero_in_whatever_features() -> None:
 def test_the_nearest_is_exact_and_the_first_of_equally_near_ones(monkeypatch, chunk) -> None:
     monkeypatch.setattr(neighbours, "CHUNK_NUMBERS", chunk)
     generator = torch.Generator().manual_seed(3)
-    # On a small lattice most points have several nearest ones, and copies.
+    # On a small lattice most points have several nearest neighbours, and copies.
     points, among = (torch.randint(0, 4, (n, 3), generator=generator) for n in (200, 90))
     distances = plain(points, among)
     first = (distances == distances.min(1, keepdim=True).values).int().argmax(1)

@@ -1,4 +1,4 @@
-"""The networks: golden sizes, growth by level, and what an image may depend on."""
+"""The networks: golden sizes, growth by level, and independence of the images in a batch."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from alae_core.networks.style_generator import StyleGenerator, level_channels
 
 
 class Golden(NamedTuple):
-    """One published configuration: sizes, channels from 4x4 up, and parameters of F, G and E."""
+    """One published configuration: sizes, channels from 4x4 up, and parameter counts of F, G and E."""
 
     resolution: int
     channels: int
@@ -63,7 +63,7 @@ def count(network: nn.Module) -> int:
 
 
 def generator() -> StyleGenerator:
-    """Up to 16x16, with weights everywhere, so that noise and bias have effect."""
+    """A generator up to 16x16 without zero weights, so that noise and biases have effect."""
     network = StyleGenerator(16, 2, latent=6, base_channels=4, max_channels=8, rgb_gain=1.0)
     _fill_zeros(network)
     return network.double()
@@ -108,11 +108,11 @@ def test_mapping_and_generator_at_1024_have_together_the_parameters_of_nvidia_s_
     assert GOLDEN["ffhq1024"].mapping + GOLDEN["ffhq1024"].generator == 26_219_627
 
 
-def test_the_perceptrons_have_the_parameters_of_the_permutation_invariant_mnist_networks() -> None:
+def test_the_mlps_have_the_parameters_of_the_permutation_invariant_mnist_networks() -> None:
     assert count(Mapping(50, 6, 0.1)) == 15_300
     assert count(MLPGenerator(50, 1024, 28, 1)) == 1_905_424
     assert count(MLPEncoder(50, 1024, 28, 1)) == 1_904_690
-    # Three layers, of which the last has the one output that is read.
+    # Three layers; the last has one output.
     assert count(LinearDiscriminator(50, 0.1)) == 2 * 50 * 51 + 51
 
 
@@ -223,15 +223,15 @@ def test_the_discriminator_is_one_affine_map() -> None:
     assert d(a).shape == (5,)
 
 
-def test_the_perceptron_s_long_code_is_the_layer_before_its_short_one() -> None:
+def test_the_mlp_s_long_code_is_the_layer_before_its_short_one() -> None:
     e = MLPEncoder(5, 16, 4, 1)
     images = torch.randn(3, 1, 4, 4)
     assert e.features(images).shape == (3, 16)
     torch.testing.assert_close(e(images), layers.leaky_relu(e.output(e.features(images))))
 
 
-def test_perceptrons_know_nothing_of_where_a_pixel_lies() -> None:
-    """Permuting the pixels and the weights of the first layer alike changes nothing."""
+def test_mlps_do_not_depend_on_the_positions_of_pixels() -> None:
+    """The same permutation of the pixels and of the first layer's weights changes nothing."""
     e: Any = MLPEncoder(5, 16, 4, 1)
     images, order = torch.randn(3, 1, 4, 4), torch.randperm(16)
     before = e(images)

@@ -1,4 +1,4 @@
-"""NICE-GAN: who moves in which step, its losses, and its training against the official code's order by hand."""
+"""NICE-GAN: the networks that each step moves, its losses, and its training against the official code's order."""
 
 import copy
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from tests.support.tiny import differing, distance, float64, networks_of
 pytestmark = pytest.mark.slow
 
 COUNT, SIZE, LR, EPS = 4, 48, 1e-3, 1e-4
-# An epsilon of the gradients' size, so that Adam's first steps tell their lengths and not their signs alone.
+# An epsilon as large as the gradients, so that Adam's first steps depend on their lengths, not only on their signs.
 ADAM = AdamConfig(beta1=0.5, beta2=0.999, eps=EPS, weight_decay=1e-4)
 SCHEDULE = ProgressiveSchedule(resolutions=(SIZE,), stable_kimg=(1.0,), batch_size=(COUNT,), lr=(LR,))
 SMALL = nice_gan.Config(resolution=SIZE, base_channels=2, residual_blocks=1, discriminator_layers=6)
@@ -51,7 +51,7 @@ def pixels(nimg: int) -> tuple[Tensor, ...]:
 
 
 def fresh(config: nice_gan.Config = SMALL, *, attention: float = 0.3) -> TrainState:
-    """A new state whose attention is on, so that every parameter counts."""
+    """A new state whose attention is on, so that every parameter has effect."""
     state = TrainState.build(config, 0, ADAM)
     with torch.no_grad():
         for name in ("encoder_a", "encoder_b"):
@@ -110,7 +110,7 @@ def test_the_min_step_s_terms_are_the_published_ones_with_the_published_weights(
         again = networks[f"generator_{x}"](networks[f"encoder_{y}"](fake)[0])
         expected[f"cycle_{x}"] = F.l1_loss(again, real_x)
         expected[f"reconstruction_{x}"] = F.l1_loss(networks[f"generator_{x}"](code[x]), real_x)
-        # Not the reconstruction: the other domain's encoder has coded the image.
+        # This differs from the reconstruction: the other domain's encoder has encoded the image.
         expected[f"identity_{y}"] = F.l1_loss(networks[f"generator_{y}"](networks[f"encoder_{x}"](real_y)[0]), real_y)
         expected |= {f"moved_{y}": F.l1_loss(fake, real_x), f"contrast_{y}": fake.flatten(1).std(1).mean()}
     assert terms.keys() == expected.keys()
@@ -141,7 +141,7 @@ def test_each_step_moves_every_parameter_of_its_networks_and_not_a_bit_of_the_ot
     state = fresh(WITH_IDENTITY)
     algorithm: Any = state.algorithm
     updates = [u for u in algorithm.updates(0) if u.name == name]
-    # What follows the steps is left out: the spectral norms' singular vectors would move.
+    # `observe` is left out, because it would move the spectral norms' singular vectors.
     algorithm.updates, algorithm.observe = lambda nimg: updates, lambda batch, terms: None
     before = networks_of(state)
     trained(state, 1)
@@ -149,7 +149,7 @@ def test_each_step_moves_every_parameter_of_its_networks_and_not_a_bit_of_the_ot
     for role in still:
         assert not differing(before[role], after[role])
     for role in moving:
-        # Of an encoder also the attention's gamma.
+        # An encoder's parameters include the attention's gamma.
         named = {f"{key}." for key, _ in algorithm.networks[role].named_parameters()}
         assert named == set(differing(before[role], after[role]))
 
@@ -159,7 +159,7 @@ def test_in_the_min_step_gradients_pass_through_frozen_encoders_to_the_first_of_
     for role in DISCRIMINATORS:
         algorithm.networks[role].requires_grad_(False)
     terms = terms_of(algorithm, "generator", batch())
-    # A cycle of b goes by generator_a, encoder_a and generator_b.
+    # A cycle of b passes through generator_a, encoder_a and generator_b.
     for term in ("cycle_b", "adversarial_a"):
         parameters = list(algorithm.networks["generator_a"].parameters())
         found = torch.autograd.grad(terms[term].sum(), parameters, retain_graph=True)
@@ -179,7 +179,10 @@ def test_in_the_max_step_an_encoder_gets_no_gradient_by_what_is_made_of_its_code
 
 
 def official_iteration(networks: Any, adams: dict[str, Any], real: tuple[Tensor, ...], *, old_codes: bool) -> None:
-    """The code's order: the discriminators' step on detached fakes, codes anew, the generators' step."""
+    """The official order: the discriminators' step on detached fakes, new codes, and the generators' step.
+
+    `old_codes` keeps the codes of the first step instead.
+    """
     e_a, e_b, c_a, c_b = (networks[f"{role}_{name}"] for role in ("encoder", "classifiers") for name in "ab")
     g_a, g_b = networks["generator_a"], networks["generator_b"]
     a, b = real
@@ -208,7 +211,7 @@ def official_iteration(networks: Any, adams: dict[str, Any], real: tuple[Tensor,
 
 
 def distance_after(iterations: int, *, old_codes: bool = False) -> float:
-    """The largest difference of a weight between the engine's training and the official one, from the same start."""
+    """The largest difference of a weight between the engine's training and the official one, from equal weights."""
     state = fresh()
     networks: Any = nn.ModuleDict(copy.deepcopy(state.algorithm.networks)).requires_grad_(True)
     settings: Any = {"lr": LR, "betas": (0.5, 0.999), "eps": EPS, "weight_decay": 1e-4}
@@ -228,11 +231,11 @@ def test_training_is_the_official_code_s_with_its_two_optimisers() -> None:
     assert distance_after(3) < 1e-9
 
 
-def test_the_comparison_tells_codes_made_before_the_encoders_step_from_codes_made_after_it() -> None:
+def test_the_comparison_detects_codes_made_before_instead_of_after_the_encoders_step() -> None:
     assert distance_after(1, old_codes=True) > 1e-6
 
 
-# What the engine promises of every algorithm.
+# The engine's guarantees for every algorithm.
 
 
 def test_micro_batches_give_what_the_whole_batch_gives() -> None:
@@ -283,7 +286,7 @@ def test_two_ranks_train_what_one_trains_and_have_the_same_singular_vectors_to_t
     assert distance(alone, first) < 1e-9
 
 
-# What it makes, and what it refuses.
+# Outputs and refusals.
 
 
 def test_a_translation_is_the_source_s_code_by_the_target_s_generator_and_a_reconstruction_by_its_own() -> None:

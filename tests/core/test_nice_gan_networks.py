@@ -1,4 +1,4 @@
-"""NICE-GAN's networks: sizes, fields of view, spectral norms, blended norms, and the plain forms that they equal."""
+"""NICE-GAN's networks: sizes, receptive fields, spectral and blended norms, and equality with plain forms."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -87,7 +87,7 @@ def test_a_forward_pass_changes_no_bit_of_a_network_and_following_moves_nothing_
     for network in (encoder, classifiers):
         follow_spectral_norms(network)
     moved = differing(before, passed()[0])
-    # The two that give logits have a single row, whose singular vectors are found in the first step.
+    # The two layers that give logits have a single row, whose singular vectors the first step finds.
     names = [f"encoder.{layer}" for layer in ("conv1", "conv2")]
     names += [f"classifiers.{layer}" for layer in ("trunk.0", "near.0", "far.0", "far.2", "far.4")]
     assert moved == sorted(f"{name}.norm.{vector}." for name in names for vector in ("left", "right"))
@@ -137,7 +137,7 @@ def test_the_norm_of_a_float32_weight_is_no_coarser_under_autocast() -> None:
 
 
 def plain_encoder(encoder: Any, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Code and logit by the layers' own definitions."""
+    """The code and the logit, computed from the layers' definitions."""
     x = images
     for conv in (encoder.conv1, encoder.conv2):
         weight = conv.weight / (conv.norm.left @ conv.weight.flatten(1) @ conv.norm.right)
@@ -170,7 +170,7 @@ def test_the_attention_is_trained_from_its_start_at_zero() -> None:
 
 
 def plain_blend(x: Tensor, rho: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Both norms apart, with torch's own unbiased variances."""
+    """Both norms computed separately, with torch's unbiased variances."""
     instance = (x - x.mean((2, 3), keepdim=True)) / (x.var((2, 3), keepdim=True) + 1e-5).sqrt()
     layer = (x - x.mean((1, 2, 3), keepdim=True)) / (x.var((1, 2, 3), keepdim=True) + 1e-5).sqrt()
     share = (rho[:, 0].exp() / rho.exp().sum(1)).view(1, -1, 1, 1)
@@ -210,7 +210,7 @@ def test_residual_blocks_begin_with_nine_tenths_of_the_instance_and_the_other_no
 
 
 def plain_generator(g: Any, code: Tensor) -> Tensor:
-    """The image by the layers' own definitions; light or full."""
+    """The image computed from the layers' definitions, for the light and the full generator."""
 
     def conv(x: Tensor, layer: Any) -> Tensor:
         around = layer.kernel_size[0] // 2

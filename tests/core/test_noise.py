@@ -1,4 +1,4 @@
-"""Noise by name: repeatable, different for every part of its name, and blind to the global generator."""
+"""Named noise: repeatable, different for every part of its name, and independent of the global generator."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is not finite is refused before the step, with its update, term, place in the run, and the layer it began in."""
+"""Values that are not finite are refused before the step; the error names update, term, kimg and the first layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from tests.core.test_engine import average, pixels, state_of, step, update, valu
 
 
 class Layers(nn.Module):
-    """Two layers, the second of which overflows."""
+    """Two layers of which the second overflows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def test_what_is_not_finite_is_refused_by_name_and_place_before_anything_moved(
 
 
 class Chain(nn.Module):
-    """Three layers, the second of which can be given a weight that is not finite."""
+    """Three layers; a test can give the second one a weight that is not finite."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The image stream: each image once per epoch, whatever the level, the workers, or the place of a resume."""
+"""The image stream: each image once per epoch, independent of level, workers and resumes."""
 
 import pickle
 from itertools import pairwise
@@ -17,7 +17,7 @@ SCHEDULE = ProgressiveSchedule(
 )
 CHANNELS = 1
 PINNED = [4, 2, 0, 7, 1, 3, 6, 5, 2, 3, 0, 1]
-"""The first twelve rows of the groups (3, 5) under seed 0."""
+"""The first twelve rows for groups of 3 and 5 rows and seed 0."""
 
 
 def rows_of_run(order: StreamOrder, nimg: int = 0, window_images: int = 30) -> list[int]:

@@ -1,4 +1,4 @@
-"""Path lengths of generators whose every step is known."""
+"""Path lengths of generators with known step lengths."""
 
 import math
 
@@ -75,7 +75,7 @@ def test_lengths_outside_the_first_and_last_percentile_are_left_out(outlier: flo
 
 
 def test_the_percentiles_themselves_are_kept() -> None:
-    # Of 0 to 99 the percentiles lie at 0.99 and 98.01: "lower" is 0, "higher" 99.
+    # The percentiles of the values 0 to 99 are 0.99 and 98.01: "lower" gives 0 and "higher" gives 99.
     assert filtered_mean(torch.arange(100.0)) == 49.5
     assert filtered_mean(torch.arange(101.0)) == 50.0
     assert filtered_mean(torch.cat([torch.arange(101.0), torch.tensor([1e6])])) == pytest.approx(50.5, abs=1.1)
@@ -98,7 +98,7 @@ def test_a_linear_generator_s_mean_length_between_normal_codes_is_twice_its_squa
 
 
 def test_the_full_length_is_taken_anywhere_and_that_of_the_end_at_the_start() -> None:
-    # The squared speed of w^2 from 0 to 1 is 4 t^2: on the average 4/3, at the start nearly nothing.
+    # The squared speed of w^2 from 0 to 1 is 4 t^2: its mean is 4/3, and it is nearly 0 at the start.
     a, b, t = torch.zeros(20000, 1), torch.ones(20000, 1), torch.linspace(0, 1, 20000, dtype=torch.float64)
     for sampling, expected in (("full", 4 / 3), ("end", 0.0)):
         place = positions(t, sampling)
@@ -128,7 +128,7 @@ def test_the_estimate_is_the_filtered_mean_with_the_deviation_of_the_clamped_len
 
 
 def places(height: int, width: int) -> Tensor:
-    """Images whose two channels are the row and the column."""
+    """Images whose two channels hold the row and the column of each pixel."""
     rows, columns = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
     return torch.stack([rows, columns]).unsqueeze(0)
 

@@ -1,4 +1,4 @@
-"""Precision and recall against torch-fidelity and layouts whose shares are plain to see."""
+"""Precision and recall against torch-fidelity and layouts with obvious values."""
 
 import math
 
@@ -17,7 +17,7 @@ def normal(seed: int, count: int, dimension: int = 4, shift: float = 0.0, scale:
 
 
 def plain(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float, float]:
-    """By whole matrices, the k + 1-th smallest distance of a row counting the member itself."""
+    """Precision and recall from complete distance matrices; the (k + 1)-th smallest distance of a row counts itself."""
 
     def inside(points: Tensor, members: Tensor) -> float:
         radii = torch.cdist(members, members).kthvalue(k + 1, 1).values

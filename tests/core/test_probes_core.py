@@ -1,4 +1,4 @@
-"""The nearest-neighbour probe against scikit-learn, and the protocol of the linear one."""
+"""The nearest-neighbour probe against scikit-learn, and the protocol of the linear probe."""
 
 import pytest
 import torch

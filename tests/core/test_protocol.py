@@ -1,4 +1,4 @@
-"""Names of metrics, to their protocols and back."""
+"""Conversion of the names of metrics to their protocols and back."""
 
 import itertools
 import json
@@ -73,7 +73,7 @@ def test_every_metric_with_every_option_is_read_back_from_its_name() -> None:
     for metric, *chosen in itertools.product(METRICS, options, options):
         try:
             protocol = of(metric, **chosen[0], **chosen[1]) if chosen[0] is not chosen[1] else of(metric, **chosen[0])
-        except (ValueError, TypeError):  # contradictions, and one option twice
+        except (ValueError, TypeError):  # contradictions and repeated options
             continue
         assert parse(protocol.name) == protocol
         read += 1

@@ -1,4 +1,4 @@
-"""Reconstruction errors against their five-line formulas."""
+"""Reconstruction errors against formulas of five lines."""
 
 import numpy as np
 import pytest

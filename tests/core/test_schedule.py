@@ -1,4 +1,4 @@
-"""Levels as pure functions of the images seen: segments, fades, batches, learning rates, and refusals."""
+"""Levels as pure functions of the number of training images: segments, fades, batches, learning rates, refusals."""
 
 import math
 from dataclasses import replace
@@ -21,7 +21,7 @@ def schedule(**changes: object) -> ProgressiveSchedule:
 
 
 def batches(plan: ProgressiveSchedule) -> list[int]:
-    """Where each batch of the run starts."""
+    """The nimg at the start of each batch of the run."""
     starts, nimg = [], 0
     while nimg < plan.total_nimg:
         starts.append(nimg)
@@ -40,7 +40,7 @@ def test_segments_follow_each_other_without_a_gap_in_whole_batches() -> None:
 
 
 def test_a_level_ends_with_the_first_whole_batch_at_or_after_its_last_image() -> None:
-    # 100 images in batches of 20; 180 in batches of 16 (12 of them); 180 in batches of 8 (23 of them).
+    # 100 images are 5 batches of 20; 180 images need 12 batches of 16, or 23 batches of 8.
     assert [s.stop - s.start for s in schedule().segments] == [100, 192, 184]
     assert schedule().total_nimg == 476
 
@@ -90,7 +90,7 @@ def test_the_cosine_fade_is_the_half_wave_of_the_images_seen_at_the_end_of_the_b
 def test_a_fade_is_symmetric_about_one_half_and_ends_at_one(fade: str) -> None:
     plan = schedule(fade=fade, batch_size=(20, 8, 8))
     start = plan.segments[1].start
-    # The blend of the batch that ends after i of the 10 batches of the fade.
+    # Entry i is the blend of the batch that ends after i of the 10 batches of the fade.
     blends = [0.0] + [plan.level_at(start + 8 * i).blend for i in range(10)]
     assert blends[5] == pytest.approx(0.5)
     assert [b + c for b, c in zip(blends, reversed(blends), strict=True)] == pytest.approx([1.0] * 11)
@@ -150,7 +150,7 @@ def test_moments_are_cleared_at_each_new_level_and_where_phases_count_also_at_th
     phases = replace(levels, clear_moments="phase")
     starts = range(8, levels.total_nimg, 8)
     assert [nimg for nimg in starts if levels.clears_moments_at(nimg)] == [16]
-    # The second batch of the fade is trained at full blend, as it ends there.
+    # The second batch of the fade is trained at full blend, because the fade ends with it.
     assert [nimg for nimg in starts if phases.clears_moments_at(nimg)] == [16, 24]
 
 
@@ -163,8 +163,8 @@ def rates(plan: ProgressiveSchedule) -> list[float]:
     return [plan.level_at(nimg).lr for nimg in batches(plan)]
 
 
-def test_the_rate_falls_in_a_line_to_what_is_left_after_the_last_batch() -> None:
-    """NICE-GAN's: constant for the first half, then less by the same step with every batch, 0 after the last."""
+def test_the_rate_falls_linearly_to_zero_after_the_last_batch() -> None:
+    """NICE-GAN's schedule: constant in the first half, then decreasing by equal steps to 0 after the last batch."""
     plan = schedule(resolutions=(8,), stable_kimg=(0.2,), batch_size=(10,), lr=(0.4,), lr_falls_from_kimg=0.1)
     assert rates(plan) == pytest.approx([0.4] * 11 + [0.04 * left for left in range(9, 0, -1)])
     assert plan.level_at(plan.total_nimg).lr == 0.0

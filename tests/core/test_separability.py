@@ -1,4 +1,4 @@
-"""Conditional entropies of tables that can be computed by hand."""
+"""Conditional entropies of tables that are small enough to compute by hand."""
 
 import math
 
@@ -16,7 +16,7 @@ from alae_core.metrics.separability import (
 
 
 def table(counts: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions and labels with counts[prediction][label]."""
+    """Predictions and labels that occur together counts[prediction][label] times."""
     cells = [(p, y) for p, row in enumerate(counts) for y, count in enumerate(row) for _ in range(count)]
     predictions, labels = np.array(cells).T
     return predictions, labels
@@ -29,13 +29,13 @@ def test_labels_that_are_separated_perfectly_have_no_entropy_and_a_score_of_one(
     assert separability([]) == 1.0
 
 
-def test_a_prediction_that_tells_nothing_leaves_the_label_s_whole_entropy() -> None:
+def test_an_uninformative_prediction_leaves_the_label_s_whole_entropy() -> None:
     assert conditional_entropy(*table([[4, 4], [2, 2]])) == pytest.approx(1.0)
     assert conditional_entropy(*table([[1, 3], [2, 6]])) == pytest.approx(0.25 * 2 + 0.75 * math.log2(4 / 3))
 
 
 def test_the_entropy_is_the_mean_over_the_predictions_of_that_of_their_labels() -> None:
-    # 4 of 10 predicted 0, of which 1 is wrong; 6 predicted 1, of which 2 are wrong.
+    # 4 of 10 predictions are 0, 1 of them wrong; 6 are 1, 2 of them wrong.
     def binary(p: float) -> float:
         return -p * math.log2(p) - (1 - p) * math.log2(1 - p)
 
@@ -66,7 +66,7 @@ def test_a_plane_separates_a_half_space_and_leaves_all_of_an_exclusive_or() -> N
     codes = np.random.default_rng(0).standard_normal((2000, 4))
     codes += 0.2 * np.sign(codes)
     assert score(codes, (codes[:, 0] > 0).astype(int)) == 1.0
-    # The base of the power is that of the logarithm: one bit left is a score of two.
+    # The power and the logarithm have the same base: a conditional entropy of one bit gives a score of two.
     assert 1.9 < score(codes, ((codes[:, 0] > 0) ^ (codes[:, 1] > 0)).astype(int)) <= 2.0
 
 

@@ -1,4 +1,4 @@
-"""Soft-IntroVAE: the exponential term, its scale, and each update against the paper's formula by hand."""
+"""Soft-IntroVAE: the exponential term, its scale, and each update against the paper's formula."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,7 +36,7 @@ def built(**changes: Any) -> soft_intro_vae.SoftIntroVAE:
 
 
 def total(algorithm: Any, name: str, of: Batch) -> Tensor:
-    """The weighted sum of the means of an update's terms, as the engine descends it."""
+    """The weighted sum of the means of an update's terms, which the engine minimises."""
     weights = weights_of(algorithm, name, of.level)
     terms = terms_of(algorithm, name, of)
     assert weights.keys() == terms.keys()
@@ -52,7 +52,7 @@ def kl(codes: tuple[Tensor, Tensor]) -> Tensor:
 
 
 class Paper:
-    """The two losses for one batch as the paper has them, by hand on an algorithm's networks."""
+    """The paper's two losses for one batch, computed directly with an algorithm's networks."""
 
     def __init__(self, algorithm: Any, of: Batch, update: str) -> None:
         self.encoder, self.generator = algorithm.networks["encoder"], algorithm.networks["generator"]

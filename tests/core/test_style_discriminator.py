@@ -1,4 +1,4 @@
-"""StyleGAN's discriminator: its golden size, what images see of each other, and growth by level."""
+"""StyleGAN's discriminator: golden size, dependence between the images of a group, and growth by level."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def discriminator(**changes: Any) -> StyleDiscriminator:
 def test_the_discriminator_at_1024_has_the_parameters_counted_by_hand() -> None:
     with torch.device("meta"):
         found = sum(parameter.numel() for parameter in StyleDiscriminator(1024, 3, 16, 512).parameters())
-    # Per resolution a 3x3 convolution to the same width and one to the next, with biases; 3 colours and a bias each.
+    # Each resolution has a 3x3 convolution to the same width and one to the next width, with biases.
     assert found == sum(
         [
             2_320 + 4_640,  # 1024: 16 -> 16 -> 32

@@ -1,4 +1,4 @@
-"""Style-Soft-IntroVAE: its losses by hand, what is mixed and what is not, and where gradients end."""
+"""Style-Soft-IntroVAE: its losses computed by hand, the images whose styles are mixed, and where gradients stop."""
 
 from dataclasses import replace
 from typing import Any
@@ -38,7 +38,7 @@ def _seed() -> None:
 
 
 def built(**options: Any) -> StyleSoftIntroVAE:
-    """With weights everywhere, so that noise and biases have effect."""
+    """An algorithm without zero weights, so that noise and biases have effect."""
     algorithm = replace(SMALL, **options).build()
     with torch.no_grad():
         for network in algorithm.networks.values():
@@ -55,7 +55,7 @@ def batch(update: str = "encoder", level: Level = LEVEL, rows: slice = slice(0, 
 
 
 class ByHand:
-    """The networks called one by one, as the paper's figure draws them."""
+    """Calls of the single networks in the arrangement of the paper's figure."""
 
     def __init__(self, networks: dict[str, nn.Module], part: Batch) -> None:
         self.networks, self.part = networks, part
@@ -80,7 +80,7 @@ def kl(posterior: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def error(images: Tensor, target: Tensor) -> Tensor:
-    """In units of [0, 1], a quarter of that of [-1, 1]."""
+    """The squared error of images in [-1, 1], in units of [0, 1]: a quarter."""
     return ((images - target) ** 2).sum((1, 2, 3)) / 4
 
 
@@ -219,7 +219,7 @@ def test_a_log_variance_stays_within_its_bounds_and_means_may_have_either_sign()
     wild = StylePosterior(6, 1.0)
     mean, log_variance = wild(1e6 * torch.randn(50, 6))
     assert (log_variance.min(), log_variance.max()) == LOG_VARIANCE_BOUNDS
-    # Without an activation after the last layer negative means are as large as positive ones.
+    # Because no activation follows the last layer, negative means are as large as positive ones.
     assert -3 < mean.max() / mean.min() < -1 / 3
     assert mean.dtype == log_variance.dtype == torch.float32
 

@@ -1,4 +1,4 @@
-"""What ranks tell each other; each function here runs on both ranks of a pair."""
+"""Communication between ranks; each function here runs on both ranks of a pair."""
 
 from collections.abc import Callable
 from typing import Any
@@ -118,7 +118,7 @@ def test_equal_bits_are_equal_replicas(pair: Pair, spoil: Callable[[Any], None])
 
 
 def refused(kind: str) -> tuple[str, float]:
-    """Train an iteration in which only rank 1 meets something that is not finite."""
+    """Train an iteration in which only rank 1 has a value that is not finite."""
 
     def loss(batch: object) -> dict[str, torch.Tensor]:
         if sync.rank() == 0:

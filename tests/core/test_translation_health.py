@@ -1,4 +1,4 @@
-"""The signs and alarms of translators: a healthy run raises none, each failure its own, and a blip nothing."""
+"""Health metrics and alarms of translators: each failure raises its own alarm, healthy runs and blips raise none."""
 
 from collections.abc import Callable, Sequence
 

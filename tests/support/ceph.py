@@ -1,4 +1,4 @@
-"""A Ceph object store of one node on loopback: a monitor, a disk and the S3 gateway of Debian's packages."""
+"""A Ceph object store of one node on loopback: a monitor, a disk and the S3 gateway, from Debian's packages."""
 
 import http.client
 import os
@@ -15,8 +15,8 @@ PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool", "c
 MISSING = "the tests need a real object store, but {} is missing: `make stores` installs it from Debian's packages"
 START_LIMIT_S = 120.0
 
-# What differs from the defaults, and why: one disk keeps one copy; no cephx keys; the monitor decides at once; nothing
-# that only a cluster in service needs runs.
+# Differences from the defaults: a single disk keeps one copy; there are no cephx keys; the monitor decides at once;
+# services that only a production cluster needs are off.
 CONFIGURATION = """[global]
 fsid = {fsid}
 mon host = [v2:127.0.0.1:{monitor_port}/0]
@@ -76,14 +76,17 @@ rgw data = {folder}/rgw
 
 
 class Ceph:
-    """One store in a folder of its own; `durable` survives `kill`, otherwise it lives in memory and starts faster."""
+    """One store in a folder of its own.
+
+    A `durable` store keeps its data on disk and survives `kill`; another one keeps it in memory and starts faster.
+    """
 
     def __init__(self, ports: tuple[int, int], key: str, secret: str, *, durable: bool = False) -> None:
         if missing := [program for program in PROGRAMS if not shutil.which(program)]:
             pytest.fail(MISSING.format(" and ".join(missing)), pytrace=False)
         self.port, self._monitor_port = ports
         self.endpoint = f"http://127.0.0.1:{self.port}"
-        # Not in pytest's folders: the path of a socket must stay below 108 characters.
+        # Not in pytest's folders, because the path of a socket must be shorter than 108 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="ceph-"))
         self._fsid, self._disk = str(uuid.uuid4()), str(uuid.uuid4())
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -106,7 +109,7 @@ class Ceph:
         self._wait()
 
     def kill(self) -> None:
-        """SIGKILL every daemon, as when the machine loses its power."""
+        """Send SIGKILL to every daemon, as if the machine lost power."""
         for process in self._processes:
             process.kill()
         for process in self._processes:

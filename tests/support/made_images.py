@@ -1,4 +1,4 @@
-"""Small images, and files and archives of every kind that hold them."""
+"""Small images, and sources of every kind that contain them."""
 
 import io
 import json
@@ -23,24 +23,24 @@ Files = Mapping[str, bytes]
 
 
 def pictures(count: int, height: int = 6, width: int = 5) -> Pixels:
-    """Noise, uint8 [count, height, width, 3]."""
+    """Images of noise, uint8 [count, height, width, 3]."""
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
 
 
 def encoded(image: Image.Image, kind: str = "png", **options: Any) -> bytes:
-    """An image file of `image`."""
+    """`image` encoded as a file of format `kind`."""
     file = io.BytesIO()
     image.save(file, format=kind, **options)
     return file.getvalue()
 
 
 def png(pixels: Pixels) -> bytes:
-    """A PNG of uint8 [H, W] or [H, W, C]."""
+    """Pixels uint8 [H, W] or [H, W, C] encoded as PNG."""
     return encoded(Image.fromarray(pixels))
 
 
 def rows(source: Source) -> list[dict[str, Any]]:
-    """All that a source says about each of its images."""
+    """The index and attributes of each image of a source."""
     said = {name: source.attributes[name] for name in source.attributes.column_names}
     return pa.table({"id": source.index["id"], "label": source.index["label"], **said}).to_pylist()
 
@@ -77,7 +77,7 @@ def write_lmdb(folder: Path, values: Mapping[bytes, bytes]) -> str:
 
 
 def write_faces(path: Path, files: Files, rows_per_group: int = 2, names: Sequence[str] = (), **columns: Any) -> str:
-    """A Parquet file as Hugging Face writes it; `names` are those of the classes in the column `label`."""
+    """Write a Parquet file in the form of Hugging Face; `names` are the class names of the column `label`."""
     images = [{"bytes": data, "path": name} for name, data in files.items()]
     table = pa.table({"image": images, **columns})
     features = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
@@ -92,7 +92,7 @@ def write_tfrecords(path: Path, images: Sequence[Pixels]) -> str:
 
 
 def write_mnist(root: Path, images: Pixels) -> str:
-    """MNIST's own files with four images, uint8 [4, 28, 28], in both splits."""
+    """Write files in MNIST's own format with four images, uint8 [4, 28, 28], in both splits."""
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for split in ("train", "t10k"):
@@ -103,13 +103,13 @@ def write_mnist(root: Path, images: Pixels) -> str:
 
 
 def record(data: bytes) -> bytes:
-    """A TFRecord: the length and the data, each with its masked checksum."""
+    """A TFRecord of `data`: the length and the data, each followed by its masked checksum."""
     length = struct.pack("<Q", len(data))
     return length + _masked(length) + data + _masked(data)
 
 
 def example(image: Pixels) -> bytes:
-    """The tf.train.Example that StyleGAN's tools make of uint8 [H, W, C], in protobuf's wire format."""
+    """The tf.train.Example of an image uint8 [H, W, C] in the form of StyleGAN's tools, in protobuf's wire format."""
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))
     shape = _field(1, b"".join(_varint(size) for size in planes.shape))
     features = {"shape": _field(3, shape), "data": _field(1, _field(1, planes.tobytes()))}

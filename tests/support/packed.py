@@ -1,4 +1,4 @@
-"""Small sources and datasets that several tests pack."""
+"""Small sources and datasets that several tests use for packing."""
 
 import io
 from pathlib import Path
@@ -46,7 +46,10 @@ def image_folder(root: Path, images: np.ndarray) -> str:
 
 
 def striped_parquet(file: Path, count: int, rows_per_group: int = 10) -> str:
-    """A table of PNG files whose every pixel is the image's number, with two attributes; the second misses at times."""
+    """Write a table of constant PNG images whose value is their number, with two attributes.
+
+    The second attribute is null in some rows.
+    """
     images = []
     for number in range(count):
         png = io.BytesIO()
@@ -64,28 +67,28 @@ def all_rows(split: shards.Split) -> np.ndarray:
 
 
 def flip_a_byte(shard: Path, group: int, column: str) -> None:
-    """Changes one bit within the last value of a column in a row group."""
+    """Flip one bit within the last value of a column in a row group."""
     with pq.ParquetFile(shard) as stored:
         chunk = stored.metadata.row_group(group).column(stored.schema_arrow.names.index(column))
     flip(shard, chunk.data_page_offset + chunk.total_compressed_size - 1)
 
 
 def flip(file: Path, offset: int) -> None:
-    """Changes one bit of the byte at `offset`, from the end if negative."""
+    """Flip one bit of the byte at `offset`; a negative offset counts from the end."""
     data = bytearray(file.read_bytes())
     data[offset] ^= 1
     file.write_bytes(data)
 
 
 def differing(left: dict[str, bytes], right: dict[str, bytes]) -> list[str]:
-    """Names of the files that are not the same in both, or not there in one."""
+    """The names of the files that differ or are missing in one of the two."""
     return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
 
 
 def pack_two_domains(
     folder: Path, counts: tuple[int, int] = (200, 136), side: int = 8, validation_fraction: float = 0.0
 ) -> str:
-    """Random images in two datasets side by side, in uneven row groups; an epoch of one domain ends within the other's."""
+    """Pack random images as two domains with uneven row groups; an epoch of one domain ends within one of the other."""
     for domain, (name, count) in enumerate(zip(FOLDERS, counts, strict=True)):
         images = np.random.default_rng(domain).integers(0, 256, (count, side, side, 3), np.uint8)
         np.savez(folder / f"{name}.npz", images=images)

@@ -1,4 +1,4 @@
-"""A TCP proxy before an object store, in a thread of its own: adds latency, counts, and goes away for a while."""
+"""A TCP proxy in front of an object store, in its own thread: it adds latency, counts traffic and simulates outages."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ READ_BYTES = 2**16
 class SlowStore:
     """`with SlowStore("http://127.0.0.1:9000", latency_s=0.02) as proxy:` serves the same store at `proxy.endpoint`.
 
-    `latency_s` is added once each way of an exchange; bandwidth is not limited.
+    `latency_s` seconds are added once in each direction of an exchange; bandwidth is not limited.
     """
 
     def __init__(self, endpoint: str, latency_s: float = 0.0) -> None:
@@ -24,10 +24,10 @@ class SlowStore:
         self._store = (address.hostname, address.port)
         self.latency_s = latency_s
         self.log: list[str] = []
-        """Every HTTP request passed on, as "GET /bucket/key?query"."""
+        """Every forwarded HTTP request, as "GET /bucket/key?query"."""
         self.bytes_up = 0
         self.bytes_down = 0
-        """Bytes that the store sent, HTTP headers included."""
+        """Number of bytes that the store sent, HTTP headers included."""
         self._cut_at: int | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -53,11 +53,11 @@ class SlowStore:
 
     @property
     def requests(self) -> int:
-        """HTTP requests passed on so far."""
+        """The number of HTTP requests forwarded so far."""
         return len(self.log)
 
     def cut_after(self, bytes_up: int) -> None:
-        """Go away for good once so many more bytes came from clients, in the middle of what they send."""
+        """Stop for good after `bytes_up` more bytes from clients, in the middle of a transfer."""
         self._cut_at = self.bytes_up + bytes_up
 
     def down(self, seconds: float) -> None:
@@ -74,7 +74,7 @@ class SlowStore:
     async def _close(self) -> None:
         self._server.close()
         self._socket.close()
-        # Bound, but not listening: connections are refused, and nobody else gets the port.
+        # Bound but not listening: connections are refused, and no other process gets the port.
         self._socket = _bound(self.port)
         for connection in self._connections:
             connection.cancel()
@@ -83,7 +83,7 @@ class SlowStore:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def count_up(self, count: int) -> None:
-        """Called with what a client sent, before it is passed on."""
+        """Count bytes that a client sent; called before they are forwarded."""
         self.bytes_up += count
         if self._cut_at is not None and self.bytes_up >= self._cut_at:
             await self._close()
@@ -101,7 +101,7 @@ class SlowStore:
                 both.create_task(exchange.up(client, to_store))
                 both.create_task(exchange.down(store, to_client))
         except (OSError, ExceptionGroup, asyncio.CancelledError):
-            pass  # either side went away, or this proxy did
+            pass  # a side closed the connection, or this proxy stopped
         finally:
             self._connections.discard(task)
             for writer in writers:
@@ -109,7 +109,7 @@ class SlowStore:
 
 
 class _Exchange:
-    """One connection, whose two sides speak in turn."""
+    """One connection whose two sides send in turn."""
 
     def __init__(self, proxy: SlowStore) -> None:
         self._proxy = proxy

@@ -44,7 +44,7 @@ def test_a_run_stops_at_damaged_images_without_a_retry_and_the_same_command_may_
     output, _ = stopped.process.communicate(timeout=240)
     assert stopped.process.returncode == 1
     # Written down by the run itself: Ray saw no failure that it would try again.
-    sentence = SENTENCE + r", or train on without its images by data\.damaged=skip; last checkpoint 0\.128 kimg"
+    sentence = SENTENCE + r", or continue without its images by data\.damaged=skip; last checkpoint 0\.128 kimg"
     assert re.search(rf"^alae train: .*{sentence}", output, re.MULTILINE), output
     (first, *_), _ = read_history(stopped.run.history)
     assert first.metrics["time/data_start_s"] > 0

@@ -156,7 +156,7 @@ def test_a_dataset_that_begins_again_is_refused() -> None:
         def iter_batches(self, **_: Any) -> Iterator[pa.Table]:
             yield slab
 
-    with pytest.raises(RuntimeError, match="Ray Data began again at image 0 of the run, after 40"):
+    with pytest.raises(RuntimeError, match="Ray Data restarted at image 0 of the run, after 40"):
         list(stream.slabs(Again(), 80))  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Packing on Ray Data and after every kind of end: always the same bytes."""
+"""Packing writes the same bytes on Ray Data and after every kind of interruption."""
 
 import json
 import os
@@ -31,7 +31,7 @@ OPTIONS = ("--rows-per-shard", "8", "--validation", "0.2", "--max-rejected", "0.
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Images for 75 shards, some of them broken and some twice there."""
+    """Images for 75 shards, some of them broken and some duplicated."""
     folder = tmp_path_factory.mktemp("source")
     pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 32, 32, 3), np.uint8)
     pixels[500:510] = pixels[:10]
@@ -43,7 +43,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def undisturbed(source: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What every packing of the source must give."""
+    """The files that every packing of the source must produce."""
     dest = tmp_path_factory.mktemp("undisturbed")
     pack(source, str(dest), rows_per_shard=8, validation_fraction=0.2, max_rejected_fraction=0.5, executor="here")
     return files_of(dest)
@@ -51,7 +51,7 @@ def undisturbed(source: str, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 @pytest.fixture
 def start(source: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `alae pack`, and kills what is left of it afterwards."""
+    """Start `alae pack`, and kill its remaining processes afterwards."""
     started = []
 
     def begin(dest: Path | str, *arguments: str) -> subprocess.Popen[str]:
@@ -65,7 +65,7 @@ def start(source: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """SIGKILL a command and everything it started, as when a machine is lost."""
+    """Send SIGKILL to a command and all processes that it started, as if the machine were lost."""
     if process.poll() is None:
         below = psutil.Process(process.pid).children(recursive=True)
         process.kill()
@@ -83,7 +83,7 @@ def kill_if_there(process: psutil.Process) -> None:
 
 
 def wait_for_shards(dest: Path, process: subprocess.Popen[str], count: int) -> None:
-    """Until so many shards are done; fails if the packing ends before."""
+    """Wait until `count` shards are complete; fail if the packing ends before."""
     deadline = time.monotonic() + PATIENCE_S
     while not (dest / "packing.json").exists() or len(json.loads((dest / "packing.json").read_text())["done"]) < count:
         assert time.monotonic() < deadline, "no shard is done"
@@ -120,8 +120,8 @@ def test_a_packing_on_ray_whose_driver_was_killed_goes_on_and_ends_the_same(
     wait_for_shards(tmp_path / "d", killed, 3)
     kill(killed)
     assert not (tmp_path / "d" / "manifest.json").exists()
-    told = finish(start(tmp_path / "d", "--executor", "ray"))
-    first, *others = told.splitlines()
+    output = finish(start(tmp_path / "d", "--executor", "ray"))
+    first, *others = output.splitlines()
     assert first.startswith("packed ") and "resumed after" in first and len(others) == 2, "no line of Ray's"
     assert differing(files_of(tmp_path / "d"), undisturbed) == []
 
@@ -152,7 +152,7 @@ def test_a_packing_on_ray_into_an_object_store_gives_the_same_bytes(
 
 
 def kill_a_worker(process: subprocess.Popen[str]) -> bool:
-    """SIGKILL a process that packs."""
+    """Send SIGKILL to one of the processes that pack."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and process.poll() is None:
         for child in psutil.Process(process.pid).children(recursive=True):
@@ -198,10 +198,10 @@ def test_on_ray_a_source_in_chunks_gives_the_same_bytes(cluster: None, tmp_path:
 @pytest.mark.parametrize(
     ("rows_per_group", "cpus", "tasks"),
     [
-        (None, 2, 100),  # random access: a task for each shard
+        (None, 2, 100),  # random access: one task per shard
         (1, 2, 63),  # windows of 16 images
         (10, 2, 7),  # windows of 160
-        (10, 40, 40),  # no CPU without work
+        (10, 40, 40),  # every CPU has work
         (1000, 2, 2),
     ],
 )
@@ -251,7 +251,7 @@ def test_on_ray_a_source_that_a_node_cannot_see_is_a_sentence(
     class Elsewhere(on_ray._Task):
         def __call__(self, batch):  # type: ignore[no-untyped-def]
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(on_ray.storage, "exists", lambda url: False)  # as without the driver's disk
+                patched.setattr(on_ray.storage, "exists", lambda url: False)  # as without a shared disk
                 yield from super().__call__(batch)
 
     monkeypatch.setattr(on_ray, "_Task", Elsewhere)

@@ -1,4 +1,4 @@
-"""What storage promises, on this machine and on an S3 server, and the sentences it fails with."""
+"""Guarantees and error messages of storage, on local disk and on an S3 server."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_a_local_write_that_stops_at_any_step_keeps_the_old_file_whole(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, step, full_disk)
-    with pytest.raises(RuntimeError, match=r"could not write .*state\.bin in 3 tries; .*No space left"):
+    with pytest.raises(RuntimeError, match=r"could not write .*state\.bin in 3 attempts; .*No space left"):
         storage.write_bytes_verified(url, b"new and longer")
     assert storage.read_bytes(url) == b"old"
     assert os.listdir(tmp_path) == ["state.bin"]
@@ -82,7 +82,7 @@ def test_a_store_that_loses_what_was_written_is_found_out(
 ) -> None:
     fs, _ = storage.open_filesystem(s3)
     monkeypatch.setattr(fs, "pipe_file", lambda path, data, **limit: None)
-    with pytest.raises(RuntimeError, match=r"could not write s3://.*/lost in 3 tries"):
+    with pytest.raises(RuntimeError, match=r"could not write s3://.*/lost in 3 attempts"):
         storage.write_bytes_verified(f"{s3}/lost", b"data")
 
 
@@ -167,7 +167,7 @@ def test_a_missing_object_is_not_blamed_on_the_bucket(s3: str) -> None:
 
 
 def test_a_name_that_no_bucket_can_have_is_a_sentence(s3: str) -> None:
-    with pytest.raises(storage.StorageError, match="'No_Bucket!' is no valid bucket name"):
+    with pytest.raises(storage.StorageError, match="'No_Bucket!' is not a valid bucket name"):
         storage.check_writable("s3://No_Bucket!/x")
 
 
@@ -210,7 +210,7 @@ def test_refused_credentials_become_a_sentence_without_them(s3: str, monkeypatch
 
 def test_an_address_that_holds_a_secret_is_refused_and_not_repeated() -> None:
     for url in ("s3://key:hidden@bucket/x", "s3://bucket/x?access_key=a&secret_key=hidden"):
-        with pytest.raises(storage.StorageError, match="holds credentials") as caught:
+        with pytest.raises(storage.StorageError, match="contains credentials") as caught:
             storage.open_filesystem(url)
         assert "hidden" not in str(caught.value)
 
@@ -262,7 +262,7 @@ def test_two_domains_pack_to_s3_and_are_known_and_verified_there(s3: str, npz: s
     storage.delete_file(f"{s3}/pair/b/{reports[1].manifest.splits['train'].shards[0].path}")
     assert verify(f"{s3}/pair") == ["b/train/shard_00000.parquet is missing"]
     storage.delete_file(f"{s3}/pair/b/manifest.json")
-    with pytest.raises(ValueError, match="pair/b is no packed dataset"):
+    with pytest.raises(ValueError, match="pair/b is not a packed dataset"):
         verify(f"{s3}/pair")
 
 

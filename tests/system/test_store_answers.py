@@ -1,4 +1,4 @@
-"""What a store answers when something is wrong, as a sentence: a wrong key, a busy store, anything unforeseen."""
+"""Error answers of a store as sentences: a wrong key, a busy store, and unforeseen answers."""
 
 import http.server
 import threading
@@ -24,7 +24,7 @@ REFUSED = r"access denied by the object store at http://127\.0\.0\.1:\d+; the cr
 
 
 def pyarrow_read(url: str) -> bytes:
-    """As shards are read."""
+    """Read a file through pyarrow, as the feed reads shards."""
     fs, path = storage.pyarrow_filesystem(url)
     with storage.explained(url):
         return fs.open_input_file(path).read()
@@ -56,9 +56,9 @@ def test_a_wrong_key_is_refused_in_a_sentence_that_does_not_repeat_it(
 
 
 class _Stub(http.server.BaseHTTPRequestHandler):
-    """Holds one object of four bytes, and answers the first requests with errors instead."""
+    """A store with one object of four bytes that answers the first requests with errors."""
 
-    heads: list[int] = []  # noqa: RUF012  status codes to come
+    heads: list[int] = []  # noqa: RUF012  status codes of the next answers
     gets: list[int] = []  # noqa: RUF012
 
     def do_HEAD(self) -> None:
@@ -96,7 +96,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Stub]]:
 
 def test_a_store_that_answers_that_it_is_busy_is_asked_again(stub: type[_Stub]) -> None:
     stub.heads = [503] * 3
-    with storage.patience(0), pytest.raises(storage.StorageUnreachableError, match=r"cannot serve now \(503\)"):
+    with storage.patience(0), pytest.raises(storage.StorageUnreachableError, match=r"is unavailable \(503\)"):
         storage.size("s3://bucket/x")
     stub.heads = [503] * 4
     assert storage.size("s3://bucket/x") == 4
@@ -109,8 +109,8 @@ def test_a_store_that_answers_that_it_is_busy_is_asked_again(stub: type[_Stub]) 
     [
         (403, storage.StorageDeniedError, "access denied"),
         (404, storage.StorageNotFoundError, "does not exist"),
-        (429, storage.StorageUnreachableError, r"cannot serve now \(429\)"),
-        (500, storage.StorageUnreachableError, r"cannot serve now \(500\)"),
+        (429, storage.StorageUnreachableError, r"is unavailable \(429\)"),
+        (500, storage.StorageUnreachableError, r"is unavailable \(500\)"),
         (400, storage.StorageError, "answered UNKNOWN .HTTP status 400"),
     ],
 )

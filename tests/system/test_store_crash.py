@@ -1,4 +1,4 @@
-"""A store that loses its power in the middle of a checkpoint's upload, and comes back."""
+"""A store that loses power during the upload of a checkpoint and starts again."""
 
 import threading
 import time
@@ -34,7 +34,7 @@ def written(state: TrainState, folder: Path) -> Path:
 
 
 def require_whole(run: str, state: TrainState) -> list[int]:
-    """The checkpoints that count, every one of which loads bit for bit."""
+    """Require that every complete checkpoint of the run loads with the tensors of `state`, and return their nimg."""
     whole = checkpoint.finished(run)
     for ref in whole:
         assert tiny.differing(checkpoint.read_state(ref.url), state.state_dict()) == []

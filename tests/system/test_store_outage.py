@@ -1,5 +1,6 @@
-"""A store that does not answer: work waits for it and goes on, checks say so at once, and it is never taken for empty."""
+"""A store that does not answer: work waits and continues, checks fail at once, and the store never counts as empty."""
 
+import importlib
 import logging
 import os
 import pickle
@@ -19,7 +20,6 @@ from pipelines.data.pack.pack import pack
 from pipelines.experiment.override import override
 from pipelines.runs import checkpoint
 from pipelines.runs.run import Run
-from pipelines.storage import patience
 from pipelines.storage.patience import patience_s
 from pipelines.storage.patient_s3 import PatientS3
 from pipelines.training import trainer
@@ -29,7 +29,8 @@ from tests.support.store import free_port, set_s3_environment
 
 pytestmark = pytest.mark.store
 OUTAGE_S = 4.0
-"""Longer than what the clients themselves endure."""
+"""Seconds of an outage, longer than the retries of the clients themselves."""
+waiting = importlib.import_module("pipelines.storage.patience")  # the package's function `patience` hides the module
 
 Ask = Callable[[str], Any]
 ASKED: dict[str, Ask] = {
@@ -63,7 +64,7 @@ def proxy(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowStore]:
 
 @pytest.fixture
 def dead(monkeypatch: pytest.MonkeyPatch) -> str:
-    """An endpoint at which nothing listens, named in the environment."""
+    """A bucket whose endpoint, set in the environment, has no listener."""
     endpoint = f"http://127.0.0.1:{free_port()}"
     set_s3_environment(monkeypatch, endpoint)
     return endpoint
@@ -74,10 +75,10 @@ def never_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(seconds: float) -> None:
         raise AssertionError("waited for")
 
-    monkeypatch.setattr(patience.time, "sleep", refuse)
+    monkeypatch.setattr(waiting.time, "sleep", refuse)
 
 
-def test_everything_asked_in_an_outage_is_answered_after_it_and_the_outage_is_told_once(
+def test_everything_asked_in_an_outage_is_answered_after_it_and_the_outage_is_logged_once(
     s3: str, proxy: SlowStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage.write_bytes_verified(f"{s3}/d/x", b"old")
@@ -91,8 +92,8 @@ def test_everything_asked_in_an_outage_is_answered_after_it_and_the_outage_is_to
         threads.submit(storage.delete_tree, f"{s3}/e")
     assert (read.result(), sizes.result()) == (b"old", {"x": 3}) and "d" in names.result()
     assert storage.list_dir(s3) == ["d", "f"] and storage.read_bytes(f"{s3}/f/y") == b"new"
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2 and "does not answer" in told[0] and "answers again after" in told[1], told
+    logged = [record.getMessage() for record in caplog.records]
+    assert len(logged) == 2 and "does not answer" in logged[0] and "answers again after" in logged[1], logged
 
 
 def test_shards_are_read_through_an_outage(s3: str, npz: str, proxy: SlowStore, tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_shards_are_read_through_an_outage(s3: str, npz: str, proxy: SlowStore, 
 
 
 def test_a_filesystem_waits_in_the_process_that_it_is_sent_to(s3: str, proxy: SlowStore) -> None:
-    """As Ray's controller gets it, which writes its own record of the run by it."""
+    """Ray's controller receives a pickled filesystem and writes its own record of the run with it."""
     fs, path = pickle.loads(pickle.dumps(storage.pyarrow_filesystem(f"{s3}/x")))
     proxy.down(OUTAGE_S)
     with fs.open_output_stream(path) as stream:
@@ -132,7 +133,7 @@ def test_without_patience_a_dead_store_is_named_at_once_and_never_taken_for_an_e
 
 
 def test_patience_ends_and_says_how_long_it_waited(dead: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(waiting, "PATIENCE_S", 1.0)
     for ask in (ASKED["read_bytes"], ASKED["write"]):
         with pytest.raises(
             storage.StorageUnreachableError, match=rf"{dead} does not answer; .* \(waited \d+ s for it\)"
@@ -142,7 +143,7 @@ def test_patience_ends_and_says_how_long_it_waited(dead: str, monkeypatch: pytes
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An endpoint that takes connections, reads nothing and says nothing."""
+    """An endpoint that accepts connections but neither reads nor answers."""
     with socket.create_server(("127.0.0.1", 0)) as store:
         set_s3_environment(monkeypatch, f"http://127.0.0.1:{store.getsockname()[1]}")
         yield
@@ -197,7 +198,7 @@ def test_threads_wait_even_when_they_are_started_from_a_check() -> None:
         thread.start()
         thread.join()
         assert patience_s() == 0
-    assert seen == [patience_s()] == [patience.PATIENCE_S]
+    assert seen == [patience_s()] == [waiting.PATIENCE_S]
 
 
 def test_only_the_outermost_of_functions_that_wait_does_so(dead: str) -> None:

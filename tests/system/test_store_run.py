@@ -1,4 +1,4 @@
-"""A whole run on a slow store that goes away twice: what is trained, what is kept, and what is written anywhere."""
+"""A complete run on a slow store with two outages: the training, the checkpoints, and everything it writes."""
 
 import shutil
 import tempfile
@@ -33,7 +33,7 @@ SETTINGS = (
     "scaling.workers=1",
     "scaling.cpus_per_worker=0.5",
     "scaling.cpus_per_data_task=0.5",
-    "scaling.max_failures=0",  # nothing may fail: a restart would hide it
+    "scaling.max_failures=0",  # no failure is allowed, because a restart would hide it
     "training.checkpoint_ticks=2",
     "training.keep_checkpoints=null",
     "evaluation.enabled=false",
@@ -45,7 +45,7 @@ OUTAGE_S = 20.0
 
 @dataclass(frozen=True)
 class Disturbed:
-    """The run, all that it wrote on this machine, and its output."""
+    """The run, the folder of everything that it wrote on this machine, and its output."""
 
     run: Run
     dataset: str
@@ -55,7 +55,7 @@ class Disturbed:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Not one of pytest's: Ray's sockets lie in it, and their paths must be short."""
+    """A folder with a short path, unlike pytest's: it holds Ray's sockets, whose paths must be short."""
     made = Path(tempfile.mkdtemp(prefix="run-"))
     yield made
     shutil.rmtree(made, ignore_errors=True)
@@ -63,7 +63,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def disturbed(durable_ceph: Ceph, folder: Path) -> Iterator[Disturbed]:
-    """A run whose store is away for 20 s as shards are read, and loses its power as a checkpoint is uploaded."""
+    """A run whose store is down for 20 s while shards are read and loses power while a checkpoint is uploaded."""
     with pytest.MonkeyPatch.context() as patch, SlowStore(durable_ceph.endpoint, LATENCY_S) as proxy:
         set_s3_environment(patch, proxy.endpoint)
         bucket = new_bucket()
@@ -134,7 +134,7 @@ def test_no_tick_and_no_checkpoint_of_it_is_missing_and_every_checkpoint_loads(d
 
 
 def test_its_key_is_in_no_file_that_was_written_here_or_on_the_store(disturbed: Disturbed) -> None:
-    """Packing, run, MLflow, and all that Ray writes into logs."""
+    """The search covers packing, the run, MLflow and Ray's logs."""
     bucket = disturbed.dataset.removesuffix("/tiny")
     objects = {name: storage.read_bytes(f"{bucket}/{name}") for name in storage.list_files(bucket)}
     files = {str(path): path.read_bytes() for path in disturbed.folder.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""What S3 clients and stores do to the unwary, and that this program's own functions do not fall for it."""
+"""Known traps of S3 clients and stores, and proof that our own functions avoid them."""
 
 import os
 import pickle
@@ -23,7 +23,7 @@ on_ceph = pytest.mark.parametrize("s3", ["ceph"], indirect=True)
 
 
 def through_pyarrow(url: str, data: bytes) -> bytes:
-    """Writes and reads as Ray does with a run's folder."""
+    """Write and read a file as Ray does in a run's folder."""
     fs, path = storage.pyarrow_filesystem(url)
     with fs.open_output_stream(path) as stream:
         stream.write(data)
@@ -59,7 +59,7 @@ def test_a_filesystem_sent_to_another_process_is_the_same_and_carries_no_credent
 
 @pytest.fixture
 def named(request: pytest.FixtureRequest, s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """A bucket whose endpoint is named in one way only; all other ways name a dead one, or none."""
+    """A bucket whose endpoint is set in only one way; every other way names a dead endpoint or none."""
     endpoint = os.environ["AWS_ENDPOINT_URL"]
     dead = f"http://127.0.0.1:{free_port()}"
     monkeypatch.delenv("AWS_ENDPOINT_URL")
@@ -91,7 +91,7 @@ def test_every_client_talks_to_the_endpoint_wherever_it_is_named(named: str) -> 
     assert fs.open_input_file(path).read() == b"here"
 
 
-def test_without_a_named_endpoint_pyarrow_is_told_the_region_of_the_bucket(
+def test_without_a_named_endpoint_pyarrow_is_given_the_region_of_the_bucket(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -146,7 +146,7 @@ def test_no_character_of_a_name_is_taken_for_an_escape(s3: str, name: str) -> No
 
 @pytest.fixture
 def cut_off(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket whose store goes away for good once a megabyte of an upload has passed."""
+    """A bucket whose store stops for good after one megabyte of an upload."""
     store = os.environ["AWS_ENDPOINT_URL"]
     with SlowStore(store) as proxy:
         storage.write_bytes_verified(f"{s3}/x", OLD)
@@ -175,7 +175,7 @@ def test_an_upload_that_is_cut_off_raises_and_leaves_what_was_there(
 def test_an_upload_whose_end_was_lost_on_the_way_back_is_repeated(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client asks again to complete an upload that is complete, and is told that there is no such upload."""
+    """The client repeats the request to complete a completed upload, and the store answers that it does not exist."""
     (tmp_path / "new").write_bytes(NEW)
     fs, _ = storage.open_filesystem(s3)
     put, tries = fs.put_file, []

@@ -1,4 +1,4 @@
-"""The worker's side of the data: slabs become batches on the device; the wait is measured, the order is checked."""
+"""The worker's end of the data pipeline: turns slabs into batches on the device, checks their order, measures waits."""
 
 import logging
 import time
@@ -22,21 +22,21 @@ log = logging.getLogger(__name__)
 
 
 class UnreadableError(RuntimeError):
-    """Damaged images are next and `data.damaged` is "stop", or nothing could take their place. Every rank raises it."""
+    """The next images are damaged and `data.damaged` is "stop", or no image can replace them. Every rank raises it."""
 
 
 AHEAD_BYTES = 2 * 2**20
-"""About what is copied at a time, while the batches before it are trained on; at least one batch."""
+"""Approximate size of one copy, made while the previous batches are trained on; at least one batch is copied."""
 
 
 Batches = deque[tuple[Tensor, int]]
-"""Batches, uint8 [domains, images, R, R, C], each with the number of its skipped images, of all ranks."""
+"""Batches, uint8 [domains, images, R, R, C], each with the number of its skipped images on all ranks together."""
 
 
 class Feed:
-    """Yields this rank's share of each batch, from image `nimg` on: uint8 [batch_size / ranks, R, R, C], one per domain.
+    """Returns this rank's share of each batch from image `nimg` on, uint8 [batch_size / ranks, R, R, C] per domain.
 
-    They are on `device`. A thread fetches the next batches while the last ones are trained on.
+    The tensors are on `device`. A thread fetches the next batches while the previous ones are trained on.
     """
 
     def __init__(
@@ -52,22 +52,22 @@ class Feed:
         domains: int = 1,
     ) -> None:
         self.waited_s = 0.0
-        """Seconds that `next` has waited for data."""
+        """Seconds that `next` has spent waiting for data."""
         self.skipped = 0
-        """Images of the batches so far, of all ranks, that stand in the place of damaged ones."""
+        """Number of images so far, on all ranks together, that replace damaged ones."""
         self.damage: list[str] = []
-        """A sentence for each row group that was found damaged."""
+        """One sentence per row group found to be damaged."""
         self._rank, self._ranks, self._channels, self._domains = rank, ranks, channels, domains
         self._device = device
-        self._moves = device.type != "cpu"  # asked once: after a pause, asking takes longer than all else `next` does
+        self._moves = device.type != "cpu"  # stored: after a pause this test takes longer than the rest of `next`
         fetched = self._cut(self._expected(iter(slabs), planned), nimg)
         self._coming: Queue[Batches | BaseException] = Queue(1)
         self._ready: Batches = deque()
-        # A thread of its own: asking one for each piece would cost the training more than what it does.
+        # One thread for all copies: submitting each to a pool would cost the training loop more than the copy itself.
         Thread(target=_pass_on, args=(fetched, self._coming), name="feed", daemon=True).start()
 
     def start(self) -> float:
-        """Wait until the first batch is ready; the seconds it took, which count as no wait."""
+        """Wait until the first batch is ready and return the seconds, which `waited_s` does not include."""
         began = time.perf_counter()
         first = self._coming.get()
         waited_s = time.perf_counter() - began
@@ -78,9 +78,9 @@ class Feed:
         return waited_s
 
     def next(self) -> tuple[Tensor, ...]:
-        """The next batch, a tensor per domain.
+        """The next batch, one tensor uint8 [batch_size / ranks, R, R, C] per domain.
 
-        Raises UnreadableError, or RuntimeError if the data ends early or comes in another order.
+        Raises UnreadableError for damaged images, and RuntimeError if the data ends early or comes in another order.
         """
         began = time.perf_counter()
         if not self._ready:
@@ -107,27 +107,27 @@ class Feed:
             together = max(1, AHEAD_BYTES // pixels[0].nbytes)
             for first in range((max(nimg, span.start) - start) // batch, len(pixels), together):
                 part = slice(first, first + together)
-                # Out of the object store, which is read-only; into memory that the device can read by itself.
+                # Copy from the object store, which is read-only, to memory that the device can read directly.
                 copy = room(pixels[part].shape)
                 copy.numpy()[...] = pixels[part]
                 yield deque(zip(copy.unbind(), counts[part], strict=True))
 
     def _expected(self, slabs: Iterator[pa.Table], planned: Iterable[Span]) -> Iterator[tuple[Span, pa.Table]]:
-        """The slabs of `planned` in order; earlier ones, already trained on, are passed over."""
+        """Yield the slabs of `planned` in order, skipping earlier slabs that have been trained on."""
         for span in planned:
             slab = self._take(slabs, span)
             while _value(slab, "stop") <= span.start:
                 slab = self._take(slabs, span)
             found = tuple(_value(slab, name) for name in ("start", "stop", "rank"))
-            # A slab may begin earlier: it was planned when fewer of its batches were done.
+            # A slab may begin earlier than its span, if it was planned when fewer of its batches were done.
             if found[0] > span.start or found[1:] != (span.stop, self._rank):
                 raise RuntimeError(
-                    f"rank {self._rank} was handed the slab {found} instead of "
+                    f"rank {self._rank} received the slab {found} instead of "
                     f"{(span.start, span.stop, self._rank)}: Ray Data changed the order"
                 )
             if error := _value(slab, "error"):
                 raise UnreadableError(error)
-            self._tell(_value(slab, "damage"))
+            self._log_damage(_value(slab, "damage"))
             yield span, slab
 
     def _take(self, slabs: Iterator[pa.Table], span: Span) -> pa.Table:
@@ -136,15 +136,15 @@ class Feed:
             raise RuntimeError(f"the data ended before image {span.start:,} of the run on rank {self._rank}")
         return slab
 
-    def _tell(self, sentences: list[str]) -> None:
+    def _log_damage(self, sentences: list[str]) -> None:
         for sentence in sentences:
             if sentence not in self.damage:
                 self.damage.append(sentence)
-                log.warning("%s; other images are in the places of its images", sentence)
+                log.warning("%s; other images replace its images", sentence)
 
 
 def _pass_on(fetched: Iterator[Batches], coming: "Queue[Batches | BaseException]") -> None:
-    """What the thread does; the last that it passes on is the error that ended it."""
+    """Move batches to the queue, in the feed's thread; the last item is the error that ended it."""
     try:
         for batches in fetched:
             coming.put(batches)
@@ -158,7 +158,7 @@ def _pinned(shape: tuple[int, ...]) -> Tensor:
 
 
 class _Rooms:
-    """Memory for the batches in use, the next ones, and those that are being copied."""
+    """Reused memory for the batches in use, the next batches, and those that are being copied."""
 
     def __init__(self) -> None:
         self._memories = cycle([Memory() for _ in range(4)])
@@ -172,7 +172,7 @@ def _value(slab: pa.Table, column: str) -> Any:
 
 
 def _pixels(slab: pa.Table) -> NDArray[np.uint8]:
-    """The slab's bytes, still in shared memory."""
+    """The bytes of a slab, as a view of shared memory."""
     blob = slab["pixels"].chunk(0)
     first, last = np.frombuffer(blob.buffers()[1], np.int64)[blob.offset : blob.offset + 2]
     return np.frombuffer(blob.buffers()[2], np.uint8)[first:last]

@@ -1,4 +1,5 @@
-"""Spans of the stream as Ray Data's read tasks. Without torch, so that the processes which plan and read start quickly."""
+"""Spans of the stream as read tasks of Ray Data. No import of torch, so that the planning and reading processes start
+quickly."""
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
@@ -16,9 +17,9 @@ from pipelines.data.feed.slabs import SlabReader
 
 
 class Slabs(Datasource):
-    """Reads each span in a task of its own; every execution of the dataset reads the next `at_once` of them.
+    """Reads each span in one task; every execution of the dataset reads the next `at_once` spans.
 
-    Ray Data makes all tasks of an execution before it starts the first: for all spans of a long run that takes minutes.
+    Ray Data makes all tasks of an execution before it starts the first; for all spans of a long run this takes minutes.
     """
 
     def __init__(self, reader: SlabReader, spans: Callable[[], Iterator[Span]], at_once: int) -> None:
@@ -27,15 +28,15 @@ class Slabs(Datasource):
         self._rest: Iterator[Span] | None = None
 
     def estimate_inmemory_data_size(self) -> int | None:
-        """Unknown to Ray Data, which would choose a number of blocks by it."""
+        """None, because Ray Data would choose its number of blocks by an estimate."""
         return None
 
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: DataContext | None = None
     ) -> list[ReadTask]:
-        """The tasks of the next execution; where Ray Data only asks how many there would be, as many as it wishes."""
+        """The tasks of the next execution; `parallelism` empty ones if Ray Data only asks for their number."""
         metadata = BlockMetadata(num_rows=self._reader.ranks, size_bytes=None, input_files=None, exec_stats=None)
-        if data_context is None:  # nothing is executed without one
+        if data_context is None:  # Ray Data passes one for every execution
             return [ReadTask(list, metadata)] * parallelism
         if self._rest is None:
             self._rest = self._spans()
@@ -52,5 +53,5 @@ def _read(reader: ray.ObjectRef, span: Span) -> Iterator[pa.Table]:
 
 @lru_cache(maxsize=4)
 def _kept(reader: ray.ObjectRef) -> SlabReader:
-    """The reader, kept by the process with its open files and its memory."""
+    """The reader, cached by the process together with its open files and its memory."""
     return ray.get(reader)

@@ -1,8 +1,7 @@
-"""What a reading task does: the images of one span of the stream, cut into one slab per rank.
+"""Reads the images of one span of the stream and cuts them into one slab per rank; this is the work of a read task.
 
-A slab is one row of a table, and its bytes are the rank's share of every batch of the span: of each batch the images of
-one domain after those of the other. Nothing here imports torch, so that the processes of the tasks start quickly and stay
-small.
+A slab is one row of a table. Its bytes are the rank's share of every batch of the span, in the order batch, domain,
+image. Nothing here imports torch, so that the processes of the tasks start quickly and stay small.
 """
 
 from collections.abc import Iterator
@@ -23,25 +22,25 @@ SLAB = pa.schema(
         ("stop", pa.int64()),
         ("rank", pa.int64()),
         ("pixels", pa.large_binary()),
-        ("skipped", pa.list_(pa.int64())),  # positions in the stream that hold another image of their window
-        ("damage", pa.list_(pa.string())),  # a sentence per damaged row group
-        ("error", pa.string()),  # why there are no pixels
+        ("skipped", pa.list_(pa.int64())),  # positions in the stream where another image of the window replaces its own
+        ("damage", pa.list_(pa.string())),  # one sentence per damaged row group
+        ("error", pa.string()),  # reason for which there are no pixels; otherwise null
     ]
 )
 
 
 @dataclass(frozen=True)
 class SlabReader:
-    """Reads spans of the stream for so many ranks."""
+    """Reads spans of the stream for a number of ranks."""
 
     splits: tuple[Split, ...]
-    """One per domain, all with images of as many channels."""
+    """One split per domain, all with the same number of channels."""
     seed: int
     ranks: int
     damaged: Damaged = "stop"
-    """Of images that cannot be read: hand on the reason in place of the pixels, or put others in their place."""
+    """For damaged images: "stop" makes slabs with the reason instead of pixels, "skip" replaces them by others."""
     threads: int = 1
-    """That decode at the same time."""
+    """Number of threads that decode at the same time."""
 
     @cached_property
     def _memory(self) -> Memory:
@@ -52,7 +51,7 @@ class SlabReader:
         return tuple(StreamOrder(split.group_sizes, self.seed, domain) for domain, split in enumerate(self.splits))
 
     def read(self, span: Span) -> Iterator[pa.Table]:
-        """The slabs of a span, rank after rank; each with the columns of SLAB."""
+        """Yield the slabs of a span, rank after rank, each a table of one row with the columns of SLAB."""
         slots = self._slots(span)
         pixels = self._memory.room((slots.size, span.resolution, span.resolution, self.splits[0].channels))
         damage = [self._read(domain, span, pixels, own) for domain, own in enumerate(slots)]
@@ -60,14 +59,14 @@ class SlabReader:
         if not sentences:
             yield from self._slabs(span, pixels, [], [])
         elif self.damaged == "stop":
-            yield from self._refusals(span, f"{sentences[0]}, or train on without its images by data.damaged=skip")
+            yield from self._refusals(span, f"{sentences[0]}, or continue without its images by data.damaged=skip")
         else:
             yield from self._mended(span, pixels, slots, damage)
 
     def _slots(self, span: Span) -> Rows:
-        """Where in a span's pixels each image of the stream belongs, by domain: [domains, images].
+        """The place in a span's pixels of each image of the stream, int64 [domains, images].
 
-        The pixels lie in the order of the slabs: rank, batch, domain, image.
+        The pixels are in the order of the slabs: rank, batch, domain, image.
         """
         domains, share = len(self.splits), span.batch_size // self.ranks
         slots = np.arange(domains * (span.stop - span.start)).reshape(self.ranks, -1, domains, share)
@@ -78,12 +77,12 @@ class SlabReader:
         return self.splits[domain].read_into(pixels, slots, rows, self.threads)
 
     def _mended(self, span: Span, pixels: Pixels, slots: Rows, damage: list[list[Damage]]) -> Iterator[pa.Table]:
-        """The slabs with other images in the places of damaged ones; refusals where a window has none."""
+        """Yield slabs in which other images replace damaged ones; refusals if a window has no undamaged image."""
         skipped: list[int] = []
         for own, parts in zip(slots, damage, strict=True):
             lost = _put_others(pixels, own, parts, span)
             if lost is None:
-                yield from self._refusals(span, f"{parts[0].sentence}, and nothing else is left to put in its place")
+                yield from self._refusals(span, f"{parts[0].sentence}, and there is no undamaged image to replace it")
                 return
             skipped += (span.start + lost).tolist()
         yield from self._slabs(span, pixels, skipped, [part.sentence for parts in damage for part in parts])
@@ -91,7 +90,7 @@ class SlabReader:
     def _slabs(self, span: Span, pixels: Pixels, skipped: list[int], sentences: list[str]) -> Iterator[pa.Table]:
         for rank, part in enumerate(np.split(pixels, self.ranks)):
             ends = pa.py_buffer(np.array([0, part.size], np.int64))
-            # Built on the array's own memory: the bytes are copied once, into the object store.
+            # The array's own memory is used, so that the bytes are copied only once, to the object store.
             blob = pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(part)])
             yield _row(span, rank, blob, skipped, sentences, None)
 
@@ -106,10 +105,11 @@ def _row(span: Span, rank: int, pixels: pa.Array, skipped: list[int], damage: li
 
 
 def _put_others(pixels: Pixels, slots: Rows, damage: list[Damage], span: Span) -> Rows | None:
-    """Put whole images of a domain in the places of damaged ones, and return the offsets of those in the span, ascending.
+    """Replace damaged images of a domain by undamaged ones; return the offsets of the damaged in the span, ascending.
 
-    The k-th damaged image of a window, in the order of the stream, becomes the window's k-th whole one, counted round
-    and round. None if a window has no whole image. `slots`: where in `pixels` each image of the span is.
+    The k-th damaged image of a window, in the order of the stream, becomes the window's k-th undamaged image, modulo
+    their number. Returns None if a window has no undamaged image. `slots` gives the place in `pixels` of each image of
+    the span.
     """
     lost = np.zeros(len(slots), bool)
     lost[places(damage)] = True

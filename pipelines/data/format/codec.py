@@ -1,8 +1,8 @@
-"""Images as the bytes of a column: encoded one by one, decoded many at once into one array.
+"""Encodes single images as the values of a column and decodes many of them at once into one array.
 
-The PNG files written here are plain ones that any reader opens, but all of one kind: a single IDAT chunk, and each row
-stored as its difference from the row above (filter "up"). So many can be decoded together: libdeflate unpacks each, and
-numpy adds up the rows of all at once.
+The PNG files are valid for any reader but all have the same form: a single IDAT chunk, and each row stored as its
+difference from the row above (filter "up"). Therefore many can be decoded together: libdeflate decompresses each, and
+numpy adds the rows of all of them at once.
 """
 
 import struct
@@ -22,22 +22,26 @@ from pipelines.sources.decoding import Pixels
 Encoding = Literal["raw", "png", "jpeg"]
 Rows = NDArray[np.int64]
 Stored = NDArray[np.uint8] | Sequence[memoryview]
-"""A column's values: uint8 [values, bytes] if they are of one size, else the bytes of each."""
+"""The values of a column: uint8 [values, bytes] if all have the same size, otherwise a sequence with the bytes of
+each."""
 
 JPEG_QUALITY = 95
 _DEFLATE_LEVEL = 6
 _UP = 2
 _END_OF_JPEG = b"\xff\xd9"
-_LARGE_BYTES = 8192  # images from here on are copied one by one, which saves numpy's copy on the way
-_TOGETHER_BYTES = 8 * 2**20  # of PNGs unpacked at a time: enough to make calls of numpy rare, and not much memory
+_LARGE_BYTES = 8192  # images of at least this size are copied one by one, which saves an intermediate copy by numpy
+_TOGETHER_BYTES = 8 * 2**20  # pixels of PNGs decoded at a time: few calls of numpy, and little memory
 
 
 class DamagedImageError(ValueError):
-    """Bytes that `encode` did not write, or that have changed since; the text names the row."""
+    """Bytes that `encode` did not write or that have changed since; the message names the row."""
 
 
 def encode(pixels: Pixels, encoding: Encoding) -> bytes:
-    """uint8 [R, R, 1|3] as bytes, the same for the same pixels: as they are, as PNG, or as JPEG (95, 4:4:4, lossy)."""
+    """Encode an image uint8 [R, R, 1|3] as raw bytes, PNG, or JPEG (quality 95, 4:4:4, lossy).
+
+    Equal pixels give equal bytes.
+    """
     if encoding == "raw":
         return pixels.tobytes()
     if encoding == "png":
@@ -47,14 +51,14 @@ def encode(pixels: Pixels, encoding: Encoding) -> bytes:
 
 
 def decode_many(column: pa.Array, rows: Rows, resolution: int, channels: int, encoding: Encoding) -> Pixels:
-    """uint8 [len(rows), R, R, C]: the images at `rows` of a column; raises DamagedImageError."""
+    """Decode the images at `rows` of a column to uint8 [len(rows), R, R, C]; raises DamagedImageError."""
     images = np.empty((len(rows), resolution, resolution, channels), np.uint8)
     decode_into(images, np.arange(len(rows)), values(column), rows, encoding)
     return images
 
 
 def values(column: pa.Array) -> Stored:
-    """The values of a column without nulls, not copied."""
+    """The values of a column without nulls, as views of its memory."""
     data = column.buffers()[-1]
     if pa.types.is_fixed_size_binary(column.type):
         whole = np.frombuffer(data, np.uint8).reshape(-1, column.type.byte_width)
@@ -68,8 +72,8 @@ def values(column: pa.Array) -> Stored:
 def decode_into(images: Pixels, places: Rows, stored: Stored, rows: Rows, encoding: Encoding) -> None:
     """Set `images[places[k]]` to the image at `rows[k]` of `stored`, for every k.
 
-    `images`: uint8 [N, R, R, C], contiguous. Raises DamagedImageError. Several threads may fill the same array at other
-    places; they hardly hinder each other.
+    `images` is uint8 [N, R, R, C], contiguous. Raises DamagedImageError. Several threads may fill different places of
+    one array; they block each other little.
     """
     if encoding == "raw":
         _copy(images.reshape(len(images), -1), places, np.asarray(stored), rows)
@@ -80,9 +84,9 @@ def decode_into(images: Pixels, places: Rows, stored: Stored, rows: Rows, encodi
 
 
 def _copy(images: Pixels, places: Rows, stored: Pixels, rows: Rows) -> None:
-    """Both uint8 [N, bytes]."""
+    """Copy raw images; both arrays are uint8 [N, bytes]."""
     if images.shape[1] != stored.shape[1]:
-        raise DamagedImageError(f"images of {stored.shape[1]} bytes stand where such of {images.shape[1]} belong")
+        raise DamagedImageError(f"the images have {stored.shape[1]} bytes instead of {images.shape[1]}")
     if images.shape[1] < _LARGE_BYTES:
         images[places] = stored[rows]
     else:
@@ -102,7 +106,7 @@ def _png(pixels: Pixels) -> bytes:
 
 @cache
 def _png_head(shape: tuple[int, ...]) -> bytes:
-    """Signature and IHDR of an image [H, W, 1|3]."""
+    """The signature and IHDR chunk of an image [H, W, 1|3]."""
     height, width, channels = shape
     colour = 0 if channels == 1 else 2
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
@@ -127,7 +131,7 @@ def _decode_pngs(images: Pixels, places: Rows, stored: Stored, rows: Rows) -> No
 
 
 def _inflate(png: memoryview, filtered: Pixels, row: int, shape: tuple[int, ...]) -> None:
-    """Set `filtered`, uint8 [H, 1 + W * C], to the rows of a PNG, each behind its filter's number."""
+    """Set `filtered`, uint8 [H, 1 + W * C], to the rows of a PNG, each preceded by the number of its filter."""
     data = len(_png_head(shape))
     if png[:data] != _png_head(shape) or png[data + 4 : data + 8] != b"IDAT":
         raise DamagedImageError(f"row {row} does not begin as a PNG of {shape[1]}x{shape[0]} px")
@@ -137,7 +141,7 @@ def _inflate(png: memoryview, filtered: Pixels, row: int, shape: tuple[int, ...]
     except DeflateError as error:
         raise DamagedImageError(f"row {row} is a damaged PNG ({error})") from error
     if not whole or (filtered[:, 0] != _UP).any():
-        raise DamagedImageError(f"row {row} is a PNG with rows missing or of another filter")
+        raise DamagedImageError(f"row {row} is a PNG with missing rows or another filter")
 
 
 def _decode_jpegs(images: Pixels, places: Rows, stored: Stored, rows: Rows) -> None:
@@ -147,5 +151,5 @@ def _decode_jpegs(images: Pixels, places: Rows, stored: Stored, rows: Rows) -> N
             jpeg8_decode(jpeg, out=image[:, :, 0] if image.shape[2] == 1 else image)  # type: ignore[arg-type]
         except (Jpeg8Error, ValueError) as error:
             raise DamagedImageError(f"row {row} is a damaged JPEG ({error})") from error
-        if jpeg[-2:] != _END_OF_JPEG:  # the decoder fills what is missing with gray and says nothing
+        if jpeg[-2:] != _END_OF_JPEG:  # the decoder fills missing parts with gray and raises nothing
             raise DamagedImageError(f"row {row} is a JPEG without its end")

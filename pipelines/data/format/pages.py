@@ -1,7 +1,7 @@
-"""Takes a Parquet column chunk apart without pyarrow, which needs about five times as long (benchmarks/reading.py).
+"""Parses a Parquet column chunk without pyarrow, which takes about five times as long (benchmarks/reading.py).
 
-Only what packing writes is understood: data pages of version 1, uncompressed, PLAIN, without nulls, each with a CRC-32.
-Nothing is copied; the format is that of parquet.thrift in Thrift's compact protocol.
+It reads only the form that packing writes: data pages of version 1, uncompressed, PLAIN, without nulls, each with a
+CRC-32. Nothing is copied. The format is that of parquet.thrift in Thrift's compact protocol.
 """
 
 from collections.abc import Iterator
@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 _DATA_PAGE, _PLAIN = 0, 0
 _TYPE, _SIZE, _CRC, _DATA_HEADER = 1, 3, 4, 5  # fields of PageHeader
 _VALUES, _ENCODING = 1, 2  # fields of DataPageHeader
-_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _BINARY, _STRUCT = 1, 2, 3, 4, 5, 6, 8, 12  # of Thrift
+_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _BINARY, _STRUCT = 1, 2, 3, 4, 5, 6, 8, 12  # field types of Thrift
 
 
 class DamagedPageError(ValueError):
-    """A column chunk that is not what packing wrote; the text is the reason."""
+    """A column chunk that differs from the form that packing writes; the message is the reason."""
 
 
 def is_plain(chunk: pq.ColumnChunkMetaData, column: pq.ColumnSchema) -> bool:
-    """Whether a column chunk is of the kind that this module reads, as far as the footer says."""
+    """Whether, according to the footer, a column chunk has the form that this module reads."""
     return chunk.compression == "UNCOMPRESSED" and not chunk.has_dictionary_page and not column.max_definition_level
 
 
 def fixed_values(chunk: bytes, size: int) -> NDArray[np.uint8]:
-    """uint8 [values, size]: the values of a chunk of fixed-size binary; raises DamagedPageError."""
+    """The values of a chunk of fixed-size binary, uint8 [values, size]; raises DamagedPageError."""
     pages = []
     for values, data in _pages(memoryview(chunk)):
         if len(data) != values * size:
@@ -38,7 +38,7 @@ def fixed_values(chunk: bytes, size: int) -> NDArray[np.uint8]:
 
 
 def binary_values(chunk: bytes) -> list[memoryview]:
-    """The values of a chunk of binary; raises DamagedPageError."""
+    """The values of a chunk of variable-size binary, as views of `chunk`; raises DamagedPageError."""
     found: list[memoryview] = []
     for values, data in _pages(memoryview(chunk)):
         start = 0
@@ -49,12 +49,12 @@ def binary_values(chunk: bytes) -> list[memoryview]:
             found.append(data[start + 4 : stop])
             start = stop
         if start != len(data):
-            raise DamagedPageError(f"a page of {values} values has {len(data)} bytes, which are not theirs")
+            raise DamagedPageError(f"a page has {len(data)} bytes, which do not hold its {values} values")
     return found
 
 
 def _pages(chunk: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The number of values and the bytes of each page, once its checksum is found right."""
+    """Yield the number of values and the bytes of each page after checking its checksum."""
     at = 0
     while at < len(chunk):
         try:
@@ -63,10 +63,10 @@ def _pages(chunk: memoryview) -> Iterator[tuple[int, memoryview]]:
             plain = (header[_TYPE], details[_ENCODING]) == (_DATA_PAGE, _PLAIN)
             values = details[_VALUES]
         except (IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise DamagedPageError("no header of a page with a checksum stands where one should") from error
+            raise DamagedPageError("a page has no readable header with a checksum") from error
         data = chunk[at : at + size]
         if not plain or len(data) != size:
-            raise DamagedPageError("a page is cut short, or of another kind than packing writes")
+            raise DamagedPageError("a page is cut short or differs from the form that packing writes")
         if deflate_crc32(data) != crc % 2**32:  # type: ignore[arg-type]
             raise DamagedPageError("CRC checksum verification failed for a page")
         yield values, data
@@ -74,7 +74,7 @@ def _pages(chunk: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def _struct(data: memoryview, at: int) -> tuple[dict[int, Any], int]:
-    """The fields of a Thrift struct by their numbers, and where it ends."""
+    """The fields of a Thrift struct by number, and the offset of its end."""
     fields: dict[int, Any] = {}
     number = 0
     while head := data[at]:

@@ -1,7 +1,7 @@
 """The format of a packed dataset: the columns of its Parquet shards and its manifest.
 
-Every image is stored once per resolution, r4 r8 ... rR, each the exact 2x2 box average of the next finer,
-so that a training level reads only its own bytes.
+Every image is stored once per resolution, in columns r4, r8, ... rR, so that a training level reads only its own bytes.
+Each resolution is the exact 2x2 box average of the next finer one.
 """
 
 import dataclasses
@@ -26,19 +26,19 @@ DUPLICATES = "duplicates.jsonl"
 SPLITS = ("train", "validation")
 COARSEST = 4
 FINEST = 1024
-RAW_LIMIT = 64  # pixels; above, an encoding saves more than decoding costs
+RAW_LIMIT = 64  # largest side in pixels that is stored raw; above it an encoding saves more than decoding costs
 ATTRIBUTE = "attribute."
 ATTRIBUTE_TYPES = {"bool": pa.bool_(), "int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
 
 AttributeType = Literal["bool", "int64", "float64", "string"]
 Kind = Literal["exact", "near"]
 Mapped = Callable[[Callable[[Pixels], bytes], Iterable[Pixels]], Iterable[bytes]]
-"""The built-in `map`, or that of an executor."""
+"""The type of the built-in `map` and of an executor's `map`."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One Parquet file; `path` is relative to the dataset, `groups` are the rows of its row groups."""
+    """One Parquet file; `path` is relative to the dataset, `groups` holds the number of rows of each row group."""
 
     path: str
     rows: int
@@ -49,7 +49,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class SplitShards:
-    """The files of one split; global row numbers run through them in this order."""
+    """The files of one split; global row numbers count through them in this order."""
 
     rows: int
     shards: tuple[Shard, ...]
@@ -57,7 +57,7 @@ class SplitShards:
 
 @dataclass(frozen=True)
 class Labels:
-    """Classes 0 to count - 1, with names if the source had class folders."""
+    """Classes 0 to count - 1, with names if the source names its classes."""
 
     count: int
     names: tuple[str, ...] = ()
@@ -65,13 +65,13 @@ class Labels:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What manifest.json holds; written last, so that a folder with one is a whole dataset."""
+    """The content of manifest.json, which is written last: a folder that has one is a complete dataset."""
 
     format: str = FORMAT
     version: int = VERSION
     resolution: int
     channels: int
-    encoding: Encoding  # of the columns above 64 px
+    encoding: Encoding  # encoding of the columns above 64 px
     columns: dict[str, Encoding]
     labels: Labels | None
     attributes: dict[str, AttributeType]
@@ -82,20 +82,20 @@ class Manifest:
     validation_fraction: float
     rows_per_group: int
     rows_per_shard: int
-    windows: int = 1  # squares of each image
-    min_deviation: float = 0.0  # levels of 255: where no channel deviates by so much, an image was rejected
+    windows: int = 1  # number of squares taken from each image
+    min_deviation: float = 0.0  # levels of 255; an image was rejected if no channel's standard deviation reaches this
     rejected: int
     duplicates: dict[Kind, int]
-    notes: dict[str, int]  # what was lost of images that are in the dataset, and of how many
+    notes: dict[str, int]  # losses in images of the dataset, such as further frames, and the number of images with each
     splits: dict[str, SplitShards]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `json`."""
+        """The manifest as plain values for `json`."""
         return dataclasses.asdict(self)
 
     @staticmethod
     def from_json(value: Any, where: str) -> "Manifest":
-        """Checks and builds; raises ValueError naming `where` the value came from."""
+        """Validate `value` and build the manifest; raises ValueError naming its address `where`."""
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise ValueError(f"{where} is not the manifest of a packed dataset (no format {FORMAT!r})")
         if value.get("version") != VERSION:
@@ -125,12 +125,12 @@ def _check_counts(manifest: Manifest, where: str) -> None:
 
 
 def resolutions(finest: int) -> tuple[int, ...]:
-    """4, 8, ..., finest."""
+    """All stored resolutions in pixels: 4, 8, and so on up to `finest`."""
     return tuple(2**power for power in range(COARSEST.bit_length() - 1, finest.bit_length()))
 
 
 def column_name(resolution: int) -> str:
-    """The column that holds the images of one resolution."""
+    """The name of the column with the images of one resolution."""
     return f"r{resolution}"
 
 
@@ -144,7 +144,7 @@ def _encoding_of(resolution: int, encoding: Encoding) -> Encoding:
 
 
 def attribute_types(attributes: pa.Schema) -> dict[str, AttributeType]:
-    """The manifest's word for the type of each attribute; raises ValueError naming one of another type."""
+    """The type of each attribute as named in the manifest; raises ValueError naming an attribute of another type."""
     words: dict[pa.DataType, Any] = {kind: word for word, kind in ATTRIBUTE_TYPES.items()}
     for field in attributes:
         if field.type not in words:
@@ -164,7 +164,7 @@ def schema(finest: int, channels: int, encoding: Encoding, attributes: Mapping[s
 
 
 def writer_options(finest: int, encoding: Encoding, names: Iterable[str]) -> dict[str, Any]:
-    """How a `ParquetWriter` writes columns `names`: with page checksums, and only large raw pixels compressed."""
+    """Arguments of `ParquetWriter` for columns `names`: page checksums, and compression of large raw pixels only."""
     large = {column_name(size) for size in resolutions(finest) if size > RAW_LIMIT and encoding == "raw"}
     return {
         "compression": {name: "zstd" if name in large else "none" for name in names},
@@ -176,7 +176,7 @@ def writer_options(finest: int, encoding: Encoding, names: Iterable[str]) -> dic
 
 
 def pyramid(images: Pixels) -> dict[int, Pixels]:
-    """uint8 [N, R, R, C] by resolution, finest first: the images, and each coarser level of them."""
+    """All levels of images uint8 [N, R, R, C], keyed by resolution, finest first."""
     levels = {images.shape[1]: images}
     while min(levels) > COARSEST:
         levels[min(levels) // 2] = box_halve(levels[min(levels)])
@@ -184,7 +184,7 @@ def pyramid(images: Pixels) -> dict[int, Pixels]:
 
 
 def to_column(images: Pixels, encoding: Encoding, mapped: Mapped = map) -> pa.Array:
-    """One level's images, uint8 [N, R, R, C], as a column of a shard; `mapped` may encode on threads."""
+    """Images of one level, uint8 [N, R, R, C], as a column of a shard; `mapped` may encode on threads."""
     if images.shape[1] > RAW_LIMIT and encoding != "raw":
         return pa.array(mapped(partial(encode, encoding=encoding), images), pa.binary())
     pixels = np.ascontiguousarray(images)

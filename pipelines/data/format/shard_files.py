@@ -1,4 +1,4 @@
-"""The Parquet files of a dataset: opened once, read by several threads at once, their damage named."""
+"""The Parquet files of a dataset, opened once, read by several threads, with errors that name the damaged part."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,23 +13,23 @@ from pipelines.data.format.codec import Stored, values
 from pipelines.data.format.pages import binary_values, fixed_values, is_plain
 from pipelines.data.format.pyramid import Shard
 
-OPEN_FILES = 256  # kept open by a process
+OPEN_FILES = 256  # maximum number of files kept open by a process
 
 
 class DamagedError(RuntimeError):
-    """Stored bytes that are missing or not those that were packed; the text says which."""
+    """Stored bytes that are missing or differ from the packed ones; the message names them."""
 
 
 class ShardFiles:
-    """Gives columns of row groups; for use by several threads. Open files are left behind when it is pickled."""
+    """Reads columns of row groups; safe for several threads. A pickled copy has no open files."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._place: tuple[pyarrow.fs.FileSystem, str] | None = None  # one for all, so that they share connections
+        self._place: tuple[pyarrow.fs.FileSystem, str] | None = None  # shared, so that all files share connections
         self._open: dict[str, tuple[pa.NativeFile, pq.FileMetaData]] = {}
 
     def open(self, shard: Shard) -> tuple[pa.NativeFile, pq.FileMetaData]:
-        """The shard and what its footer says, fetched if it is not open yet; raises DamagedError."""
+        """The open file and the footer of a shard, read if it is not open yet; raises DamagedError."""
         if (known := self._open.get(shard.path)) is not None:
             return known
         with reading(self._url, shard, "its footer"):
@@ -44,7 +44,10 @@ class ShardFiles:
         return found
 
     def images(self, shard: Shard, group: int, name: str, size: int | None) -> Stored:
-        """The stored images of one row group, checksums verified; `size`: bytes of each, if one. Raises DamagedError."""
+        """The stored images of one row group, with verified checksums; raises DamagedError.
+
+        `size` is the number of bytes of each image if all have the same size, otherwise None.
+        """
         source, metadata = self.open(shard)
         with reading(self._url, shard, f"row group {group}, column {name}"):
             place = metadata.schema.names.index(name)
@@ -57,10 +60,10 @@ class ShardFiles:
         return found
 
     def column(self, shard: Shard, group: int, name: str) -> pa.Array:
-        """One column of one row group, its checksums verified; raises DamagedError."""
+        """One column of one row group, with verified checksums; raises DamagedError."""
         source, metadata = self.open(shard)
         with reading(self._url, shard, f"row group {group}, column {name}"):
-            # A reader of its own: several threads may read from one file, but not through one reader.
+            # A new reader for each call: several threads may read from one file, but not through one reader.
             reader = pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True, pre_buffer=False)
             chunks = reader.read_row_group(group, columns=[name], use_threads=False)[name].chunks
             array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
@@ -77,7 +80,7 @@ def _require(rows: int, shard: Shard, group: int) -> None:
 
 
 def open_shard(url: str, shard: Shard) -> pq.ParquetFile:
-    """Opens a shard so that checksums are verified on reading; raises DamagedError naming it if it cannot."""
+    """Open a shard so that reading verifies checksums; raises DamagedError naming the shard if that fails."""
     with reading(url, shard, "its footer"):
         filesystem, path = storage.pyarrow_filesystem(storage.join(url, shard.path))
         return pq.ParquetFile(filesystem.open_input_file(path), page_checksum_verification=True)
@@ -85,7 +88,7 @@ def open_shard(url: str, shard: Shard) -> pq.ParquetFile:
 
 @contextmanager
 def reading(url: str, shard: Shard, what: str) -> Iterator[None]:
-    """Turns damage and absence into DamagedErrors; a store that does not answer stays a StorageError."""
+    """Turn errors about damage or absence into DamagedError; a store that does not answer stays a StorageError."""
     where = storage.join(url, shard.path)
     try:
         with storage.explained(where):

@@ -1,4 +1,4 @@
-"""Reads a packed dataset: random access by row to one resolution."""
+"""Random access by row to one resolution of a packed dataset."""
 
 import hashlib
 import math
@@ -23,15 +23,15 @@ from pipelines.sources.decoding import Pixels
 Rows = NDArray[np.int64]
 Done = TypeVar("Done")
 Damaged = Literal["stop", "skip"]
-"""What to do about images whose stored bytes are damaged."""
+"""Whether a read of damaged images raises ("stop") or puts other images in their place ("skip")."""
 
 FETCHES = 8
-"""Row groups fetched at the same time from a store that is not on this machine."""
+"""Number of row groups fetched at the same time from a remote store."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A row group that cannot be read: why, and the places of its images among those that were asked for."""
+    """A row group that cannot be read: the reason as a sentence, and the places of its images among those requested."""
 
     sentence: str
     places: Rows
@@ -39,7 +39,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class _Part:
-    """The `rows` that are asked of one row group, by its number in the split, and their `places` in the result."""
+    """The requested `rows` of row group number `group` of the split, and their `places` in the result."""
 
     group: int
     places: Rows
@@ -49,7 +49,7 @@ class _Part:
 class Split:
     """The images of one split by global row number, 0 to rows - 1 in manifest order.
 
-    Open files are kept for the life of the object and left behind when it is pickled.
+    Files stay open as long as the object lives; a pickled copy has none.
     """
 
     def __init__(self, url: str, name: str, manifest: Manifest, damaged: Damaged = "stop") -> None:
@@ -57,35 +57,35 @@ class Split:
         self.name = name
         self.damaged = damaged
         self.replaced: set[int] = set()
-        """Rows in whose place `read` has put others."""
+        """Damaged rows that `read` has replaced by other images."""
         self._manifest = manifest
         self._shards = manifest.splits[name].shards
-        # Which shard and which of its row groups each row group of the split is, and the row it begins at.
+        # The shard of each row group of the split, its number in that shard, and its first row in the split.
         self._groups = [(shard, group) for shard in self._shards for group in range(len(shard.groups))]
         self._starts = np.cumsum([0, *self.group_sizes], dtype=np.int64)
         self._files = ShardFiles(url)
 
     @property
     def rows(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return self._manifest.splits[self.name].rows
 
     @property
     def channels(self) -> int:
-        """1 or 3."""
+        """The number of channels of the images, 1 or 3."""
         return self._manifest.channels
 
     @property
     def group_sizes(self) -> tuple[int, ...]:
-        """Rows of each row group, over all shards in order; a row group is read whole."""
+        """The number of rows of each row group, over all shards in order; a row group is always read completely."""
         return tuple(size for shard in self._shards for size in shard.groups)
 
     def read(self, resolution: int, rows: Rows) -> Pixels:
-        """uint8 [len(rows), R, R, C], in the order of `rows`; reads only the bytes of that resolution.
+        """Read images uint8 [len(rows), R, R, C] in the order of `rows`; reads only the bytes of that resolution.
 
-        Raises ValueError for a resolution or row that is not there, DamagedError naming the shard, row group and column
-        where the stored bytes are damaged. Of a dataset opened to skip these, images of the next whole row groups stand
-        in their places.
+        Raises ValueError for a resolution or row that does not exist, and DamagedError naming the shard, row group and
+        column if stored bytes are damaged. If the dataset was opened with "skip", damaged images are replaced by images
+        of the next undamaged row groups instead.
         """
         images, damage = self.read_sound(resolution, rows)
         if damage and self.damaged == "skip":
@@ -96,7 +96,7 @@ class Split:
         return images
 
     def _others(self, resolution: int, rows: Rows, damage: list[Damage]) -> Pixels:
-        """What stands in the places of damaged `rows`; raises DamagedError if nothing is whole."""
+        """The replacements of damaged `rows`; raises DamagedError if there is no undamaged row group."""
         images = np.empty((len(rows), resolution, resolution, self.channels), np.uint8)
         left = np.arange(len(rows))
         for step in range(1, len(self._groups)):
@@ -106,18 +106,19 @@ class Split:
                 self.replaced.update(rows.tolist())
                 return images
             left = left[places(further)]
-        raise DamagedError(f"{damage[0].sentence}, and nothing else is left to put in its place")
+        raise DamagedError(f"{damage[0].sentence}, and there is no undamaged image to replace it")
 
     def read_sound(self, resolution: int, rows: Rows) -> tuple[Pixels, list[Damage]]:
-        """As `read`, but what is damaged is left unset and returned, group by group."""
+        """As `read`, but damaged images are left unset and listed in the second result, one entry per row group."""
         self._require(resolution)
         images = np.empty((len(rows), resolution, resolution, self.channels), np.uint8)
         return images, self.read_into(images, np.arange(len(rows)), rows)
 
     def read_into(self, images: Pixels, slots: Rows, rows: Rows, threads: int = 1) -> list[Damage]:
-        """Set `images[slots[k]]` to the image of `rows[k]` for every k; what is damaged is left unset and returned.
+        """Set `images[slots[k]]` to the image of `rows[k]` for every k; damaged images are left unset and returned.
 
-        `images`: uint8 [N, R, R, C], contiguous; R is the resolution that is read. `threads` decode at the same time.
+        `images` is uint8 [N, R, R, C], contiguous; R is the resolution that is read. `threads` is the number of threads
+        that decode at the same time. Raises ValueError for a resolution or row that does not exist.
         """
         resolution = images.shape[1]
         self._require(resolution)
@@ -142,21 +143,21 @@ class Split:
             raise ValueError(f"{self.url} has no resolution {resolution}; it has {', '.join(map(str, known))}")
 
     def labels(self, rows: Rows) -> NDArray[np.int64]:
-        """int64 [len(rows)]; -1 where an image has no label."""
+        """The labels of `rows`, int64 [len(rows)]; -1 for an image without a label."""
         labels = np.empty(len(rows), np.int64)
         for part in self._parts(rows):
             labels[part.places] = self._column("label", part.group).to_numpy()[part.rows]
         return labels
 
     def attribute(self, name: str, rows: Rows) -> list[Any]:
-        """Values of one attribute, in the order of `rows`, None where it is missing; ValueError lists what there is."""
+        """The values of one attribute for `rows`, None where missing; ValueError lists the known attributes."""
         if name not in self._manifest.attributes:
             known = ", ".join(self._manifest.attributes) or "none"
             raise ValueError(f"{self.url} has no attribute {name!r}; it has {known}")
         return self._objects(ATTRIBUTE + name, rows)
 
     def ids(self, rows: Rows) -> list[str]:
-        """What the source called each image."""
+        """The names of `rows` in the source."""
         return self._objects("id", rows)
 
     def _objects(self, column: str, rows: Rows) -> list[Any]:
@@ -166,12 +167,14 @@ class Split:
         return values.tolist()
 
     def _parts(self, rows: Rows) -> Iterator[_Part]:
-        """What is asked of each row group that holds some of `rows`."""
+        """Divide `rows` by row group."""
         rows = np.asarray(rows, np.int64)
         if not len(rows):
             return
         if not 0 <= rows.min() <= rows.max() < self.rows:
-            raise ValueError(f"rows {rows.min()} to {rows.max()} are asked of {self.rows} in {self.url}/{self.name}")
+            raise ValueError(
+                f"rows {rows.min()} to {rows.max()} are not all in {self.url}/{self.name}, which has {self.rows} rows"
+            )
         groups = np.searchsorted(self._starts, rows, side="right") - 1
         order = np.argsort(groups, kind="stable")
         for places in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
@@ -197,19 +200,19 @@ class Split:
             raise DamagedError(f"{where}: row group {group}, column {column}: {error}; {way_out}") from error
 
     def _each(self, do: Callable[[_Part], Done], parts: Sequence[_Part], threads: int) -> Iterable[Done]:
-        """`do` of every part: on this thread if that is as fast, else on several."""
+        """Call `do` for every part: on this thread if that is as fast, otherwise on several threads."""
         remote = not storage.is_local(self.url)
         at_once = min(len(parts), FETCHES if remote else threads)
         if at_once <= 1:
             return map(do, parts)
         with ThreadPoolExecutor(at_once) as pool:
             if remote:
-                # Each footer once, before the threads would all ask for the same one.
+                # Read each footer once first, or all threads would request the same one.
                 list(pool.map(self._open, {self._groups[part.group][0] for part in parts}))
             return list(pool.map(do, parts))
 
     def _open(self, shard: Shard) -> None:
-        with suppress(DamagedError):  # whoever reads from it is told
+        with suppress(DamagedError):  # a later read of the shard raises it again
             self._files.open(shard)
 
 
@@ -223,7 +226,10 @@ class Dataset:
 
     @staticmethod
     def open(url: str, damaged: Damaged = "stop") -> "Dataset":
-        """Reads and checks the manifest; raises ValueError saying what is missing or wrong."""
+        """Read and validate the manifest; raises ValueError if it is missing or invalid.
+
+        `damaged` decides about images with damaged bytes, see `Damaged`.
+        """
         manifest = read_manifest(url)
         if manifest is None:
             raise storage.StorageNotFoundError(_no_manifest_sentence(url))
@@ -232,7 +238,7 @@ class Dataset:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What tells this dataset from another packed at the same place: one checksum per split."""
+        """One checksum per split; they differ for another dataset packed at the same address."""
         return {
             name: hashlib.sha256(",".join(shard.sha256 for shard in split.shards).encode()).hexdigest()
             for name, split in self.manifest.splits.items()
@@ -240,21 +246,21 @@ class Dataset:
 
     @property
     def resolution(self) -> int:
-        """Of the finest column."""
+        """The side in pixels of the images in the finest column."""
         return self.manifest.resolution
 
     @property
     def channels(self) -> int:
-        """1 or 3."""
+        """The number of channels of the images, 1 or 3."""
         return self.manifest.channels
 
     @property
     def label_count(self) -> int:
-        """0 for a dataset without labels."""
+        """The number of classes; 0 for a dataset without labels."""
         return self.manifest.labels.count if self.manifest.labels else 0
 
     def split(self, name: str) -> Split:
-        """`train`, or `validation` if images were held out; ValueError lists what there is."""
+        """The split `train`, or `validation` if images were held out; ValueError lists the existing splits."""
         if name not in self._splits:
             raise ValueError(
                 f"{self.url} has no split {name!r}; it has {', '.join(self._splits)}; "
@@ -264,12 +270,12 @@ class Dataset:
 
 
 def places(damage: Sequence[Damage]) -> Rows:
-    """The places of damaged images among those that were asked for."""
+    """The places of all damaged images among those requested, int64 [damaged images]."""
     return np.concatenate([np.empty(0, np.int64), *(part.places for part in damage)])
 
 
 def read_manifest(url: str) -> Manifest | None:
-    """The manifest of a packed dataset, None if there is none; raises ValueError if it is damaged."""
+    """The manifest of a packed dataset, or None if there is none; raises ValueError if it is damaged."""
     where = storage.join(url, MANIFEST)
     if not storage.exists(where):
         return None
@@ -279,6 +285,6 @@ def read_manifest(url: str) -> Manifest | None:
 def _no_manifest_sentence(url: str) -> str:
     names = storage.list_dir(url)
     if "packing.json" in names:
-        return f"{url} is not fully packed; run the same `alae pack` again and it goes on where it stopped"
+        return f"{url} is not fully packed; run the same `alae pack` again to continue where it stopped"
     state = "has no manifest.json" if names else "does not exist"
-    return f"{url} is no packed dataset: it {state}; make one with `alae pack SOURCE {url}`"
+    return f"{url} is not a packed dataset: it {state}; make one with `alae pack SOURCE {url}`"

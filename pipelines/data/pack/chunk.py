@@ -1,4 +1,4 @@
-"""Loads squares of a source's images on threads, in the order asked; an unusable one is a reason, no error."""
+"""Loads squares of a source's images on threads in a given order; an unusable image gives a reason, not an error."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from pipelines.data.pack.order import Order
 from pipelines.sources import Source
 from pipelines.sources.decoding import ImageRejectedError, Pixels, Square, squared
 
-AHEAD = 32  # images loaded before they are asked for: bounds the memory, hides the latency of a store
+AHEAD = 32  # images loaded in advance: enough to hide the latency of a store, few enough for the memory
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """One square of an image: its pixels, or why it has none."""
+    """One square of an image: its pixels uint8 [R, R, C], or None and the reason."""
 
     pixels: Pixels | None
     reason: str = ""
@@ -26,7 +26,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Intake:
-    """How the images of a source are made ready: decoded, squared to `resolution`, and looked at."""
+    """Loads images of a source: decodes them, makes them square at `resolution`, and rejects nearly constant ones."""
 
     source: Source
     resolution: int
@@ -35,7 +35,7 @@ class Intake:
     min_deviation: float
 
     def load(self, squares: Order, threads: Executor) -> Iterator[Loaded]:
-        """The squares of these numbers, in that order; raises what the reader raises when the source itself fails."""
+        """Yield the squares numbered `squares` in this order; raises the reader's error if the source itself fails."""
         pending: deque[Future[Loaded]] = deque()
         keys = self.source.index["key"].take(pa.array(squares // self.windows))
         for key, window in zip(keys, (squares % self.windows).tolist(), strict=True):
@@ -56,7 +56,7 @@ class Intake:
         return Loaded(pixels, notes=tuple(notes))
 
     def _require_content(self, pixels: Pixels) -> None:
-        """Of each channel by itself: an image of one colour is as constant as a white one."""
+        """Reject a nearly constant image; each channel counts by itself, so that a coloured constant is one too."""
         if self.min_deviation and (deviation := pixels.std((0, 1)).max()) < self.min_deviation:
             raise ImageRejectedError(
                 f"nearly constant: no channel deviates by more than {deviation:.2g} of 255, below min_deviation="

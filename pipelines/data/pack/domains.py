@@ -1,4 +1,4 @@
-"""Packs two domains side by side, into the folders `a` and `b` of one, as a translator reads them."""
+"""Packs two domains into the folders `a` and `b` of one folder, the form that translators read."""
 
 from dataclasses import replace
 from typing import Unpack
@@ -13,10 +13,11 @@ from pipelines.sources import open_source
 from pipelines.sources.domains import CYCLEGAN, Pair, by_folders, held_out_alike, side_by_side
 
 MIN_DEVIATION = 0.5
-"""Levels of 255. Values on two neighbouring levels, all that rounding leaves of a constant, deviate by at most this.
+"""Standard deviation in levels of 255. Rounding leaves a constant image on two neighbouring levels, which deviate by at
+most this much.
 
-What instance normalisation adds to the variance, 1e-5 of values in [-1, 1], is as much as a deviation of 0.4: noise
-below it would be scaled up by hundreds, the traced cause of MUNIT's NaN.
+Instance normalisation adds 1e-5 to the variance of values in [-1, 1], which corresponds to a deviation of 0.4 levels.
+Noise below that would be amplified by hundreds, the traced cause of MUNIT's NaN.
 """
 SIDE_BY_SIDE = "side_by_side"
 BY_FOLDERS = "folders"
@@ -25,14 +26,15 @@ BY_FOLDERS = "folders"
 def open_domains(
     source: str, second: str | None = None, domains: str | None = None, channels: int | None = None
 ) -> Pair:
-    """The two sources: `source` and `second`, or what `domains` makes of `source`.
+    """Open the sources of both domains: `source` and `second`, or the two parts of `source` chosen by `domains`.
 
-    `domains`: "folders" (trainA, trainB, testA and so on), "side_by_side" (every image cut in halves) or "NAME,NAME" for
-    folders of other names. Both have the same channels. Raises ValueError where a domain is not there.
+    `domains` is "folders" (trainA, trainB, testA and so on), "side_by_side" (every image is cut in halves) or
+    "NAME,NAME" for folders with other names. Both sources get the same number of channels. Raises ValueError if a
+    domain does not exist.
     """
     if (second is None) == (domains is None):
-        raise ValueError("two domains are a second source, or one source whose domains are told; give one of the two")
-    with storage.patience(0):  # here and below as `pack`
+        raise ValueError("two domains need either a second source or the domains of one source; give one of the two")
+    with storage.patience(0):  # as in `pack`
         first = open_source(source, channels)
         if second is not None:
             pair = (first, open_source(second, channels))
@@ -57,12 +59,13 @@ def pack_domains(
     progress: Progress | None = None,
     **options: Unpack[Options],
 ) -> tuple[PackReport, PackReport]:
-    """Packs two domains into the folders a and b of `dest`, or goes on where it stopped; a finished one is left alone.
+    """Pack two domains into the folders a and b of `dest`, or continue where a packing stopped.
 
-    `second`, `domains`: see `open_domains`. `resolution` defaults to what fits both. Of names that both domains have,
-    `validation_fraction` holds out the same in both. `progress` counts over both. All else as `pack`, for each domain.
+    A complete domain is left as it is. `second` and `domains` are those of `open_domains`. `resolution` defaults to the
+    largest that fits both domains. A name that both domains have is held out in both or in neither. `progress` counts
+    over both domains. All other options are those of `pack` and apply to each domain.
 
-    Raises ValueError as `pack`, and for a destination that holds anything but two domains.
+    Raises ValueError as `pack`, and for a destination that holds anything except two domains.
     """
     check_options(resolution, validation_fraction=validation_fraction)
     pair = open_domains(source, second, domains, channels)
@@ -72,7 +75,7 @@ def pack_domains(
     seed = options.get("seed", 0)
     if validation_fraction and all(each.held_out is None for each in pair) and _share_some_names(pair):
         pair, validation_fraction = held_out_alike(pair, validation_fraction, seed), 0.0
-    for each in pair:  # what is wrong with the second is told before the first is packed
+    for each in pair:  # an error in the second domain is raised before the first is packed
         order.split_orders(len(each), None, validation_fraction, seed, held_out=each.held_out)
     squares = [len(each) * options.get("windows", 1) for each in pair]
     first, other = (
@@ -101,7 +104,7 @@ def preview_domains(
     windows: int = 1,
     rows_per_shard: int | None = None,
 ) -> str:
-    """What `pack_domains` would do, in two lines for each domain; writes nothing."""
+    """Describe in two lines per domain what `pack_domains` would do; writes nothing."""
     pair = open_domains(source, second, domains, channels)
     resolution = resolution or min(map(default_resolution, pair))
     return "\n".join(
@@ -111,7 +114,7 @@ def preview_domains(
 
 
 def _names(domains: str) -> tuple[str, str]:
-    """The two names of the folders of the domains."""
+    """The folder names of the two domains."""
     names = CYCLEGAN if domains == BY_FOLDERS else tuple(name.strip() for name in domains.split(","))
     if len(names) != 2 or "" in names or names[0].lower() == names[1].lower():
         raise ValueError(
@@ -121,7 +124,7 @@ def _names(domains: str) -> tuple[str, str]:
 
 
 def _share_some_names(pair: Pair) -> bool:
-    """Whether some but not all names are of both: then the order alone does not hold out the same."""
+    """Whether the domains share some but not all names, so that the order alone would hold out different ones."""
     first, second = (each.index["id"].to_pylist() for each in pair)
     return first != second and not set(first).isdisjoint(second)
 
@@ -129,9 +132,9 @@ def _share_some_names(pair: Pair) -> bool:
 def _refuse_other(dest: str) -> None:
     others = [name for name in storage.list_dir(dest) if name not in FOLDERS and not name.startswith(".")]
     if others:
-        raise ValueError(f"{dest} holds other things ({first_few(others)}) than two domains; name a new folder")
+        raise ValueError(f"{dest} holds other files ({first_few(others)}) than two domains; name a new folder")
 
 
 def _counted(progress: Progress | None, before: int, total: int) -> Progress | None:
-    """`progress` of both domains, for the one that comes after `before` squares."""
+    """A progress function over both domains for the domain that begins after `before` squares."""
     return None if progress is None else lambda done, _: progress(before + done, total)

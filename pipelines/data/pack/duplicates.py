@@ -1,7 +1,7 @@
-"""Images that are in a dataset twice: the same pixels, or the same picture saved or scaled differently.
+"""Duplicates in a dataset: equal pixels, or the same picture saved or scaled differently.
 
 Near duplicates are found by a difference hash (Neal Krawetz, "Kind of Like That", 2013) and confirmed at 4x4 px. They
-are told, not removed: variants of one drawing may be meant.
+are reported, not removed, because variants of one drawing may be intended.
 """
 
 import hashlib
@@ -21,22 +21,22 @@ from pipelines.data.format.shard_files import open_shard
 from pipelines.sources.decoding import Pixels
 
 HASH_SIDE = 8
-MARGIN = 2  # gray levels that a neighbour must be brighter by: flat areas do not hash the noise in them
+MARGIN = 2  # gray levels by which a neighbour must be brighter, so that the noise of flat areas does not set bits
 NEAR_BITS = 2
-NEAR_LEVELS = 4  # of 255, in any value of r4
+NEAR_LEVELS = 4  # largest difference of any value of r4, in levels of 255
 ROTATIONS = 4
-NEIGHBOURS = 16  # in each of the sorted orders: the search costs the same for any images
+NEIGHBOURS = 16  # compared in each of the sorted orders, so that the cost does not depend on the images
 _GRAY = np.array([299, 587, 114])  # ITU-R 601, in thousandths
 
-PAIRS_AT_ONCE = 2**16  # compared
-READERS = 8  # shards read at a time
+PAIRS_AT_ONCE = 2**16  # pairs compared at a time
+READERS = 8  # shards read at the same time
 
 Hashes = NDArray[np.uint64]
 Rows = NDArray[np.int64]
 
 
 class Duplicate(NamedTuple):
-    """An image that is the same as an earlier one of the dataset, or nearly; a line of duplicates.jsonl."""
+    """An image that equals or nearly equals an earlier one of the dataset; a line of duplicates.jsonl."""
 
     name: str
     same_as: str
@@ -44,7 +44,7 @@ class Duplicate(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """As `Duplicate`, by row."""
+    """A `Duplicate` with rows instead of names."""
 
     row: int
     first: int
@@ -52,15 +52,16 @@ class Pair(NamedTuple):
 
 
 def content_hashes(images: Pixels) -> pa.Array:
-    """The first 8 bytes of the SHA-256 of each image's pixels."""
+    """The first 8 bytes of the SHA-256 of each image's pixels, binary(8) [N]; `images` is uint8 [N, R, R, C]."""
     return pa.array([hashlib.sha256(image).digest()[:8] for image in np.ascontiguousarray(images)], pa.binary(8))
 
 
 def difference_hashes(levels: dict[int, Pixels]) -> Hashes:
-    """uint64 [N] of a pyramid: which cell of an 8x8 gray grid has a right neighbour brighter by more than 2 levels.
+    """Difference hashes uint64 [N] of the images of a pyramid, uint8 [N, R, R, C] by resolution.
 
-    The grid holds the means of the finest level up to 64 px. Its last column is compared with the first. Bit 63 is the
-    cell at the top left, then row by row. Of 4x4 px images each pixel makes four cells.
+    A bit is set if a cell of an 8x8 gray grid has a right neighbour that is brighter by more than 2 levels; the last
+    column is compared with the first. The cells are means of the finest level up to 64 px; of a 4x4 px image each pixel
+    makes four cells. Bit 63 is the cell at the top left; the others follow row by row.
     """
     finest = levels[min(RAW_LIMIT, max(levels))]
     if (scale := finest.shape[1] // HASH_SIDE) == 0:
@@ -75,7 +76,7 @@ def difference_hashes(levels: dict[int, Pixels]) -> Hashes:
 
 
 def list_duplicates(url: str, shards: Sequence[Shard], channels: int) -> list[Duplicate]:
-    """Those among the images of a dataset's shards, in their order; reads some 64 bytes an image."""
+    """The duplicates among the images of a dataset's shards, in their order; reads about 64 bytes per image."""
     ends = np.cumsum([shard.rows for shard in shards])
     content, dhash = np.empty(ends[-1], np.uint64), np.empty(ends[-1], np.uint64)
     coarsest = np.empty((ends[-1], COARSEST, COARSEST, channels), np.uint8)
@@ -111,12 +112,12 @@ def _read_names(url: str, shard: Shard, rows: Rows) -> list[str]:
 
 
 def find_duplicates(content: Hashes, dhash: Hashes, coarsest: Pixels) -> list[Pair]:
-    """Every image that an earlier one equals or nearly equals, with the earliest such one; by row.
+    """The row of every image that equals or nearly equals an earlier one, with the row of the earliest such image.
 
-    `content`, `dhash`: uint64 [N]. `coarsest`: r4, uint8 [N, 4, 4, C]. Among very many images of nearly one hash some
-    near pairs may be missed, never exact ones.
+    `content` and `dhash` are uint64 [N], `coarsest` is column r4, uint8 [N, 4, 4, C]. Among very many images with
+    nearly equal hashes some near pairs may be missed, but no exact pair.
     """
-    order = np.argsort(content, kind="stable")  # of equal ones the earliest comes first
+    order = np.argsort(content, kind="stable")  # the earliest of equal images comes first
     begins = np.concatenate([[True], content[order][1:] != content[order][:-1]])
     first = np.empty_like(order)
     first[order] = order[begins][np.cumsum(begins) - 1]
@@ -134,10 +135,10 @@ def find_duplicates(content: Hashes, dhash: Hashes, coarsest: Pixels) -> list[Pa
 
 
 def _near_pairs(dhash: Hashes, coarsest: Pixels, rows: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """(later, earlier) of `rows` that stand close in one of the sorted orders and are alike, some at a time."""
+    """Yield pairs (later, earlier) of `rows` that are close in one of the sorted orders and nearly equal, in parts."""
     hashes = dhash[rows]
     for turn in range(0, 64, 64 // ROTATIONS):
-        # Hashes that differ in few bits agree in a whole quarter, which some turn makes the most significant.
+        # Hashes that differ in at most two bits agree in one quarter, and some turn makes it the most significant one.
         turned = hashes << np.uint64(turn) | hashes >> np.uint64(64 - turn) if turn else hashes
         order = np.argsort(turned, kind="stable")
         for distance in range(1, NEIGHBOURS + 1):

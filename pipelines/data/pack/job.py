@@ -1,4 +1,4 @@
-"""Packs one shard: reads its images, writes a temporary Parquet file and uploads it, verified."""
+"""Packs one shard: reads its images, writes a temporary Parquet file and uploads it with verification."""
 
 import tempfile
 from collections import Counter
@@ -24,7 +24,7 @@ from pipelines.sources import Source
 
 @dataclass(frozen=True)
 class Plan:
-    """What every job of a packing needs; other processes read its arrays in shared memory."""
+    """The input of every job of a packing; other processes read its arrays in shared memory."""
 
     source: Source
     orders: dict[str, Order]
@@ -33,22 +33,23 @@ class Plan:
 
     @property
     def schema(self) -> pa.Schema:
-        """Of every shard."""
+        """The Parquet schema of every shard."""
         parameters = self.parameters
         kinds = attribute_types(self.source.attributes.schema)
         return schema(parameters.resolution, parameters.channels, parameters.encoding, kinds)
 
     @property
     def total(self) -> int:
-        """How many squares are asked for: one of each image of the source, or several."""
+        """The number of squares to pack: one or several per image of the source."""
         return sum(map(len, self.orders.values()))
 
     def rows(self, squares: Order) -> pa.Array:
-        """Of each square the row of its image in the source."""
+        """The row in the source of each square's image."""
         return pa.array(squares // self.parameters.windows)
 
     def names(self, squares: Order) -> pa.ChunkedArray:
-        """What the source calls their images; where each gives several, with the number of the square, from 1."""
+        """The names of the squares: the image's name in the source, with `#` and the square's number, from 1, if an
+        image has several."""
         names, windows = self.source.index["id"].take(self.rows(squares)), self.parameters.windows
         if windows == 1:
             return names
@@ -57,7 +58,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Advance:
-    """A row group further: so many squares of images, and which of them were rejected; `done` with the last."""
+    """Progress of a job by one row group: `images` squares, of which `rejected` were refused.
+
+    The last one has `done`, the result of the job, and no squares.
+    """
 
     job: Job
     images: int
@@ -66,10 +70,10 @@ class Advance:
 
 
 def pack_shard(plan: Plan, job: Job, threads: int) -> Iterator[Advance]:
-    """Does a job, telling of every row group; the same bytes wherever and whenever it runs.
+    """Run a job and yield its progress after every row group; it writes the same bytes on every machine.
 
-    Holds a row group of pixels and the images loaded ahead. Raises StorageError and the like where source or
-    destination fail.
+    It holds in memory the pixels of one row group and the images loaded in advance. Raises StorageError or another
+    OSError if the source or the destination fails.
     """
     squares = plan.orders[job.split][job.start : job.stop]
     rejected: list[tuple[str, str]] = []
@@ -90,7 +94,7 @@ def pack_shard(plan: Plan, job: Job, threads: int) -> Iterator[Advance]:
 
 
 class _Threads(ThreadPoolExecutor):
-    """A pool that, left early, forgets what has not begun."""
+    """A pool that cancels waiting tasks when its block ends."""
 
     def __exit__(self, *raised: object) -> None:
         self.shutdown(cancel_futures=True)
@@ -104,7 +108,7 @@ class _Group:
 
 
 def _tables(plan: Plan, squares: Order, pool: ThreadPoolExecutor) -> Iterator[tuple[pa.Table, _Group]]:
-    """For each row group its table, which may be empty, and what became of the squares meant for it."""
+    """Yield the table of each row group, which may be empty, and the outcome of its squares."""
     asked = plan.parameters
     intake = Intake(plan.source, asked.resolution, asked.square, asked.windows, asked.min_deviation)
     images = intake.load(squares, pool)

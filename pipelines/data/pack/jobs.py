@@ -1,4 +1,4 @@
-"""Carries out the jobs of a packing and publishes the dataset when all are done."""
+"""Runs the jobs of a packing and publishes the dataset when all are complete."""
 
 import json
 import os
@@ -28,37 +28,37 @@ from pipelines.data.pack.state import STATE, Done, PackingState
 
 Progress = Callable[[int, int], None]
 Execute = Callable[[Plan, Sequence[Job]], Iterator[Advance]]
-"""Does jobs, in any order, and tells how far each is."""
+"""Runs jobs in any order and yields the progress of each."""
 
 THREADS = min(16, os.cpu_count() or 1)
 SHOWN = 5  # names listed in a message
-ENOUGH_REJECTED = 20  # an early stop waits for so many, to show what is wrong with more than the first
+ENOUGH_REJECTED = 20  # rejected images needed for an early stop, so that the error shows more than the first
 
 
 def pack_here(plan: Plan, jobs: Sequence[Job]) -> Iterator[Advance]:
-    """Does the jobs one after the other on threads of this process."""
+    """Run the jobs one after the other on threads of this process."""
     for job in jobs:
         yield from pack_shard(plan, job, THREADS)
 
 
 def first_few(names: Sequence[str]) -> str:
-    """The first five, for a message."""
+    """The first five names, for use in a message."""
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 @dataclass
 class PackingRun:
-    """A packing from the first job that is not done to the manifest."""
+    """A packing, from its first incomplete job to the manifest."""
 
     plan: Plan
     state: PackingState
     max_rejected_fraction: float
     progress: Progress | None
     _unusable: int = 0
-    _begun: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # rejected of shards in work, by path
+    _begun: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # rejected of unfinished shards, by path
 
     def complete(self, execute: Execute) -> Manifest:
-        """Does what is left and publishes; raises ValueError if too many images are unusable."""
+        """Run the remaining jobs and publish the dataset; raises ValueError if too many images are unusable."""
         jobs = shard_jobs(self.plan.orders, self.plan.parameters.rows_per_shard)
         left = [job for job in jobs if job.path not in self.state.done]
         packed = self.plan.total - sum(job.images for job in left)
@@ -83,7 +83,7 @@ class PackingRun:
         self._refuse_many_rejected(at_least=ENOUGH_REJECTED)
 
     def _require_shard(self, done: Done) -> None:
-        """A task on another node writes a local path to that node's own disk."""
+        """Refuse a shard that is not here: a task on another node writes a local path to that node's own disk."""
         dest = self.plan.dest
         if done.shard and storage.is_local(dest) and not storage.exists(storage.join(dest, done.shard.path)):
             raise storage.StorageNotFoundError(
@@ -97,7 +97,7 @@ class PackingRun:
 
     @property
     def _rejected(self) -> list[tuple[str, str]]:
-        """Images that were read and cannot be used, so far."""
+        """The (name, reason) of each image that has been read and cannot be used, sorted."""
         parts = [*(done.rejected for done in self.state.done.values()), *self._begun.values()]
         return sorted(entry for part in parts for entry in part)
 
@@ -114,7 +114,7 @@ class PackingRun:
         )
 
     def _store_rejected(self) -> int:
-        """Writes rejected.jsonl: what was read in vain, and what was not read at all."""
+        """Write rejected.jsonl, with the unusable images and the files that were not read, and return their number."""
         listed = sorted([*self.plan.source.skipped, *self._rejected])
         self._store_lines(REJECTED, ({"name": name, "reason": reason} for name, reason in listed))
         return len(listed)
@@ -130,7 +130,7 @@ class PackingRun:
         done = [self.state.done[path] for path in paths]
         shards = [each.shard for each in done if each.shard]
         if not any(shard.path.startswith(SPLITS[0]) for shard in shards):
-            raise ValueError(f"no image of {self.plan.source.name} is usable; {REJECTED} in {dest} says why")
+            raise ValueError(f"no image of {self.plan.source.name} is usable; {REJECTED} in {dest} lists the reasons")
         duplicates = list_duplicates(dest, shards, self.plan.parameters.channels)
         self._store_lines(DUPLICATES, (duplicate._asdict() for duplicate in duplicates))
         kinds = Counter(duplicate.kind for duplicate in duplicates)

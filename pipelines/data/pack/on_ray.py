@@ -1,7 +1,7 @@
-"""Packs shards in Ray Data tasks, one at a time on each CPU, on whatever nodes the cluster has.
+"""Packs shards in Ray Data tasks, one at a time on each CPU of all nodes of the cluster.
 
-A task streams a row for every row group it has packed, so that the driver knows how far each is. A task that is lost
-runs again, and its shard has the same bytes.
+A task streams a row for every row group that it has packed, so that the driver knows its progress. A lost task runs
+again, and its shard has the same bytes.
 """
 
 import json
@@ -28,7 +28,7 @@ from pipelines.data.pack.order import Job
 from pipelines.ray_connection import connect
 from pipelines.sources import CHUNKS_AT_ONCE
 
-THREADS = 4  # of a task: what they wait for is the source
+THREADS = 4  # threads of a task; they mostly wait for the source
 
 _EVENTS = TypeAdapter(Advance)
 
@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 
 
 def pack_on_ray(plan: Plan, jobs: Sequence[Job]) -> Iterator[Advance]:
-    """Does the jobs on the cluster in use, or on a local one; gives their advances as they come.
+    """Run the jobs on the connected cluster, or on a local one, and yield their progress as it arrives.
 
-    Raises ValueError where the source or destination fails, RuntimeError where Ray does.
+    Raises ValueError if the source or the destination fails, and RuntimeError if Ray fails.
     """
     connect()
     cpus = int(ray.cluster_resources().get("CPU", 0))
@@ -46,7 +46,7 @@ def pack_on_ray(plan: Plan, jobs: Sequence[Job]) -> Iterator[Advance]:
         raise ValueError("the Ray cluster has no CPU to pack with; add a node with CPUs, or use --executor here")
     local = storage.is_local(plan.source.name) and storage.exists(plan.source.name)
     task = _Task(ray.put(plan), tuple(jobs), local, Path.cwd())
-    images = plan.parameters.rows_per_shard / plan.parameters.windows  # of a shard
+    images = plan.parameters.rows_per_shard / plan.parameters.windows  # images per shard
     tasks = _tasks(len(jobs), images, plan.source.chunks, cpus)
     try:
         with _silent_console():
@@ -59,25 +59,31 @@ def pack_on_ray(plan: Plan, jobs: Sequence[Job]) -> Iterator[Advance]:
 
 
 def _tasks(jobs: int, images: float, chunks: NDArray[np.int64] | None, cpus: int) -> int:
-    """One for each job; of a source in chunks, one for the shards of a window, so that each chunk is read once."""
+    """The number of tasks: one per job, or, if the source has chunks, one per window of CHUNKS_AT_ONCE chunks.
+
+    One task then packs all shards of a window and reads each of its chunks only once.
+    """
     if chunks is None:
         return jobs
     images_in_window = len(chunks) / (chunks[-1] + 1) * CHUNKS_AT_ONCE
     windows = math.ceil(jobs * images / images_in_window)
-    return min(jobs, max(windows, cpus))  # to read a chunk more than once is better than a CPU without work
+    return min(jobs, max(windows, cpus))  # reading a chunk more than once costs less than an idle CPU
 
 
 def _dataset(task: "_Task", jobs: int, tasks: int) -> ray.data.Dataset:
     numbers = ray.data.from_items([{"number": number} for number in range(jobs)], override_num_blocks=tasks)
     numbers.context.enable_progress_bars = False
-    # A block for every row: each leaves its task when it is made.
+    # One block per row, so that each row leaves its task when it is made.
     numbers.context.target_max_block_size = 1
     return numbers.map_batches(task, batch_size=None, num_cpus=1)
 
 
 @contextmanager
 def _silent_console() -> Iterator[None]:
-    """Ray Data's file log stays; on the terminal it would tear the bar, and what fails becomes a sentence of ours."""
+    """Silence Ray Data on the terminal, where it would break the progress bar; its log file stays.
+
+    A failure is still reported, as our own error.
+    """
     consoles = [handler for handler in logging.getLogger("ray.data").handlers if isinstance(handler, StreamHandler)]
     levels = [handler.level for handler in consoles]
     try:
@@ -91,12 +97,12 @@ def _silent_console() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Task:
-    """Does the jobs of some numbers; runs in Ray's processes."""
+    """Runs the jobs with the numbers in a batch, in Ray's processes."""
 
     plan: ray.ObjectRef
     jobs: tuple[Job, ...]
-    local: bool  # the source is a file or folder of the driver's node
-    folder: Path  # that relative paths start from
+    local: bool  # whether the source is a file or folder on the driver's node
+    folder: Path  # the folder that relative paths start from
 
     def __call__(self, batch: dict[str, NDArray[np.int64]]) -> Iterator[pa.Table]:
         with chdir(self.folder) if self.folder.is_dir() else nullcontext():
@@ -119,8 +125,8 @@ class _Task:
         if self.local and not storage.exists(plan.source.name):
             node: Any = ray.util.get_node_ip_address()
             raise storage.StorageNotFoundError(
-                f"source {plan.source.name} is not on node {node}; put it where all nodes see it (an object store, a "
-                "shared disk), or pack on this machine with --executor here"
+                f"source {plan.source.name} is not on node {node}; move it where all nodes can read it (an object "
+                "store, a shared disk), or pack on this machine with --executor here"
             )
 
 

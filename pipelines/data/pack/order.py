@@ -1,6 +1,6 @@
-"""In which order images are packed and how that order is cut into shards: fixed before the first image is read.
+"""The order in which images are packed and its division into shards, both fixed before the first image is read.
 
-So each shard is a job of its own. Any process can do it, in any order, and gives the same bytes.
+Therefore each shard is an independent job: any process can run it at any time and writes the same bytes.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from pipelines.sources.source import CHUNKS_AT_ONCE
 
 Order = NDArray[np.int64]
 
-GROUP_BYTES = 16 * 2**20  # of the finest column, what a read fetches at least
+GROUP_BYTES = 16 * 2**20  # largest size of a row group in the finest column, the least that a read fetches
 GROUP_ROWS = 256
 SHARD_BYTES = 256 * 2**20
 SHARD_ROWS = 16384
-PNG_OF_RAW = 0.5  # rough shares of the raw bytes, to choose sizes before an image is read
+PNG_OF_RAW = 0.5  # rough fractions of the raw bytes, to choose sizes before an image is read
 JPEG_OF_RAW = 0.17
 
 
@@ -34,12 +34,12 @@ class Job:
 
     @property
     def images(self) -> int:
-        """Of the source; those that are rejected among them."""
+        """The number of squares, including those that will be rejected."""
         return self.stop - self.start
 
     @property
     def path(self) -> str:
-        """The shard's file, relative to the dataset."""
+        """The path of the shard's file, relative to the dataset."""
         return f"{self.split}/shard_{self.number:05d}.parquet"
 
 
@@ -52,13 +52,13 @@ def split_orders(
     held_out: NDArray[np.bool_] | None = None,
     windows: int = 1,
 ) -> dict[str, Order]:
-    """For each split the numbers of its squares in the order of packing: number s is square s % windows of image
-    s // windows.
+    """The numbers of the squares of each split, in the order of packing.
 
-    One shuffle of all images decides which are held out, if `held_out` [count] does not say so. Of one square each it
-    is the order too; of several, the squares are shuffled anew. With `chunks` their order is shuffled, so many as a
-    reader keeps at once are read together, and the squares of these keep the order they have among themselves.
-    Raises ValueError if a split that is asked for would be empty, and for a fraction beside `held_out`.
+    Number s is square s % windows of image s // windows. A shuffle of all images, drawn with `seed`, decides which are
+    held out, unless `held_out`, bool [count], does. With one square per image this shuffle is the order too; with
+    several, the squares are shuffled again. With `chunks`, int64 [count], the chunks are shuffled and CHUNKS_AT_ONCE of
+    them are read together; their squares keep their relative order from the shuffle. Raises ValueError if a requested
+    split would be empty, and for a fraction together with `held_out`.
     """
     random = np.random.Generator(np.random.PCG64(seed))
     order = random.permutation(count)
@@ -77,14 +77,14 @@ def split_orders(
 
 
 def _held_out(order: Order, fraction: float, known: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """Which images are for validation: those that are known to be, or the first of the order."""
+    """Whether each image is for validation, bool [images]: as `known` says, or the first `fraction` of the order."""
     out = known
     if out is None:
         out = np.zeros(len(order), np.bool_)
         out[order[: round(fraction * len(order))]] = True
     elif fraction > 0:
         raise ValueError(
-            f"validation_fraction={fraction} has no place beside a source that says itself which images are held out; "
+            f"validation_fraction={fraction} is not possible for a source that itself says which images are held out; "
             "leave it out"
         )
     held = int(out.sum())
@@ -97,7 +97,7 @@ def _held_out(order: Order, fraction: float, known: NDArray[np.bool_] | None) ->
 
 
 def shard_jobs(orders: Mapping[str, Order], rows_per_shard: int) -> list[Job]:
-    """The shards of all splits."""
+    """The jobs of all splits, one per shard of at most `rows_per_shard` squares."""
     return [
         Job(split, number, start, min(start + rows_per_shard, len(order)))
         for split, order in orders.items()
@@ -106,24 +106,24 @@ def shard_jobs(orders: Mapping[str, Order], rows_per_shard: int) -> list[Job]:
 
 
 def stored_bytes(resolution: int, channels: int, encoding: Encoding) -> int:
-    """About how many bytes one image takes in the column of one resolution; exact for raw up to 64 px."""
+    """The approximate bytes of one image in the column of one resolution; exact for raw pixels and up to 64 px."""
     raw = resolution * resolution * channels
     share = {"raw": 1.0, "png": PNG_OF_RAW, "jpeg": JPEG_OF_RAW}[encoding if resolution > RAW_LIMIT else "raw"]
     return round(raw * share)
 
 
 def image_bytes(resolution: int, channels: int, encoding: Encoding) -> int:
-    """About how many bytes one image takes in all columns: the coarser levels add a third."""
+    """The approximate bytes of one image in all columns; the coarser levels add a third."""
     return stored_bytes(resolution, channels, encoding) * 4 // 3
 
 
 def rows_per_group(resolution: int, channels: int, encoding: Encoding) -> int:
-    """A power of two: 256 images, or what fits 16 MiB of the finest column."""
+    """The default rows per row group, a power of two: at most 256 images and 16 MiB of the finest column."""
     return _power_of_two(min(GROUP_ROWS, GROUP_BYTES // stored_bytes(resolution, channels, encoding)))
 
 
 def rows_per_shard(resolution: int, channels: int, encoding: Encoding) -> int:
-    """A power of two: 16,384 images, or what fits 256 MiB of all columns."""
+    """The default rows per shard, a power of two: at most 16,384 images and 256 MiB of all columns."""
     return _power_of_two(min(SHARD_ROWS, SHARD_BYTES // image_bytes(resolution, channels, encoding)))
 
 

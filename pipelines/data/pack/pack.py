@@ -1,6 +1,6 @@
 """Packs a source of images into a dataset: shuffled once, square, at every resolution, in verified shards.
 
-The same source and options give the same bytes, wherever it runs. An interruption loses at most the shards in work.
+The same source and options give the same bytes on every machine. An interruption loses at most the unfinished shards.
 """
 
 import math
@@ -22,12 +22,12 @@ from pipelines.sources import Source, open_source
 from pipelines.sources.decoding import ImageRejectedError, Square
 
 Executor = Literal["auto", "here", "ray"]
-MANY_IMAGES = 50_000  # from here on the seconds that Ray takes to start are won back
-MAX_DEVIATION = 127.5  # of values from 0 to 255: half of them black, half of them white
+MANY_IMAGES = 50_000  # above this number Ray saves more time than the seconds that it takes to start
+MAX_DEVIATION = 127.5  # largest standard deviation of values from 0 to 255: half of them black, half of them white
 
 
 class Options(TypedDict, total=False):
-    """Of `pack`, those that two domains share as they are."""
+    """The options of `pack` that both domains of a dataset share."""
 
     square: Square
     encoding: Encoding
@@ -41,22 +41,22 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class PackReport:
-    """What a packing gave."""
+    """The result of a packing."""
 
     dest: str
     manifest: Manifest
-    already_done: bool = False  # the dataset was there, packed from the same images with the same options
-    resumed_shards: int = 0  # of an interrupted packing, and still good
-    discarded_shards: int = 0  # of an interrupted packing of other images or with other options
+    already_done: bool = False  # the dataset existed, packed from the same images with the same options
+    resumed_shards: int = 0  # shards kept from an interrupted packing
+    discarded_shards: int = 0  # shards deleted from an interrupted packing of other images or with other options
 
     @property
     def rows(self) -> dict[str, int]:
-        """Images by split."""
+        """The number of images in each split."""
         return {name: split.rows for name, split in self.manifest.splits.items()}
 
     @property
     def rejected(self) -> int:
-        """Files left out, listed with their reasons in rejected.jsonl."""
+        """The number of files left out; rejected.jsonl lists them with their reasons."""
         return self.manifest.rejected
 
 
@@ -78,18 +78,20 @@ def pack(
     executor: Executor = "auto",
     progress: Progress | None = None,
 ) -> PackReport:
-    """Packs `source` into the folder `dest`, or goes on where a packing with the same options stopped.
+    """Pack `source` into the folder `dest`, or continue a packing with the same options where it stopped.
 
-    `resolution` defaults to the largest power of two that fits the shorter side of the first readable image, the rows
-    to what suits the resolution. `square`: see `decoding.squared`, where `windows` squares of each image are meant.
-    `encoding`: of the columns above 64 px, see `codec.encode`. `validation_fraction` of the images is held out as split
-    `validation`, unless the source says itself which are. Squares of which no channel deviates by `min_deviation`
-    levels of 255 are rejected. `executor`: "here" packs one shard after the other on threads of this process, "ray" one
-    on each CPU of the cluster in use, or of this machine; "auto" takes Ray on a cluster and for more than 50,000
-    images. `progress(done, total)` is called with squares at the start and after every row group.
+    `resolution` in pixels defaults to the largest power of two that fits the shorter side of the first readable image;
+    `rows_per_group` and `rows_per_shard` default to values that suit it. `square` and `windows`, the number of squares
+    taken from each image, are those of `decoding.squared`. `encoding` is that of the columns above 64 px, see
+    `codec.encode`. `validation_fraction` of the images is held out as split `validation`; a source that itself says
+    which images are held out allows only 0. Squares are rejected if no channel has a standard deviation of at least
+    `min_deviation` levels of 255. `executor` "here" packs one shard after the other on threads of this process, "ray"
+    packs one shard on each CPU of the connected cluster or of this machine, and "auto" uses Ray on a cluster and for
+    more than 50,000 squares. `progress(done, total)` is called with numbers of squares at the start and after every row
+    group.
 
-    Raises ValueError with the way out for wrong options, for a destination that holds something else, and if more than
-    `max_rejected_fraction` of the images is unusable; then no manifest is written. RuntimeError if Ray fails.
+    Raises ValueError with a remedy for wrong options, for a destination that holds something else, and if more than
+    `max_rejected_fraction` of the squares are unusable; then no manifest is written. Raises RuntimeError if Ray fails.
     """
     check_options(
         resolution,
@@ -101,7 +103,7 @@ def pack(
         min_deviation=min_deviation,
         max_rejected_fraction=max_rejected_fraction,
     )
-    with storage.patience(0):  # a wrong address is told at once; a store that goes away later is waited for
+    with storage.patience(0):  # a wrong address raises at once; later calls wait for a store that stops answering
         images = open_source(source, channels) if isinstance(source, str) else source
         resolution = resolution or default_resolution(images)
         sizes = _sizes(rows_per_group, rows_per_shard, resolution, images.channels, encoding)
@@ -121,7 +123,7 @@ def pack(
         if finished := read_manifest(dest):
             _refuse_other(dest, parameters.differences(Parameters.of_manifest(finished)))
             return PackReport(dest, finished, already_done=True)
-        attribute_types(images.attributes.schema)  # refuses what cannot be stored
+        attribute_types(images.attributes.schema)  # refuses types that cannot be stored
         orders = order.split_orders(
             len(images), images.chunks, validation_fraction, seed, held_out=images.held_out, windows=windows
         )
@@ -141,7 +143,7 @@ def preview(
     windows: int = 1,
     rows_per_shard: int | None = None,
 ) -> str:
-    """What `pack` would do, in two lines for people; reads the list of images and the first of them, writes nothing."""
+    """Describe in two lines what `pack` would do; reads the list of images and the first of them, writes nothing."""
     check_options(resolution, encoding, windows=windows)
     with storage.patience(0):
         images = open_source(source, channels) if isinstance(source, str) else source
@@ -165,7 +167,7 @@ def check_options(
     min_deviation: float = 0.0,
     max_rejected_fraction: float = 0.0,
 ) -> None:
-    """Raises ValueError for a value that cannot be."""
+    """Raise ValueError for an option with an impossible value."""
     if resolution is not None and (resolution & (resolution - 1) or not COARSEST <= resolution <= FINEST):
         raise ValueError(f"resolution={resolution} is not possible; use a power of two from {COARSEST} to {FINEST}")
     for name, value, kind in (
@@ -188,7 +190,7 @@ def check_options(
 
 
 def _sizes(group: int | None, shard: int | None, resolution: int, channels: int, encoding: Encoding) -> tuple[int, int]:
-    """Rows per row group and per shard: as asked, or as suits the images."""
+    """Rows per row group and rows per shard: the given values, or defaults that suit the images."""
     shard = order.rows_per_shard(resolution, channels, encoding) if shard is None else shard
     group = min(shard, order.rows_per_group(resolution, channels, encoding)) if group is None else group
     for name, rows in (("rows_per_shard", shard), ("rows_per_group", group)):
@@ -200,7 +202,10 @@ def _sizes(group: int | None, shard: int | None, resolution: int, channels: int,
 
 
 def default_resolution(images: Source) -> int:
-    """The largest power of two that fits the shorter side of the first readable image; raises ValueError if none is."""
+    """The largest power of two, in pixels, that fits the shorter side of the first readable image.
+
+    Raises ValueError if no image is readable or the side is below 4.
+    """
     unread = []
     for row, name in enumerate(images.index["id"]):
         try:
@@ -223,18 +228,18 @@ def _executor(executor: Executor, images: int) -> Execute:
 
 
 def _begin(dest: str, parameters: Parameters) -> tuple[PackingState, int]:
-    """The state to go on with, which is stored, and how many shards of other images or options were discarded."""
+    """Store and return the state to continue with, and the number of shards discarded for other images or options."""
     storage.check_writable(dest)
     where = storage.join(dest, STATE)
     older = PackingState(parameters)
     if storage.exists(where):
         older = PackingState.from_json(storage.read_json(where), where)
     elif names := [name for name in storage.list_dir(dest) if not name.startswith(".")]:
-        raise ValueError(f"{dest} holds other things ({first_few(names)}) and no dataset; name a new folder")
+        raise ValueError(f"{dest} holds other files ({first_few(names)}) and no dataset; name a new folder")
     same = older.parameters == parameters
     there = {path: size for path, size in storage.list_files(dest).items() if _is_of_packing(path)}
     good = {path: done for path, done in older.done.items() if same and _is_there(done, there)}
-    # Nothing is published yet: any other file was left by a process that was killed, or is of no use any more.
+    # Nothing is published yet: any other file is from a killed process or from a packing that is discarded.
     for path in there.keys() - good.keys():
         storage.delete_file(storage.join(dest, path))
     state = PackingState(parameters, good)
@@ -243,7 +248,7 @@ def _begin(dest: str, parameters: Parameters) -> tuple[PackingState, int]:
 
 
 def _is_of_packing(path: str) -> bool:
-    """Shards, and what a process that is killed leaves of a file that it was writing."""
+    """Whether `path` is a shard, or a partial file that a killed process left."""
     return path.split("/")[0] in SPLITS or (path.startswith(".") and path.endswith(".part"))
 
 
@@ -254,6 +259,6 @@ def _is_there(done: Done, there: Mapping[str, int]) -> bool:
 def _refuse_other(dest: str, differences: Sequence[str]) -> None:
     if differences:
         raise ValueError(
-            f"{dest} holds a dataset that was packed otherwise: {', '.join(differences)}; "
+            f"{dest} holds a dataset that was packed differently: {', '.join(differences)}; "
             "name another folder, or delete that one first"
         )

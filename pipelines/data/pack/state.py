@@ -1,4 +1,4 @@
-"""What a packing was asked for and which shards are done, so that an interrupted one goes on where it stopped."""
+"""The options of a packing and its complete shards, so that an interrupted packing continues where it stopped."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ STATE = "packing.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """All that the bytes of a dataset depend on."""
+    """Everything that the bytes of a dataset depend on."""
 
-    fingerprint: str  # of the source
+    fingerprint: str  # the source's fingerprint
     resolution: int
     channels: int
     square: Square
@@ -31,42 +31,42 @@ class Parameters:
 
     @staticmethod
     def of_manifest(manifest: Manifest) -> "Parameters":
-        """What a finished dataset was packed with."""
+        """The parameters of a complete dataset."""
         return Parameters(**{field.name: getattr(manifest, field.name) for field in dataclasses.fields(Parameters)})
 
     def differences(self, stored: "Parameters") -> list[str]:
-        """One phrase for each field in which `stored` differs from what is asked now; the images last."""
+        """One phrase for each field in which `stored` differs from these parameters; the images come last."""
         names = [field.name for field in dataclasses.fields(self) if field.name != "fingerprint"]
         pairs = [(name, getattr(stored, name), getattr(self, name)) for name in names]
         found = [f"{name} is {old!r} there and {new!r} now" for name, old, new in pairs if old != new]
         same = stored.fingerprint == self.fingerprint
-        return found if same else [*found, "the images are others or held out otherwise"]
+        return found if same else [*found, "the images, or the choice of held-out ones, are different"]
 
 
 @dataclass(frozen=True)
 class Done:
-    """What came of one job. No shard is published of images that were all rejected."""
+    """The result of one job; `shard` is None if all its images were rejected."""
 
     shard: Shard | None
-    rejected: tuple[tuple[str, str], ...]  # name, reason
-    notes: dict[str, int]  # what was lost of images that are in the shard, and of how many
+    rejected: tuple[tuple[str, str], ...]  # (name, reason) of each
+    notes: dict[str, int]  # losses in images of the shard, and the number of images with each
 
 
 @dataclass(frozen=True)
 class PackingState:
-    """What packing.json holds: the jobs that are done, by the path of their shard."""
+    """The content of packing.json: the parameters and the complete jobs, by the path of their shard."""
 
     parameters: Parameters
     done: dict[str, Done] = field(default_factory=dict)
 
     @staticmethod
     def from_json(value: Any, where: str) -> "PackingState":
-        """Checks and builds; raises ValueError naming `where`."""
+        """Validate `value` and build the state; raises ValueError naming its address `where`."""
         try:
             return TypeAdapter(PackingState).validate_python(value)
         except ValidationError as error:
             raise ValueError(f"{where} is damaged; delete {where} and the shards beside it") from error
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `json`."""
+        """The state as plain values for `json`."""
         return dataclasses.asdict(self)

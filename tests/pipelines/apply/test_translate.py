@@ -171,7 +171,7 @@ def test_a_broken_image_and_one_too_small_are_named_and_the_others_done(
         "alae translate: broken.jpg is left out: not an image that Pillow can read",
         "alae translate: thin.png is left out: too small: 7x20 px, the networks take 8 px a side or more",
     ]
-    assert "notes.txt: skipped: by its name not an image that Pillow can read" in told.out.splitlines()
+    assert "notes.txt: skipped: not an image that Pillow can read, by its name" in told.out.splitlines()
     assert written(tmp_path / "out").keys() == {"far_one_0", "one_0", "two_0"}
 
 

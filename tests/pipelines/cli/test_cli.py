@@ -60,7 +60,7 @@ def test_a_missing_dataset_is_refused(capsys: pytest.CaptureFixture[str], tmp_pa
     message = refused(
         capsys, "train", "debug_mnist32_alae", f"data.path={tmp_path}/none", f"training.storage={tmp_path}/runs"
     )
-    assert "is no packed dataset: it does not exist" in message
+    assert "is not a packed dataset: it does not exist" in message
     assert not (tmp_path / "runs").exists()
 
 

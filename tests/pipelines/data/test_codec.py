@@ -1,4 +1,4 @@
-"""Encoded columns: what goes in comes out, any reader opens it, and damage is named."""
+"""Encoded columns: round trips, files that any reader can open, and errors that name the damage."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ CHANNELS = pytest.mark.parametrize("channels", [1, 3])
 
 
 def pictures(count: int, side: int, channels: int) -> codec.Pixels:
-    """Smooth ramps with some noise, each another."""
+    """Different smooth ramps with some noise, uint8 [count, side, side, channels]."""
     noise = np.random.default_rng(0).integers(0, 32, (count, side, side, channels))
     ramp = np.add.outer(np.arange(side), np.arange(side))[None, :, :, None]
     return (ramp + noise + 7 * np.arange(count)[:, None, None, None]).astype(np.uint8)
@@ -110,7 +110,7 @@ def test_damage_to_a_png_is_named_whatever_byte_it_hits() -> None:
     unseen = {
         *range(33, 37),
         *range(len(whole) - 16, len(whole)),
-    }  # the length and checksums of chunks, which add nothing
+    }  # the length and checksums of chunks, which decoding does not check
     for position in range(len(whole)):
         changed = whole[:position] + bytes([whole[position] ^ 0x40]) + whole[position + 1 :]
         broken = damaged(stored, 1, changed)
@@ -142,5 +142,5 @@ def test_an_image_of_another_size_or_of_other_channels_is_named(encoding: codec.
 def test_a_png_of_another_writer_is_refused() -> None:
     file = io.BytesIO()
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(file, format="png")
-    with pytest.raises(codec.DamagedImageError, match="row 0 is a PNG with rows missing or of another filter"):
+    with pytest.raises(codec.DamagedImageError, match="row 0 is a PNG with missing rows or another filter"):
         codec.decode_many(pa.array([file.getvalue()], pa.binary()), np.array([0]), 16, 3, "png")

@@ -1,4 +1,4 @@
-"""Column chunks taken apart by ourselves: the values that pyarrow finds, and no damage passes."""
+"""Our own parser of column chunks: it gives the values that pyarrow gives and detects every damage."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def made(kind: pa.DataType, rows: int = 10) -> list[bytes]:
 
 
 def chunk_of(folder: Path, values: list[bytes], kind: pa.DataType, **settings: Any) -> bytes:
-    """The bytes of the column chunk that pyarrow writes."""
+    """The bytes of the column chunk that pyarrow writes for `values`."""
     schema = pa.schema([pa.field("x", kind, nullable=False)])
     path = folder / "one.parquet"
     pq.write_table(pa.table([pa.array(values, kind)], schema), path, **(SETTINGS | settings))
@@ -70,7 +70,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(tmp_path: Path, kind: pa.Data
                 unfound.append(place)
             except pages.DamagedPageError:
                 pass
-    # Only in the header, where some fields are of no use here.
+    # Only in the header, some of whose fields the parser does not use.
     assert all(place < len(chunk) - len(body) for place in unfound)
 
 
@@ -85,7 +85,7 @@ def test_a_chunk_cut_anywhere_is_found(tmp_path: Path, kind: pa.DataType) -> Non
 @KINDS
 def test_a_page_without_a_checksum_is_refused(tmp_path: Path, kind: pa.DataType) -> None:
     chunk = chunk_of(tmp_path, made(kind), kind, write_page_checksum=False)
-    with pytest.raises(pages.DamagedPageError, match="no header of a page with a checksum"):
+    with pytest.raises(pages.DamagedPageError, match="a page has no readable header with a checksum"):
         read(chunk, kind)
 
 
@@ -94,7 +94,7 @@ def test_a_page_without_a_checksum_is_refused(tmp_path: Path, kind: pa.DataType)
     ("settings", "nullable"),
     [({}, False), ({"compression": "zstd"}, False), ({"use_dictionary": True}, False), ({}, True)],
 )
-def test_the_footer_tells_which_chunks_can_be_read_so(
+def test_the_footer_says_which_chunks_can_be_read_so(
     tmp_path: Path, kind: pa.DataType, settings: dict[str, Any], nullable: bool
 ) -> None:
     schema = pa.schema([pa.field("x", kind, nullable=nullable)])

@@ -1,4 +1,4 @@
-"""Damaged images: a run stops at them with a sentence, or passes over them as it is told, the same way each time."""
+"""Damaged images: a run stops with an error or skips them, as `data.damaged` says, in the same way each time."""
 
 import json
 import logging
@@ -33,12 +33,12 @@ FLIPPED = r"shard_00001\.parquet: row group 1, column r4 cannot be read .*CRC.*;
 
 BATCH = 8
 LOST = range(144, 192)
-"""The rows of that row group."""
+"""The rows of the damaged row group."""
 
 
 @pytest.fixture
 def experiment(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
-    """Windows and spans of 80 images, on a copy of the dataset that may be broken."""
+    """An experiment with windows and spans of 80 images, on a copy of the dataset that tests may damage."""
     monkeypatch.setattr(order, "SPAN_IMAGES", 80)
     shutil.copytree(tiny_dataset, tmp_path / "data")
     preset = presets.load("debug_mnist32_style_alae")
@@ -50,12 +50,12 @@ def shard(experiment: Experiment, number: int) -> Path:
 
 
 def flip(experiment: Experiment) -> None:
-    """Of the fourth row group one byte of the 4x4 images."""
+    """Flip a bit in the 4x4 images of the fourth row group."""
     flip_a_byte(shard(experiment, 1), 1, "r4")
 
 
 def feed_of(experiment: Experiment, damaged: Damaged, rank: int = 0, ranks: int = 1, nimg: int = 0) -> Feed:
-    """Fed by a reader that follows the policy `damaged`."""
+    """A feed whose reader follows the policy `damaged`."""
     reader = replace(slab_reader(experiment), ranks=ranks, damaged=damaged)
     planned = list(plan(experiment, nimg))
     slabs = (list(reader.read(span))[rank] for span in planned)
@@ -64,12 +64,12 @@ def feed_of(experiment: Experiment, damaged: Damaged, rank: int = 0, ranks: int 
 
 
 def first_level(experiment: Experiment, feed: Feed) -> Pixels:
-    """What the feed gives of the first level, [images, 4, 4, 1]."""
+    """The images of the first level from the feed, [images, 4, 4, 1]."""
     return torch.cat([feed.next()[0] for _ in range(experiment.schedule.segments[0].stop // BATCH)]).numpy()
 
 
 def lost_positions(experiment: Experiment) -> list[int]:
-    """The positions of the first level's stream that damaged images would have had."""
+    """The positions of the damaged images in the stream of the first level."""
     found: list[int] = []
     for window in order.windows(experiment.schedule, experiment.data.window_images, 1):
         if window.level == 0:
@@ -126,15 +126,13 @@ def test_a_damaged_row_group_is_warned_about_once(experiment: Experiment, caplog
     assert len({position // 80 for position in lost_positions(experiment)}) > 1
     (sentence,) = feed.damage
     assert re.search(FLIPPED, sentence)
-    assert [record.getMessage() for record in caplog.records].count(
-        f"{sentence}; other images are in the places of its images"
-    ) == 1
+    assert [record.getMessage() for record in caplog.records].count(f"{sentence}; other images replace its images") == 1
 
 
 def test_a_window_without_a_whole_image_stops_the_run_even_if_damage_is_skipped(experiment: Experiment) -> None:
     flip(experiment)
     small = replace(experiment, data=replace(experiment.data, window_images=BATCH))
-    with pytest.raises(UnreadableError, match=f"{FLIPPED}, and nothing else is left to put in its place"):
+    with pytest.raises(UnreadableError, match=f"{FLIPPED}, and there is no undamaged image to replace it"):
         first_level(small, feed_of(small, "skip"))
 
 
@@ -153,7 +151,7 @@ def test_what_is_evaluated_in_the_place_of_damaged_images_are_those_of_the_next_
 def test_an_evaluation_without_a_whole_row_group_says_what_is_damaged(experiment: Experiment) -> None:
     for path in Path(experiment.data.path).glob("train/*.parquet"):
         path.unlink()
-    with pytest.raises(DamagedError, match=r"shard_0000.*nothing else is left to put in its place"):
+    with pytest.raises(DamagedError, match=r"shard_0000.*there is no undamaged image to replace it"):
         Dataset.open(experiment.data.path, "skip").split("train").read(4, np.arange(10))
 
 
@@ -231,7 +229,7 @@ def test_a_store_that_refuses_is_no_damage_and_skips_nothing(
 
 
 def pack_large(folder: Path, encoding: codec.Encoding) -> None:
-    """Six images of 128 px in two row groups of one shard."""
+    """Pack six images of 128 px in two row groups of one shard."""
     pixels = np.random.default_rng(0).integers(0, 256, (6, 128, 128, 3), np.uint8)
     np.savez(folder / "images.npz", images=pixels)
     pack(str(folder / "images.npz"), str(folder / "data"), encoding=encoding, rows_per_group=3, rows_per_shard=6)

@@ -1,4 +1,4 @@
-"""Duplicates in a dataset: found, told and listed, never removed."""
+"""Duplicates in a dataset are found, counted and listed, but never removed."""
 
 import io
 import json
@@ -17,14 +17,14 @@ from tests.support.packed import all_rows
 
 
 def scenes(count: int, side: int = 64) -> np.ndarray:
-    """Smooth random colours, as photographs have them: uint8 [count, side, side, 3]."""
+    """Smooth random colours like those of photographs, uint8 [count, side, side, 3]."""
     random = np.random.default_rng(0)
     coarse = [Image.fromarray(random.integers(0, 256, (5, 5, 3), np.uint8)) for _ in range(count)]
     return np.stack([np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)) for image in coarse])
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """The image after it was saved as JPEG."""
+    """The image after saving it as JPEG."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "jpeg", quality=quality)
     return np.asarray(Image.open(file))
@@ -65,14 +65,14 @@ def test_a_mirrored_or_recoloured_image_is_no_duplicate() -> None:
     assert found(np.stack([image, image[:, ::-1], image[:, :, ::-1], 255 - image])) == []
 
 
-def test_flat_images_hash_alike_and_are_told_apart_by_their_colour_alone() -> None:
+def test_flat_images_hash_alike_and_differ_by_their_colour_alone() -> None:
     flat = [np.full((16, 16, 3), value, np.uint8) for value in (0, 3, 20, 255)]
     assert set(difference_hashes(pyramid(np.stack(flat)))) == {0}
     assert found(np.stack(flat)) == [Pair(1, 0, "near")]
 
 
-def test_what_differs_only_within_a_cell_of_the_hash_cannot_be_told_apart() -> None:
-    """The limit of the method: fine texture of one mean."""
+def test_images_that_differ_only_within_a_cell_of_the_hash_cannot_be_distinguished() -> None:
+    """A limit of the method: fine textures with equal means have equal hashes."""
     board = np.indices((64, 64)).sum(axis=0) % 2 * 255
     stripes = np.indices((64, 64))[0] % 2 * 255
     pair = np.stack([board, stripes]).astype(np.uint8)[..., None]
@@ -82,7 +82,7 @@ def test_what_differs_only_within_a_cell_of_the_hash_cannot_be_told_apart() -> N
 def test_the_hash_has_a_bit_for_each_cell_whose_right_neighbour_is_brighter() -> None:
     grid = np.zeros((1, 8, 8, 1), np.uint8)
     grid[0, 0, 1] = 3  # more than two levels brighter than the cell before it
-    grid[0, 7, 7] = 2  # not more
+    grid[0, 7, 7] = 2  # exactly two levels do not count
     assert difference_hashes(pyramid(grid)) == [np.uint64(1) << np.uint64(63)]
 
 

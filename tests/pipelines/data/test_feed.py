@@ -1,4 +1,4 @@
-"""The data path without Ray: slabs become the batches of the plain loop, and a slab out of place is refused."""
+"""The data path without Ray: slabs become the batches of the plain loop, and a slab out of order is refused."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ RANKS = 2
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_spans() -> Iterator[None]:
-    """One window of 64 images, or the rest of the level, to a span."""
+    """A span is one window of 64 images, or the rest of the level."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(order, "SPAN_IMAGES", 64)
         yield
@@ -35,7 +35,7 @@ def _small_spans() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def experiment(tiny_dataset: Path) -> Experiment:
-    """Two ranks, 480 images of two levels: more than two epochs."""
+    """An experiment with two ranks and 480 images in two levels: more than two epochs."""
     preset = presets.load("debug_mnist32_style_alae")
     return replace(
         preset,
@@ -46,7 +46,7 @@ def experiment(tiny_dataset: Path) -> Experiment:
 
 @pytest.fixture(scope="module")
 def slabs(experiment: Experiment) -> list[pa.Table]:
-    """All slabs of the run, in order: of each span, one for each rank."""
+    """All slabs of the run in order, one per span and rank."""
     return slabs_from(experiment, 0)
 
 
@@ -68,7 +68,7 @@ def feed_of(experiment: Experiment, slabs: Iterable[pa.Table], rank: int = 0, ni
 
 
 class Listener:
-    """Stands in for the engine in the plain loop, and keeps the batches."""
+    """A stand-in for the engine in the plain loop that keeps the batches."""
 
     def __init__(self, experiment: Experiment) -> None:
         self.schedule, self.seed = experiment.schedule, experiment.seed
@@ -81,7 +81,7 @@ class Listener:
 
 
 def batches_of_the_plain_loop(experiment: Experiment, rank: int, nimg: int = 0) -> list[NDArray[np.uint8]]:
-    """This rank's share of each global batch that `alae_core.fit` trains on from image `nimg` on."""
+    """This rank's share of each global batch on which `alae_core.fit` trains from image `nimg` on."""
     split = Dataset.open(experiment.data.path).split(SPLIT)
     listener = Listener(experiment)
     network = {"any": torch.nn.Linear(1, 1)}
@@ -152,7 +152,7 @@ def test_a_slab_out_of_order_is_refused(experiment: Experiment, slabs: list[pa.T
 
 
 def test_a_slab_of_another_rank_is_refused(experiment: Experiment, slabs: list[pa.Table]) -> None:
-    with pytest.raises(RuntimeError, match=r"rank 1 was handed the slab \(0, 64, 0\) instead of \(0, 64, 1\)"):
+    with pytest.raises(RuntimeError, match=r"rank 1 received the slab \(0, 64, 0\) instead of \(0, 64, 1\)"):
         feed_of(experiment, slabs[0::RANKS], rank=1).next()
 
 
@@ -181,7 +181,7 @@ def test_data_that_ends_early_is_an_error_that_says_where(experiment: Experiment
 
 
 class OnDemand:
-    """Stands in for the feed's queue, and works when it is asked."""
+    """A stand-in for the feed's queue that fetches only when an item is requested."""
 
     fetched: Iterator[Any] = iter(())
 
@@ -193,14 +193,14 @@ class OnDemand:
 
 
 class Idle:
-    """Stands in for the feed's thread, and leaves the work to the queue."""
+    """A stand-in for the feed's thread that leaves the work to the queue."""
 
     def __init__(self, *, args: tuple[Iterator[Any], OnDemand], **_: Any) -> None:
         fetched, coming = args
         coming.fetched = fetched
 
     def start(self) -> None:
-        """Nothing runs by itself."""
+        """Run nothing."""
 
 
 def test_the_wait_for_data_is_measured_apart_from_the_start(
@@ -220,7 +220,7 @@ def test_the_wait_for_data_is_measured_apart_from_the_start(
     assert feed.start() == 3.0
     for _ in range(64 // 8):
         feed.next()
-        now[0] += 1.0  # the training between two batches is no wait
+        now[0] += 1.0  # training between two batches does not count as waiting
     assert feed.waited_s == 0.0
     feed.next()
     assert feed.waited_s == 3.0

@@ -1,4 +1,4 @@
-"""Packing a source and reading it back: the same bytes each time, resumed, refused, checked, described."""
+"""Packing a source and reading it back: equal bytes each time, resumes, refusals, checks and descriptions."""
 
 import json
 import zipfile
@@ -20,7 +20,7 @@ from tests.support.packed import COUNT, SMALL, all_rows, colours, files_of, imag
 
 pytestmark = pytest.mark.slow
 
-# --- what comes back ---------------------------------------------------------------------------------
+# --- round trips -------------------------------------------------------------------------------------
 
 
 def test_every_image_comes_back_with_its_label_and_name(packed: str) -> None:
@@ -198,7 +198,7 @@ def test_two_packs_of_one_source_are_byte_identical_and_another_seed_differs(npz
 
 
 class InterruptedPackingError(Exception):
-    """Stands for whatever stops a packing from outside."""
+    """A stand-in for any external interruption of a packing."""
 
 
 def interrupt_after(images: int) -> Any:
@@ -233,7 +233,7 @@ def test_progress_counts_up_to_all_images_and_goes_on_from_where_it_was(npz: str
     with pytest.raises(InterruptedPackingError):
         pack(npz, str(tmp_path / "d"), progress=interrupt_after(16), **SMALL)
     pack(npz, str(tmp_path / "d"), progress=lambda done, total: seen.append((done, total)), **SMALL)
-    # 12 were in the shard that is kept; each shard ends with a call of its own
+    # 12 are in the shard that is kept; each shard ends with its own call
     assert seen == [(done, COUNT) for done in (12, 16, 20, 24, 24, 28, 32, 36, 36, 40, 40)]
 
 
@@ -263,7 +263,7 @@ def test_a_finished_dataset_is_left_alone(npz: str, packed: str) -> None:
 
 def test_other_options_for_a_finished_dataset_are_refused_one_by_one(npz: str, packed: str) -> None:
     sentence = (
-        "packed otherwise: resolution is 16 there and 8 now, seed is 0 there and 3 now; "
+        "packed differently: resolution is 16 there and 8 now, seed is 0 there and 3 now; "
         "name another folder, or delete that one first"
     )
     with pytest.raises(ValueError, match=sentence):
@@ -272,7 +272,7 @@ def test_other_options_for_a_finished_dataset_are_refused_one_by_one(npz: str, p
 
 def test_other_images_for_a_finished_dataset_are_refused(npz: str, packed: str) -> None:
     np.savez(npz, images=255 - colours(), labels=np.arange(COUNT) % 10)
-    with pytest.raises(ValueError, match="the images are others"):
+    with pytest.raises(ValueError, match="the images, or the choice of held-out ones, are different"):
         pack(npz, packed, **SMALL)
 
 
@@ -379,6 +379,6 @@ def test_images_too_small_for_any_resolution_say_what_to_set(tmp_path: Path) -> 
 
 
 def test_a_folder_with_other_things_is_not_packed_into(npz: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"holds other things \(source\.npz\) and no dataset; name a new folder"):
+    with pytest.raises(ValueError, match=r"holds other files \(source\.npz\) and no dataset; name a new folder"):
         pack(npz, str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["source.npz"]

@@ -1,4 +1,4 @@
-"""Two domains are packed side by side: from folders, from two sources, from halves; looked at, checked, gone on with."""
+"""Packing of two domains: from folders, two sources, or halves; previews, checks, and continued packings."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ FOLDERS = {"trainA": 9, "trainB": 7, "testA": 3, "testB": 2}
 
 @pytest.fixture
 def folders(tmp_path: Path) -> str:
-    """As CycleGAN's: every image of a folder another one, all of 16 px."""
+    """Folders in CycleGAN's form with different images of 16 px."""
     (tmp_path / "horse2zebra").mkdir()
     for start, (name, count) in enumerate(FOLDERS.items()):
         image_folder(tmp_path / "horse2zebra" / name, colours()[10 * start : 10 * start + count])
@@ -33,7 +33,7 @@ def folders(tmp_path: Path) -> str:
 
 
 def images_of(dest: str, split: str) -> dict[str, np.ndarray]:
-    """The finest images by name."""
+    """The finest images of a split, keyed by name."""
     found = Dataset.open(dest).split(split)
     return dict(zip(found.ids(all_rows(found)), found.read(16, all_rows(found)), strict=True))
 
@@ -49,7 +49,7 @@ def save(folder: Path, images: dict[str, np.ndarray]) -> str:
     return str(folder)
 
 
-# --- what comes back ---------------------------------------------------------------------------------
+# --- round trips -------------------------------------------------------------------------------------
 
 
 def test_folders_become_two_datasets_with_the_test_images_as_validation(folders: str, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_images_of_odd_width_are_rejected_in_both_domains_with_the_reason(tmp_pa
     for report in pack_domains(source, str(tmp_path / "d"), domains="side_by_side", max_rejected_fraction=0.5):
         assert json.loads((Path(report.dest) / "rejected.jsonl").read_text()) == {
             "name": "2.png",
-            "reason": "its width of 33 px is odd, so that it is no two images side by side",
+            "reason": "its width of 33 px is odd, so it cannot hold two images side by side",
         }
 
 
@@ -120,7 +120,7 @@ def test_counterparts_are_held_out_together_where_only_some_have_one(tmp_path: P
 
 
 def almost_white() -> dict[str, np.ndarray]:
-    """Rounding of a constant colour, and white with one gray stroke."""
+    """Images by name: a constant colour with rounding errors, and white with one gray stroke, among others."""
     noise, stroke = np.full((2, 16, 16, 3), 255, np.uint8)
     noise[:, :, 1] = 7
     noise[::3] -= 1
@@ -158,7 +158,7 @@ def test_too_many_images_without_content_stop_the_packing_with_the_reason(tmp_pa
 
 
 class InterruptedPackingError(Exception):
-    """Stands for whatever stops a packing from outside."""
+    """A stand-in for any external interruption of a packing."""
 
 
 @pytest.mark.parametrize("after", [5, 14])
@@ -193,9 +193,9 @@ def test_a_finished_pair_is_left_alone_and_refused_with_other_options(folders: s
     assert all(each.already_done for each in pack_domains(folders, str(tmp_path / "d"), domains="folders"))
     with pytest.raises(ValueError, match=r"d/a holds a dataset .* min_deviation is 0\.5 there and 2 now"):
         pack_domains(folders, str(tmp_path / "d"), domains="folders", min_deviation=2)
-    with pytest.raises(ValueError, match="the images are others or held out otherwise"):
+    with pytest.raises(ValueError, match="the images, or the choice of held-out ones, are different"):
         pack_domains(folders, str(tmp_path / "d"), domains="side_by_side", resolution=8)
-    with pytest.raises(ValueError, match=r"d holds other things \(a, b\) and no dataset"):
+    with pytest.raises(ValueError, match=r"d holds other files \(a, b\) and no dataset"):
         pack(folders, str(tmp_path / "d"))
     assert files_of(tmp_path / "d") == before
 
@@ -203,11 +203,11 @@ def test_a_finished_pair_is_left_alone_and_refused_with_other_options(folders: s
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({}, "two domains are a second source, or one source whose domains are told"),
+        ({}, "two domains need either a second source or the domains of one source"),
         ({"domains": "folders", "second": "x"}, "give one of the two"),
         ({"domains": "halves"}, "domains='halves' is unknown; use folders, side_by_side, or the names of two folders"),
         ({"domains": "cat,CAT"}, "is unknown; use folders"),
-        ({"domains": "folders", "validation_fraction": 0.1}, "a source that says itself which images are held out"),
+        ({"domains": "folders", "validation_fraction": 0.1}, "a source that itself says which images are held out"),
         ({"domains": "side_by_side", "validation_fraction": -0.1}, "must be at least 0 and below 1"),
         ({"domains": "folders", "windows": 2, "square": "pad"}, "windows=2 has no meaning for square='pad'"),
     ],
@@ -222,12 +222,12 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 
 def test_a_dataset_of_one_domain_is_not_packed_into(folders: str, packed: str) -> None:
     before = files_of(packed)
-    with pytest.raises(ValueError, match=r"packed holds other things \(.*manifest\.json.*\) than two domains"):
+    with pytest.raises(ValueError, match=r"packed holds other files \(.*manifest\.json.*\) than two domains"):
         pack_domains(folders, packed, domains="folders")
     assert files_of(packed) == before
 
 
-def test_what_is_wrong_with_the_second_domain_is_told_before_the_first_is_packed(tmp_path: Path) -> None:
+def test_an_error_in_the_second_domain_is_raised_before_the_first_is_packed(tmp_path: Path) -> None:
     sources = [image_folder(tmp_path / name, colours(count)) for name, count in (("x", 20), ("y", 1))]
     (tmp_path / "y" / "000.png").rename(tmp_path / "y" / "only.png")
     with pytest.raises(ValueError, match="of 1 images gives 0 for validation, 1 for training"):
@@ -235,7 +235,7 @@ def test_what_is_wrong_with_the_second_domain_is_told_before_the_first_is_packed
     assert not (tmp_path / "d").exists()
 
 
-# --- looked at ---------------------------------------------------------------------------------------
+# --- previews and descriptions -----------------------------------------------------------------------
 
 
 def test_both_domains_are_described_and_verified(folders: str, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_both_domains_are_described_and_verified(folders: str, tmp_path: Path) -
     assert first.startswith("a/rejected.jsonl lists 1 images") and second.startswith("b/train/shard_00001.parquet has")
 
 
-def test_a_preview_tells_both_domains(folders: str) -> None:
+def test_a_preview_describes_both_domains(folders: str) -> None:
     lines = preview_domains(folders, domains="folders", rows_per_shard=4).splitlines()
     assert [line.partition(": ")[2] for line in lines[::2]] == [
         "folder, domain A of 12 images",

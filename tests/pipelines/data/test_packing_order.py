@@ -1,4 +1,4 @@
-"""The order of packing: fixed by the seed alone, fit for sources that are read in chunks, cut into shards as slices."""
+"""The order of packing: it depends on the seed alone, suits sources read in chunks, and is sliced into shards."""
 
 import numpy as np
 import pytest

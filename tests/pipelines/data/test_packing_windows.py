@@ -1,4 +1,4 @@
-"""Several squares of each image: where they lie, in which order they are packed, and what they are called."""
+"""Several squares per image: their positions, their order in the dataset, and their names."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ CHUNKS = np.repeat(np.arange(50), 4)  # two hundred images
 
 
 def ramp(height: int, width: int) -> np.ndarray:
-    """Every pixel holds its place along the longer side."""
+    """An image whose pixels hold their position along the longer side."""
     along = np.arange(max(height, width), dtype=np.uint8)
     line = along[:, None] if height > width else along[None, :]
     return np.broadcast_to(line[:, :, None], (height, width, 1))
@@ -64,14 +64,14 @@ def test_images_that_the_source_holds_out_are_the_validation_split_in_the_order_
 
 
 def test_a_fraction_beside_a_source_that_says_what_is_held_out_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"validation_fraction=0\.1 has no place beside a source that says itself"):
+    with pytest.raises(ValueError, match=r"validation_fraction=0\.1 is not possible for a source that itself says"):
         split_orders(4, None, 0.1, seed=0, held_out=np.array([True, False, False, False]))
     with pytest.raises(ValueError, match="the source gives 4 for validation, 0 for training"):
         split_orders(4, None, 0.0, seed=0, held_out=np.ones(4, bool))
 
 
 def long_images(folder: Path, count: int) -> str:
-    """16 px high, 48 px wide: three squares side by side."""
+    """Images 16 px high and 48 px wide: three squares side by side."""
     folder.mkdir()
     for number in range(count):
         Image.fromarray(np.hstack(list(colours(3 * count)[3 * number : 3 * number + 3]))).save(folder / f"{number}.png")

@@ -1,4 +1,4 @@
-"""Reading a packed dataset: any rows of one column, and damage named."""
+"""Reading a packed dataset: any rows of one column, and errors that name the damage."""
 
 import json
 import pickle
@@ -17,7 +17,7 @@ def test_reading_a_column_fetches_little_more_than_its_own_bytes(packed: str, mo
     split = Dataset.open(packed).split("train")
     fetched = count_fetched(monkeypatch)
     split.read(4, all_rows(split))
-    fetched.clear()  # so far it opened the files too
+    fetched.clear()  # the reads so far include the opening of the files
     split.read(4, all_rows(split))
     assert COUNT * 4 * 4 * 3 <= sum(fetched) <= 2 * COUNT * 4 * 4 * 3
     fetched.clear()
@@ -26,7 +26,7 @@ def test_reading_a_column_fetches_little_more_than_its_own_bytes(packed: str, mo
 
 
 def count_fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of all reads that shard files will make, through a file system that counts."""
+    """A list that will receive the size of every read of shard files, through a filesystem that counts."""
     import fsspec
     import pyarrow.fs
 
@@ -68,7 +68,7 @@ def test_a_resolution_row_or_split_that_is_not_there_is_named(packed: str) -> No
     with pytest.raises(ValueError, match="has no resolution 32; it has 4, 8, 16"):
         dataset.split("train").read(32, np.array([0]))
     for row in (-1, COUNT):
-        with pytest.raises(ValueError, match=f"rows {row} to {row} are asked of {COUNT}"):
+        with pytest.raises(ValueError, match=rf"rows {row} to {row} are not all in .*, which has {COUNT} rows"):
             dataset.split("train").read(8, np.array([row]))
     with pytest.raises(ValueError, match="has no split 'validation'; it has train"):
         dataset.split("validation")

@@ -1,4 +1,4 @@
-"""What a reading task does: whole spans of the stream become slabs, from the right column and without torch."""
+"""Read tasks: whole spans of the stream become slabs, read from the right column and without torch."""
 
 import pickle
 import subprocess
@@ -19,12 +19,12 @@ from pipelines.data.format.shard_files import ShardFiles
 from pipelines.experiment import Experiment
 
 NIMG = 24 * 9
-"""Somewhere in the second window of the second level."""
+"""An image in the second window of the second level."""
 
 
 @pytest.fixture
 def experiment(tiny_dataset: Path) -> Experiment:
-    """Batches of 24 for 1 to 4 ranks; three levels' worth of windows of 48 and epochs of 200 images."""
+    """An experiment with batches of 24, 1 to 4 ranks, three levels, windows of 48 and epochs of 200 images."""
     preset = presets.load("debug_mnist32_style_alae")
     return replace(
         preset,
@@ -34,7 +34,7 @@ def experiment(tiny_dataset: Path) -> Experiment:
 
 
 def images_of(experiment: Experiment, ranks: int, nimg: int = 0) -> list[Pixels]:
-    """The images of the stream from `nimg` on, from the slabs of so many ranks."""
+    """The images of the stream from `nimg` on, assembled from the slabs of `ranks` ranks."""
     reader = replace(slab_reader(experiment), ranks=ranks)
     found: list[Pixels] = []
     for span in plan(experiment, nimg):
@@ -47,7 +47,7 @@ def images_of(experiment: Experiment, ranks: int, nimg: int = 0) -> list[Pixels]
 
 
 def once_per_epoch(experiment: Experiment, stream: list[Pixels]) -> bool:
-    """Whether each image comes exactly once in every whole epoch, at whatever level."""
+    """Whether every complete epoch contains each image exactly once, at any level."""
     split = slab_reader(experiment).splits[0]
     every = np.arange(split.rows)
     known = {image.tobytes(): row for size in (4, 8) for row, image in enumerate(split.read(size, every))}
@@ -105,7 +105,7 @@ def test_a_task_reads_its_levels_column_alone_and_each_row_group_once(
         list(reader.read(span))
         assert len(span.windows) > 1
         assert {found for found, *_ in read} == {name}
-        assert set(read.values()) == {1}  # also where two windows share a group
+        assert set(read.values()) == {1}  # also if two windows share a group
         read.clear()
 
 

@@ -1,4 +1,4 @@
-"""Two image streams side by side, without Ray: unpaired, each in epochs of its own, both gone on with after a resume."""
+"""Two image streams without Ray: they are unpaired, have their own epochs, and continue after a resume."""
 
 import shutil
 from dataclasses import replace
@@ -25,24 +25,24 @@ BATCH = 8
 TOTAL = 480
 COUNTS = (200, 136)
 Batches = list[tuple[NDArray[np.uint8], ...]]
-"""Per batch the images of each domain."""
+"""The images of each domain in each batch."""
 
 
 @pytest.fixture(autouse=True)
 def _small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A window or two to a span."""
+    """A span is one or two windows."""
     monkeypatch.setattr(order, "SPAN_IMAGES", 128)
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of both domains fewer images than are read."""
+    """Two packed domains with fewer images than the run reads."""
     return Path(pack_two_domains(tmp_path_factory.mktemp("domains"), COUNTS))
 
 
 @pytest.fixture
 def experiment(pair: Path) -> Experiment:
-    """480 images of either domain in windows of 64: more than two epochs of a and three of b."""
+    """An experiment over 480 images per domain in windows of 64: more than two epochs of a and three of b."""
     preset = presets.load("debug_emoji_noto2twemoji64_munit")
     return replace(
         preset,
@@ -53,7 +53,7 @@ def experiment(pair: Path) -> Experiment:
 
 @pytest.fixture
 def copied(experiment: Experiment, tmp_path: Path) -> Experiment:
-    """On a copy of the datasets that may be changed."""
+    """The experiment on a copy of the datasets that tests may change."""
     shutil.copytree(experiment.data.path, tmp_path / "pair")
     return replace(experiment, data=replace(experiment.data, path=str(tmp_path / "pair")))
 
@@ -67,7 +67,7 @@ def feed_of(experiment: Experiment, rank: int, ranks: int, nimg: int, damaged: D
 
 
 def fed(experiment: Experiment, ranks: int = 1, nimg: int = 0, damaged: Damaged = "stop") -> tuple[Batches, list[Feed]]:
-    """The global batches from image `nimg` on, put together from so many ranks, and the ranks' feeds."""
+    """The global batches from image `nimg` on, assembled from `ranks` ranks, and the ranks' feeds."""
     feeds = [feed_of(experiment, rank, ranks, nimg, damaged) for rank in range(ranks)]
     batches = []
     for _ in range(nimg, TOTAL, BATCH):
@@ -77,18 +77,18 @@ def fed(experiment: Experiment, ranks: int = 1, nimg: int = 0, damaged: Damaged 
 
 
 def stream(batches: Batches, domain: int) -> list[bytes]:
-    """A domain's images in order."""
+    """The bytes of a domain's images in the order of the batches."""
     return [image.tobytes() for batch in batches for image in batch[domain]]
 
 
 def stored(experiment: Experiment, domain: int) -> list[bytes]:
-    """The images of a domain's dataset by row."""
+    """The bytes of the images in a domain's dataset, by row."""
     split = slab_reader(experiment).splits[domain]
     return [image.tobytes() for image in split.read(experiment.algorithm.resolution, np.arange(split.rows))]
 
 
 def rows_of(experiment: Experiment, batches: Batches, domain: int) -> list[int]:
-    """The rows of a domain's stream; an image of the other domain is an error."""
+    """The rows of a domain's stream; raises if it contains an image of the other domain."""
     known = {image: row for row, image in enumerate(stored(experiment, domain))}
     return [known[image] for image in stream(batches, domain)]
 
@@ -119,7 +119,7 @@ def test_ranks_share_each_batch_of_either_domain(experiment: Experiment) -> None
 
 
 class Listener:
-    """Stands in for the engine in the plain loop, and keeps the batches."""
+    """A stand-in for the engine in the plain loop that keeps the batches."""
 
     def __init__(self, experiment: Experiment) -> None:
         self.schedule, self.seed = experiment.schedule, experiment.seed
@@ -183,13 +183,13 @@ LOST = range(96, 136)
 
 @pytest.fixture
 def whole(copied: Experiment) -> Batches:
-    """What the feed gives of both datasets before anything is damaged."""
+    """The batches of both datasets before any damage."""
     return fed(copied)[0]
 
 
 @pytest.fixture
 def lost(copied: Experiment, whole: Batches) -> list[int]:
-    """The positions of domain b's stream whose images are damaged; from here on they are."""
+    """Damage a row group of domain b, and return the positions of its images in the domain's stream."""
     rows = rows_of(copied, whole, 1)
     flip_a_byte(Path(copied.data.path) / "b/train/shard_00001.parquet", 0, f"r{copied.algorithm.resolution}")
     return [position for position, row in enumerate(rows) if row in LOST]

@@ -1,4 +1,4 @@
-"""`alae data verify` names what is wrong and where; `alae data show` tells what a dataset holds."""
+"""`alae data verify` names faults and their places; `alae data show` describes a dataset."""
 
 import json
 import re
@@ -19,7 +19,7 @@ SHARD = "train/shard_00000.parquet"
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of a dataset of 128 px: raw and encoded columns, two shards of three row groups."""
+    """The files of a dataset of 128 px with raw and encoded columns and two shards of three row groups."""
     folder = tmp_path_factory.mktemp("large")
     np.savez(folder / "a.npz", images=colours(12, 128))
     pack(str(folder / "a.npz"), str(folder / "d"), rows_per_group=2, rows_per_shard=6)
@@ -29,7 +29,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.fixture
 def dataset(large: dict[str, bytes], tmp_path: Path) -> Path:
-    """A copy to damage."""
+    """A copy of the dataset that tests may damage."""
     for name, data in large.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
@@ -71,11 +71,11 @@ def test_a_change_beside_all_pages_is_found_too(dataset: Path) -> None:
     data = (dataset / SHARD).read_bytes()
     flip(dataset / SHARD, data.rindex(b"parquet-cpp-arrow"))  # the name of the program that wrote the file
     (problem,) = verify(str(dataset))
-    assert problem.endswith("but every row group and column reads well: what differs is beside the images")
+    assert problem.endswith("but every row group and column is readable: the difference is outside the images")
 
 
 def test_a_page_that_was_wrong_when_it_was_packed_is_found_by_its_checksum(dataset: Path) -> None:
-    """The SHA-256 agrees with the damaged file, as when memory failed before it was computed."""
+    """The SHA-256 agrees with the damaged file, as if memory had failed before it was computed."""
     flip_a_byte(dataset / SHARD, 1, "r16")
     manifest = json.loads((dataset / "manifest.json").read_text())
     manifest["splits"]["train"]["shards"][0]["sha256"] = storage.sha256(str(dataset / SHARD))
@@ -123,7 +123,7 @@ def test_a_remote_shard_is_fetched_once(dataset: Path, monkeypatch: pytest.Monke
     assert sorted(fetched) == [f"{dataset}/train/shard_0000{number}.parquet" for number in (0, 1)]
 
 
-def test_the_description_tells_images_columns_and_their_bytes(packed: str, npz: str) -> None:
+def test_the_description_lists_images_columns_and_their_bytes(packed: str, npz: str) -> None:
     text = describe(packed)
     for part in (
         npz,
@@ -140,14 +140,14 @@ def test_the_description_tells_images_columns_and_their_bytes(packed: str, npz: 
     assert (encoding, unit) == ("raw", "KiB") and 30 <= float(weight) <= 32
 
 
-def test_the_description_tells_encoded_columns(dataset: Path) -> None:
+def test_the_description_lists_encoded_columns(dataset: Path) -> None:
     lines = [line.split() for line in describe(str(dataset)).splitlines()]
     encodings = {line[0]: line[1] for line in lines if line and line[0].startswith("r") and line[0][1:].isdigit()}
     assert encodings == {"r4": "raw", "r8": "raw", "r16": "raw", "r32": "raw", "r64": "raw", "r128": "png"}
 
 
-def test_the_description_tells_attributes_and_the_weight_of_everything(tmp_path: Path) -> None:
+def test_the_description_lists_attributes_and_the_weight_of_everything(tmp_path: Path) -> None:
     dataset = pack(striped_parquet(tmp_path / "a.parquet", 30), str(tmp_path / "d")).dest
     lines = [line.split() for line in describe(dataset).splitlines()]
     assert ["attributes", "even", "(bool),", "size", "(int64)"] in lines
-    assert {"attribute.even", "attribute.size", "together"} <= {line[0] for line in lines if line}
+    assert {"attribute.even", "attribute.size", "total"} <= {line[0] for line in lines if line}

@@ -1,4 +1,4 @@
-"""Layout and values of the image pages, on arrays whose every pixel is known."""
+"""Layout and pixel values of the image pages, on arrays with known pixels."""
 
 import io
 
@@ -10,7 +10,7 @@ from pipelines.pictures.grids import PAPER, THIN_PX, WIDE_PX, mixing_page, png_b
 
 
 def flat(*values: int, size: int = 32, channels: int = 1) -> np.ndarray:
-    """One image of a single value each."""
+    """One constant image for each of `values`."""
     return np.stack([np.full((size, size, channels), value, np.uint8) for value in values])
 
 

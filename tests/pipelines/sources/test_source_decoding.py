@@ -1,4 +1,4 @@
-"""Real image files of every odd kind become plain pixels, squares of them, or a reason why not."""
+"""Decoding of unusual image files, the squares made of them, and the reasons for which images are rejected."""
 
 import imagecodecs
 import numpy as np
@@ -109,7 +109,7 @@ def test_an_animation_gives_its_first_frame_and_says_so(kind: str) -> None:
     assert notes == [FIRST_FRAME]
 
 
-# --- what is rejected --------------------------------------------------------------------------------
+# --- rejected images ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "bmp"])

@@ -1,4 +1,4 @@
-"""Which images of one source are of which domain, what they are called there, and which of them are held out."""
+"""Splitting one source into two domains: which images each domain gets, their names, and which are held out."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def ids(pair: Pair) -> list[list[str]]:
 
 
 def held_out(pair: Pair) -> list[list[str]]:
-    """The names of the images that are held out."""
+    """The names of the held-out images of each domain."""
     marks = [np.zeros(len(source), bool) if source.held_out is None else source.held_out for source in pair]
     return [
         [name for name, out in zip(names, each, strict=True) if out]
@@ -47,7 +47,7 @@ def held_out(pair: Pair) -> list[list[str]]:
         [path.replace("test", "test_").replace("trainA", "train/images_a") for path in CYCLEGAN],
     ],
 )
-def test_folders_tell_the_domain_and_the_split_and_counterparts_have_one_name(tmp_path: Path, paths: list[str]) -> None:
+def test_folders_name_the_domain_and_the_split_and_counterparts_have_one_name(tmp_path: Path, paths: list[str]) -> None:
     pair = by_folders(opened(tmp_path, paths))
     names = [[name.lower().removeprefix("horse2zebra/") for name in domain] for domain in ids(pair)]
     assert [sorted(domain) for domain in names] == [
@@ -103,7 +103,7 @@ def test_the_folders_of_splits_and_domains_are_no_classes_but_those_below_are(tm
     }
 
 
-def test_labels_and_attributes_that_the_source_tells_stay_with_their_images(tmp_path: Path) -> None:
+def test_labels_and_attributes_of_the_source_stay_with_their_images(tmp_path: Path) -> None:
     table = b"file_name,label,size\ntrainA/1.png,3,10\ntrainB/7.png,1,20\n"
     source = open_source(write_folder(tmp_path / "source", {"metadata.csv": table} | dict.fromkeys(CYCLEGAN, ONE)))
     first, second = by_folders(source)
@@ -129,7 +129,7 @@ def test_skipped_files_are_listed_with_their_domain_or_with_both(tmp_path: Path)
     [
         (
             ["trainA/1.png", "train/2.png"],
-            r"has no folder trainB or B with images \(its folders: train, trainA\); say --domains NAME,NAME",
+            r"has no folder trainB or B with images \(its folders: train, trainA\); pass --domains NAME,NAME",
         ),
         (["1.png", "2.png"], r"has no folder trainA or A with images \(its folders: none\)"),
         (["testA/1.png", "trainB/2.png"], "all images of domain A are in folders of another split than train"),

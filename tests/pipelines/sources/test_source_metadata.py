@@ -1,4 +1,4 @@
-"""Labels and attributes: files beside the images, arrays of an .npz, and what kinds of columns are kept."""
+"""Labels and attributes: files beside the images, arrays of an .npz, and the types of columns that are kept."""
 
 import io
 import sys
@@ -97,7 +97,7 @@ def test_metadata_in_several_folders_and_kinds_is_joined(tmp_path: Path) -> None
         (
             "metadata.csv",
             b"file_name\nx.png\n",
-            r"names none of the 3 images; its names are relative to its own folder",
+            r"names none of the 3 images; names must be relative to the metadata file's folder",
         ),
         ("metadata.csv", b"file_name\ncat/a.png\ncat/a.png\n", r"names 'cat/a\.png' twice; give each image one line"),
         ("metadata.jsonl", b"[1]\n", r"must hold one JSON object a line"),
@@ -118,7 +118,7 @@ def test_metadata_that_does_not_fit_says_why(tmp_path: Path, name: str, data: by
 
 def test_metadata_of_several_folders_must_agree_in_kinds(tmp_path: Path) -> None:
     files = {"cat/metadata.csv": b"file_name,age\na.png,1\n", "dog/metadata.csv": b"file_name,age\nc.png,old\n"}
-    with pytest.raises(ValueError, match=r"metadata\.csv: its columns differ in kind between folders: .*age"):
+    with pytest.raises(ValueError, match=r"metadata\.csv: its columns differ in type between folders: .*age"):
         open_source(write_folder(tmp_path / "a", IMAGES | files))
 
 

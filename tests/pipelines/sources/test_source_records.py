@@ -35,7 +35,7 @@ def test_an_lmdb_gives_its_values_in_the_order_of_their_keys(tmp_path: Path) -> 
         np.testing.assert_array_equal(source.load(row), picture)
 
 
-def test_an_lmdb_is_found_below_a_folder_and_two_are_told_apart(tmp_path: Path) -> None:
+def test_an_lmdb_is_found_below_a_folder_and_two_are_distinguished(tmp_path: Path) -> None:
     write_lmdb(tmp_path / "train", {b"a": FILES[0]})
     assert len(open_source(str(tmp_path))) == 1
     write_lmdb(tmp_path / "test", {b"a": FILES[0]})
@@ -134,7 +134,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             open_source(folder)
 
 
-def test_tfrecords_of_several_sets_are_told_apart(tmp_path: Path) -> None:
+def test_tfrecords_of_several_sets_are_distinguished(tmp_path: Path) -> None:
     write_levels(tmp_path, "faces")
     folder = write_levels(tmp_path, "cars")
     with pytest.raises(ValueError, match=r"holds TFRecords of several sets; name one of .*/cars, .*/faces"):
@@ -155,7 +155,7 @@ def test_a_damaged_record_is_rejected_and_stops_no_other(tmp_path: Path, offset:
         np.testing.assert_array_equal(source.load(row), PICTURES[row])
 
 
-def test_records_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+def test_records_that_cannot_be_separated_are_refused(tmp_path: Path) -> None:
     path = Path(write_tfrecords(tmp_path / "a-r03.tfrecords", PICTURES))
     whole = path.read_bytes()
     size = len(whole) // 3
@@ -192,7 +192,7 @@ def test_the_fingerprint_of_tfrecords_follows_the_pixels(tmp_path: Path) -> None
 
 
 def test_the_checksums_are_those_of_the_format() -> None:
-    """Of the empty record, whose bytes follow from the definition: CRC-32C of eight zero bytes is 0x8C28B28A."""
+    """The bytes of the empty record follow from the definition: CRC-32C of eight zero bytes is 0x8C28B28A."""
     crc = 0x8C28B28A
     masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
     assert record(b"")[8:12] == struct.pack("<I", masked)

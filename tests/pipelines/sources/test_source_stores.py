@@ -93,7 +93,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def uploaded(path: str, url: str) -> str:
-    """A file or folder of this machine, copied below `url`."""
+    """Copy a local file or folder below `url` and return its address there."""
     fs, root = storage.open_filesystem(url)
     fs.put(path, f"{root}/{Path(path).name}", recursive=Path(path).is_dir())
     return f"{url}/{Path(path).name}"
@@ -185,7 +185,7 @@ def test_what_must_be_copied_is_copied_once(tmp_path: Path, s3: str, monkeypatch
 @pytest.mark.parametrize("name", ["a", "a.zip", "a.npz", "a.tar", "a.tgz", "a.parquet", "a-r03.tfrecords", "*.tar"])
 def test_what_is_missing_in_a_store_is_said_in_a_sentence(s3: str, name: str) -> None:
     with pytest.raises(
-        storage.StorageNotFoundError, match=r"^source s3://.* (does not exist|fits no file); a source is"
+        storage.StorageNotFoundError, match=r"^source s3://.* (does not exist|matches no file); a source is"
     ):
         open_source(f"{s3}/{name}")
     with pytest.raises(storage.StorageNotFoundError, match=r"bucket '[\w-]+-none' does not exist"):

@@ -1,4 +1,4 @@
-"""Images in Parquet: which column holds them, labels with names, attributes, row groups as chunks."""
+"""Images in Parquet: the choice of the image column, labels with names, attributes, and row groups as chunks."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tars: WebDataset's samples, several tars as one source, spans read at once, and archives that are not whole."""
+"""Tars: WebDataset samples, several tars as one source, spans read by one request, and incomplete archives."""
 
 import io
 import tarfile
@@ -78,7 +78,7 @@ def test_images_with_nothing_beside_them_are_all_taken(tmp_path: Path) -> None:
 
 def test_what_lies_beside_must_be_readable(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", {"a.png": ONE, "a.json": b"{"})
-    with pytest.raises(ValueError, match=r"a\.tar is not a whole, readable tar: Expecting property name"):
+    with pytest.raises(ValueError, match=r"a\.tar is not a complete, readable tar: Expecting property name"):
         open_source(path)
     path = write_tar(tmp_path / "b.tar", {"a.png": ONE, "a.json": b'{"x": 1}', "b.png": ONE, "b.json": b'{"x": "y"}'})
     with pytest.raises(ValueError, match="column 'x' holds values of several kinds"):
@@ -106,7 +106,7 @@ def test_several_tars_are_one_source(tmp_path: Path, name: str) -> None:
         np.testing.assert_array_equal(source.load(row), picture)
 
 
-def test_tars_of_one_name_in_several_folders_are_told_apart(tmp_path: Path) -> None:
+def test_tars_of_one_name_in_several_folders_are_distinguished(tmp_path: Path) -> None:
     for folder in ("train", "test"):
         (tmp_path / folder).mkdir()
         write_tar(tmp_path / folder / "0.tar", {"a.png": ONE})
@@ -205,7 +205,7 @@ def test_a_store_that_fails_once_is_asked_again_and_a_rejection_is_final(
             kept.get(0, load)
 
 
-# --- whole or not ------------------------------------------------------------------------------------
+# --- incomplete archives -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz"])
@@ -220,7 +220,7 @@ def test_a_compressed_tar_that_is_damaged_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for number, data in enumerate((whole[:-20], b"x" + whole[1:], whole[:40] + b"?" + whole[41:])):
         (tmp_path / f"{number}.tgz").write_bytes(data)
-        with pytest.raises(ValueError, match="is not a whole, readable tar"):
+        with pytest.raises(ValueError, match="is not a complete, readable tar"):
             open_source(str(tmp_path / f"{number}.tgz"))
 
 
@@ -233,12 +233,12 @@ def test_a_tar_that_is_cut_short_or_damaged_is_refused(tmp_path: Path) -> None:
         "unexpected end of data": whole[: second + 520],
         "no header and no end mark": damaged,
         "no header and no end mark at byte 2,048": whole[:2048],
-        "goes on after its end mark": joined,
+        "continues after its end mark": joined,
         "empty file": b"",
     }
     for fault, data in cases.items():
         (tmp_path / "c.tar").write_bytes(data)
-        with pytest.raises(ValueError, match=rf"c\.tar is not a whole, readable tar: .*{fault}.*; get it again"):
+        with pytest.raises(ValueError, match=rf"c\.tar is not a complete, readable tar: .*{fault}.*; get it again"):
             open_source(str(tmp_path / "c.tar"))
 
 

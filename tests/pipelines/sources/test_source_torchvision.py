@@ -1,4 +1,4 @@
-"""Datasets of torchvision as sources, and its import beside a build of torch that it was not made for."""
+"""Datasets of torchvision as sources, and the import of a torchvision that was built for another torch."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ GRAY = PICTURES[:, :, :, 0]
 
 
 class Faces:
-    """An image dataset with attributes, as CelebA is."""
+    """An image dataset with attributes, like CelebA."""
 
     attr_names = ("smile", "age", "")
     attr = np.array([[0, 30], [1, 40]])
@@ -43,7 +43,7 @@ class Faces:
 
 @pytest.fixture
 def faces(monkeypatch: pytest.MonkeyPatch) -> type[Faces]:
-    """`torchvision:CelebA` is the small dataset."""
+    """Make `torchvision:CelebA` stand for the small dataset."""
     monkeypatch.setattr(torchvision().datasets, "CelebA", Faces)
     torchvision_datasets._dataset.cache_clear()
     return Faces
@@ -112,7 +112,7 @@ def test_the_fingerprint_of_image_files_follows_their_pixels(tmp_path: Path) -> 
     [
         ("torchvision:CIFAR", r"torchvision has no dataset 'CIFAR'; it has CIFAR10"),
         ("torchvision:qqq", r"torchvision has no dataset 'qqq'; it has .*MNIST"),
-        ("torchvision:MNIST?root=nowhere", r"cannot be opened: Dataset not found.*root=FOLDER says where"),
+        ("torchvision:MNIST?root=nowhere", r"cannot be opened: Dataset not found.*root=FOLDER names the"),
         ("torchvision:MNIST?path=x", r"cannot be opened: .*unexpected keyword argument 'path'"),
         ("torchvision:CelebA?root=x&split=1", r"cannot be opened: Dataset not found.*download=true fetches them"),
     ],
@@ -130,7 +130,7 @@ def test_a_dataset_whose_first_image_is_damaged_is_refused(tmp_path: Path) -> No
 
 def test_a_dataset_of_no_images_is_refused(faces: type[Faces], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faces, "__getitem__", lambda self, row: ("a video", 1))
-    with pytest.raises(ValueError, match="its items are no pairs of an image and a target"):
+    with pytest.raises(ValueError, match="its items are not pairs of an image and a target"):
         open_source("torchvision:CelebA?root=x")
 
 
@@ -154,7 +154,7 @@ print(mended().parts.whole, mended() is mended())
 
 
 def test_a_mismatched_build_gets_the_operators_that_only_detection_needs(tmp_path: Path) -> None:
-    """A stand-in whose binary part defines no operators, and which starts as torchvision does."""
+    """The stand-in package has no compiled operators and starts as torchvision does."""
     write_folder(tmp_path / "torchvision", {"__init__.py": MISMATCHED.encode(), "parts.py": b""})
     root = str(Path(__file__).parents[3])
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}

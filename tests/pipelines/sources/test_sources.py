@@ -1,4 +1,4 @@
-"""What comes out of folders and zips, which files of them are images, and what is no source."""
+"""Folders and zips as sources, the files in them that count as images, and addresses that are not sources."""
 
 import zipfile
 from pathlib import Path
@@ -74,7 +74,7 @@ def test_hidden_and_system_files_are_ignored_and_others_are_listed(tmp_path: Pat
     files = {name: b"?" for name in (".DS_Store", "__MACOSX/a.png", ".git/x.png", "Thumbs.db", "readme.pdf.gz")}
     source = open_source(write_files(tmp_path, files | {"a.png": ONE}, kind))
     assert ids(source) == ["a.png"]
-    assert source.skipped == (("readme.pdf.gz", "skipped: by its name not an image that Pillow can read"),)
+    assert source.skipped == (("readme.pdf.gz", "skipped: not an image that Pillow can read, by its name"),)
 
 
 def test_a_huge_file_is_listed_and_not_read(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,20 +203,20 @@ def test_a_zip_that_is_none_or_cut_short_is_named(tmp_path: Path) -> None:
             open_source(str(tmp_path / name))
 
 
-# --- what is no source -------------------------------------------------------------------------------
+# --- addresses that are not sources ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["none", "none.zip", "none.npz", "none.tar", "none.tgz", "none.parquet", "x*.tar"])
 def test_a_missing_source_says_so_and_what_a_source_is(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError) as error:
         open_source(str(tmp_path / name))
-    fault = "fits no file" if "*" in name else "does not exist"
+    fault = "matches no file" if "*" in name else "does not exist"
     assert str(error.value).startswith(f"source {tmp_path / name} {fault}; a source is a folder of images or")
 
 
 def test_an_empty_source_says_what_it_holds_instead(tmp_path: Path, kind: str) -> None:
     source = write_files(tmp_path, {"notes.pdf.gz": b"x", ".hidden.png": ONE}, kind)
-    with pytest.raises(ValueError, match=r"holds no images; of the other 1 files one is 'notes\.pdf\.gz'"):
+    with pytest.raises(ValueError, match=r"holds no images; it holds 1 other files, for example 'notes\.pdf\.gz'"):
         open_source(source)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no images; a source is"):
@@ -242,9 +242,7 @@ def test_columns_are_named_only_where_there_are_some(tmp_path: Path) -> None:
     write_folder(tmp_path / "a", {"a.png": ONE})
     write_zip(tmp_path / "a.zip", {"a.png": ONE})
     for name in ("a#image=b", "a.zip#image=a,label=b"):
-        with pytest.raises(
-            ValueError, match=r"columns can be named only of .parquet and .npz files; leave '#\.\.\.' out"
-        ):
+        with pytest.raises(ValueError, match=r"only .parquet and .npz files have columns to name; leave '#\.\.\.' out"):
             open_source(str(tmp_path / name))
 
 

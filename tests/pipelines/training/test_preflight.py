@@ -56,7 +56,7 @@ def test_a_dataset_that_is_not_there_is_named_with_the_command_that_makes_one(
     experiment: Experiment, tmp_path: Path
 ) -> None:
     message = refusal(experiment, f"data.path={tmp_path}/faces")
-    assert f"{tmp_path}/faces is no packed dataset: it does not exist; make one with" in message
+    assert f"{tmp_path}/faces is not a packed dataset: it does not exist; make one with" in message
 
 
 @pytest.mark.store
