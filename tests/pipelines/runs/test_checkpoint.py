@@ -16,7 +16,6 @@ from pipelines import presets, storage
 from pipelines.experiment import Experiment
 from pipelines.runs import checkpoint
 from tests.support import tensors, tiny
-from tests.support.store import both_stores
 
 EXPERIMENT = tiny.brief(presets.load("debug_mnist32_alae"))
 OTHER = tiny.brief(presets.load("debug_mnist32_style_alae"))
@@ -56,14 +55,6 @@ def require_same(state: TrainState, original: TrainState) -> None:
 
 def test_a_checkpoint_comes_back_bit_for_bit(trained: TrainState, tmp_path: Path) -> None:
     require_same(restored(saved(trained, str(tmp_path))), trained)
-
-
-@pytest.mark.store
-@both_stores
-def test_a_checkpoint_on_s3_comes_back_bit_for_bit(trained: TrainState, s3: str) -> None:
-    url = saved(trained, f"{s3}/runs/a")
-    require_same(restored(url), trained)
-    assert checkpoint.latest(f"{s3}/runs/a") == checkpoint.CheckpointRef(url, trained.nimg)
 
 
 def test_the_manifest_says_what_the_checkpoint_is(trained: TrainState, tmp_path: Path) -> None:
