@@ -1,4 +1,4 @@
-"""The command line of the benchmark, the only part of alae_core with one: `python -m benchmarks.step --help`."""
+"""The command line of the benchmark: `python -m benchmarks.step --help`. It needs torch and numpy alone."""
 
 import argparse
 import json
