@@ -1,10 +1,12 @@
 # Two commands from a fresh clone: `make demo` and `make test`. Needs python3 >= 3.11 and the package registries.
 PYTHON ?= python3
 BIN := .venv/bin
+CORE := .venv-core/bin
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
+CORE_PIP := $(CORE)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: demo test fast check bench compiler stores clean
+.PHONY: demo test fast core check bench compiler stores clean
 
 demo: .venv/demo.installed
 	$(BIN)/python -m pipelines.cli.demo
@@ -15,6 +17,10 @@ test: .venv/dev.installed compiler stores
 # Without Ray clusters, object stores and several processes.
 fast: .venv/dev.installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not ray and not store and not distributed and not slow"
+
+# The pure part alone, where Ray is not installed: an environment of its own, whose packages are pyproject's.
+core: .venv-core/installed
+	$(CORE)/python -m pytest -q -n 2 --dist loadgroup tests/core
 
 check: .venv/dev.installed
 	$(BIN)/ruff format --check .
@@ -41,6 +47,21 @@ bench: .venv/demo.installed
 	$(PIP) -e '.[demo,test,dev]'
 	@touch $@ .venv/demo.installed
 
+.venv-core/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-core
+	@echo "installing torch and what its tests need ..."
+	@$(CORE)/python -c "$$CORE_REQUIREMENTS" > .venv-core/requirements.txt
+	$(CORE_PIP) -r .venv-core/requirements.txt
+	@touch $@
+
+define CORE_REQUIREMENTS
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+print(*[line for line in project["dependencies"] if line.startswith(("torch", "numpy", "scikit-learn"))], sep="\n")
+print(*project["optional-dependencies"]["core-test"], sep="\n")
+endef
+export CORE_REQUIREMENTS
+
 # The tests of compiled kernels need g++ and Python's headers; Debian's are fetched where they are missing.
 compiler: | .venv/bin/python
 	@$(BIN)/python -c 'import os, shutil, sys, sysconfig; sys.exit(not (shutil.which("g++") and os.path.exists(sysconfig.get_path("include") + "/Python.h")))' \
@@ -53,4 +74,4 @@ stores:
 	  && $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends radosgw ceph-mon ceph-osd; }
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-core .pytest_cache .mypy_cache .ruff_cache *.egg-info

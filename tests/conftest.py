@@ -2,17 +2,20 @@
 
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 
-pytest_plugins = [
-    "tests.support.store",
-    "tests.support.ranks",
-    "tests.support.runs",
-    "tests.support.packed",
-    "tests.support.toy_run",
-    "tests.support.attributes",
-]
+pytest_plugins = ["tests.support.ranks"]
+if find_spec("ray"):
+    # tests/core, which needs none of them, also runs where Ray is not installed: `make core`.
+    pytest_plugins += [
+        "tests.support.store",
+        "tests.support.runs",
+        "tests.support.packed",
+        "tests.support.toy_run",
+        "tests.support.attributes",
+    ]
 
 
 @pytest.fixture(scope="session", autouse=True)

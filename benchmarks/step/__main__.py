@@ -1,4 +1,4 @@
-"""Command line of the benchmark of training steps: `python -m benchmarks.step --help`."""
+"""The command line of the benchmark: `python -m benchmarks.step --help`. It needs torch and numpy alone."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ BATCH_FROM_64_PX = 16
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; returns the exit status."""
+    """Measure and print; the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -89,7 +89,7 @@ def _cases(options: argparse.Namespace) -> list[Case]:
     batches = options.batch or default
     if len(batches) != len(options.resolutions):
         raise ValueError(
-            f"--batch has {len(batches)} values for {len(options.resolutions)} --resolutions; give one each"
+            f"--batch has {len(batches)} numbers for {len(options.resolutions)} --resolutions; give one each"
         )
     return [
         Case(
@@ -109,7 +109,7 @@ def _cases(options: argparse.Namespace) -> list[Case]:
 
 
 def _compilable(chosen: tuple[modes.Mode, ...], device: str) -> tuple[modes.Mode, ...]:
-    """Modes that this machine can run; prints those that it cannot."""
+    """The modes that this machine can run; says which are left out."""
     if all(mode.form != "compiled" for mode in chosen):
         return chosen
     try:
@@ -134,7 +134,7 @@ def _peak_bytes(result: timing.Result, options: argparse.Namespace) -> int:
     case = result.case
     if case.device != "cpu":
         return memory.allocator_peak(case, result.mode)
-    # The peak memory of a process never decreases, so each mode needs its own process.
+    # The peak of a process never falls: each mode needs a process of its own.
     command = [sys.executable, "-m", "benchmarks.step", "--peak-bytes-only", "--modes", result.mode.name]
     command += ["--algorithms", case.algorithm, "--resolutions", f"{case.resolution}", "--batch", f"{case.batch}"]
     command += ["--final-resolution", f"{case.final_resolution}", "--latent", f"{case.latent}"]
@@ -144,8 +144,8 @@ def _peak_bytes(result: timing.Result, options: argparse.Namespace) -> int:
 
 
 def _resident_peak() -> int:
-    """Peak resident set size of this process, in bytes."""
-    # resource.getrusage would include the peak of the process that started this one.
+    """Bytes of the highest resident set of this process."""
+    # Not resource.getrusage: its peak begins at that of the process which started this one.
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) * 1024
 

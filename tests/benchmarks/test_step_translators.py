@@ -14,7 +14,7 @@ from alae_core.engine import Engine, Metrics
 from alae_core.state import TrainState
 from benchmarks.step import cases, flops, machine, modes, timing
 from benchmarks.step.reference_translator import TranslatorReference, reference_of, tensors
-from tests.support import tiny
+from tests.support.tensors import float64, vector
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ KINDS = pytest.mark.parametrize("kind", cases.TRANSLATORS)
 
 @pytest.fixture
 def _double() -> Iterator[None]:
-    with tiny.float64():
+    with float64():
         yield
 
 
@@ -158,10 +158,10 @@ def test_an_iteration_of_the_reference_moves_all_networks_and_the_averages(kind:
     case = case_of(kind)
     plain: Any = cases.reference(case)
     found = [*plain.networks.values(), *plain.averages.values()]
-    before = [tiny.vector(network) for network in found]
+    before = [vector(network) for network in found]
     plain.train_iteration(tuple(pixels.permute(0, 3, 1, 2) for pixels in case.domains(channels_last=False)))
     for network, old in zip(found, before, strict=True):
-        assert torch.isfinite(tiny.vector(network)).all() and not torch.equal(tiny.vector(network), old)
+        assert torch.isfinite(vector(network)).all() and not torch.equal(vector(network), old)
     assert plain.averages.keys() == set(TrainState.build(case.config(), 0, case.adam).algorithm.averaged)
 
 

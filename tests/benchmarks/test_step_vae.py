@@ -15,7 +15,7 @@ from alae_core.state import TrainState
 from benchmarks.step import cases, flops, machine, modes, timing
 from benchmarks.step.reference_vae import METHODS, VaeReference
 from benchmarks.step.reference_vae_networks import reference_of, weights
-from tests.support import tiny
+from tests.support import tensors
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ KINDS = pytest.mark.parametrize("kind", METHODS)
 
 @pytest.fixture
 def _double() -> Iterator[None]:
-    with tiny.float64():
+    with tensors.float64():
         yield
 
 
@@ -162,11 +162,11 @@ def test_an_iteration_of_the_reference_moves_both_networks_and_their_averages(ki
     plain: Any = cases.reference(case)
     networks = {"encoder": plain.encoder, "generator": plain.generator}
     found = [(network, plain.averages[name]) for name, network in networks.items()]
-    before = [(tiny.vector(network), tiny.vector(average)) for network, average in found]
+    before = [(tensors.vector(network), tensors.vector(average)) for network, average in found]
     plain.train_iteration(case.pixels(channels_last=False).permute(0, 3, 1, 2))
     for (network, average), (old, old_average) in zip(found, before, strict=True):
-        assert torch.isfinite(tiny.vector(network)).all()
-        assert not torch.equal(tiny.vector(network), old) and not torch.equal(tiny.vector(average), old_average)
+        assert torch.isfinite(tensors.vector(network)).all()
+        assert not torch.equal(tensors.vector(network), old) and not torch.equal(tensors.vector(average), old_average)
 
 
 @KINDS

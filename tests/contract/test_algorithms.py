@@ -14,7 +14,7 @@ from alae_core.algorithm import Batch, Networks, Terms, Update
 from alae_core.images import to_float
 from alae_core.noise import named_seed
 from pipelines.experiment import Experiment
-from tests.support import tiny
+from tests.support import tensors, tiny
 from tests.support.ranks import Pair
 
 pytestmark = pytest.mark.slow
@@ -108,10 +108,10 @@ def test_each_update_moves_the_networks_it_trains_and_not_a_bit_of_the_others(na
             state.nimg = nimg
             own = next(u for u in state.algorithm.updates(nimg) if u.name == update.name)
             state.algorithm = Alone(state.algorithm, own)  # type: ignore[assignment]
-            before = tiny.networks_of(state)
+            before = tensors.networks_of(state)
             tiny.train(state, experiment, until=nimg + 1)
-            after = tiny.networks_of(state)
-            moved = {role for role in before if tiny.differing(before[role], after[role])}
+            after = tensors.networks_of(state)
+            moved = {role for role in before if tensors.differing(before[role], after[role])}
             assert moved == set(update.trains), f"{update.name} at {nimg}"
 
 
@@ -153,9 +153,9 @@ def test_bfloat16_changes_the_numbers_but_keeps_every_weight_moment_and_average_
     until = experiment.schedule.total_nimg
     tiny.train(state, experiment, until, precision="bf16")
     tiny.train(full, experiment, until)
-    tensors = [v for v in tiny.flat(state.state_dict()).values() if isinstance(v, torch.Tensor)]
-    assert {tensor.dtype for tensor in tensors} == {torch.float32}
-    assert tiny.differing(tiny.networks_of(state), tiny.networks_of(full))
+    found = [v for v in tensors.flat(state.state_dict()).values() if isinstance(v, torch.Tensor)]
+    assert {tensor.dtype for tensor in found} == {torch.float32}
+    assert tensors.differing(tensors.networks_of(state), tensors.networks_of(full))
 
 
 @EVERY_FOR_LONG
@@ -184,7 +184,7 @@ def test_a_resume_at_any_iteration_ends_bit_identical_to_the_uninterrupted_run(n
     for nimg in sorted(stops):
         again = tiny.restored(experiment, files[nimg])
         tiny.train(again, experiment, until=end)
-        assert not tiny.differing(again.state_dict(), state.state_dict()), f"resumed at {nimg}"
+        assert not tensors.differing(again.state_dict(), state.state_dict()), f"resumed at {nimg}"
 
 
 @EVERY_FOR_LONG
@@ -218,14 +218,14 @@ def test_micro_batches_give_what_the_whole_batch_gives(name: str, parts: int) ->
     # Two equal parts; or three unequal ones, where images do not see each other.
     microbatch = (tiny.BATCH // 2 if parts == 2 or together > 1 else 3,)
     for nimg in moments_in_time(experiment)[:2]:
-        with tiny.float64():
+        with tensors.float64():
             whole, split = tiny.build(experiment), tiny.build(experiment)
             whole.nimg = split.nimg = nimg
             until = nimg + tiny.BATCH + 1
             expected = tiny.train(whole, experiment, until)
             found = tiny.train(split, experiment, until, microbatch=microbatch)
-            assert tiny.distance(tiny.networks_of(split), tiny.networks_of(whole)) < 1e-6
-            assert tiny.distance(found, expected) < 1e-5
+            assert tensors.distance(tensors.networks_of(split), tensors.networks_of(whole)) < 1e-6
+            assert tensors.distance(found, expected) < 1e-5
 
 
 @EVERY
@@ -278,9 +278,9 @@ def test_json_keeps_the_initial_weights_and_only_the_seed_changes_them(name: str
     before = torch.get_rng_state()
     again = tiny.build(Experiment.from_json(experiment.to_json()))
     assert torch.equal(torch.get_rng_state(), before)
-    assert not tiny.differing(tiny.networks_of(first), tiny.networks_of(again))
-    other = tiny.networks_of(tiny.build(experiment, seed=experiment.seed + 1))
-    assert all(tiny.differing(other[role], own) for role, own in tiny.networks_of(first).items())
+    assert not tensors.differing(tensors.networks_of(first), tensors.networks_of(again))
+    other = tensors.networks_of(tiny.build(experiment, seed=experiment.seed + 1))
+    assert all(tensors.differing(other[role], own) for role, own in tensors.networks_of(first).items())
 
 
 def trained_on_this_rank(name: str, averaging: bool) -> tuple[NDArray[np.float64], NDArray[np.float64], list[Any]]:
@@ -289,7 +289,7 @@ def trained_on_this_rank(name: str, averaging: bool) -> tuple[NDArray[np.float64
     if not averaging:
         sync.average_gradients = lambda parameters: None
     try:
-        with tiny.float64():
+        with tensors.float64():
             state = tiny.build(EXPERIMENTS[name])
             metrics = tiny.train(state, EXPERIMENTS[name], until=5 * tiny.BATCH)
     finally:

@@ -7,7 +7,7 @@ import torch
 
 from alae_core.state import TrainState
 from pipelines.experiment import Experiment
-from tests.support import tiny
+from tests.support import tensors, tiny
 
 pytestmark = pytest.mark.slow
 
@@ -74,10 +74,10 @@ def test_compiled_training_is_that_of_single_operations_and_a_new_level_compiles
         return state, counts
 
     # In double precision: Adam's first steps turn the rounding of a gradient near zero into a whole step.
-    with tiny.float64():
+    with tensors.float64():
         plain, _ = trained(EXPERIMENT, compiled=False)
         precise, _ = trained(EXPERIMENT, compiled=True)
-    assert tiny.distance(tiny.networks_of(precise), tiny.networks_of(plain)) < 1e-6
+    assert tensors.distance(tensors.networks_of(precise), tensors.networks_of(plain)) < 1e-6
     fused, counts = trained(EXPERIMENT, compiled=True)
     assert counts[0] > 0
     grown = EXPERIMENT.schedule.segments[1].start // tiny.BATCH
@@ -86,4 +86,4 @@ def test_compiled_training_is_that_of_single_operations_and_a_new_level_compiles
     assert counts[-1] - counts[grown - 1] <= counts[0]
     again, recount = trained(EXPERIMENT, compiled=True)
     assert recount[-1] == counts[-1]
-    assert not tiny.differing(again.state_dict(), fused.state_dict())
+    assert not tensors.differing(again.state_dict(), fused.state_dict())

@@ -16,7 +16,7 @@ from alae_core.images import to_float
 from alae_core.optim import AdamConfig
 from alae_core.schedule import ProgressiveSchedule
 from pipelines.experiment import DataConfig, Experiment, TrainingConfig
-from tests.support import tiny
+from tests.support import tensors, tiny
 from tests.support.ranks import Pair
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def _in_double_precision(request: pytest.FixtureRequest) -> Iterator[None]:
     if "bf16" in request.node.name:
         yield
         return
-    with tiny.float64():
+    with tensors.float64():
         yield
 
 
@@ -166,7 +166,7 @@ def distance_after(iterations: int, stale: bool = False, decay: float = ADAM.wei
             drawn.append([of.noise(f"style_{domain}", CONFIG.latent) for domain in "ab"])
         official_iteration(networks, adams, real, drawn, CONFIG.loss, stale)
         tiny.train(state, EXPERIMENT, until=nimg + 1, **PLAIN)
-    return tiny.distance(tiny.networks_of(state), tiny.networks_of(other))
+    return tensors.distance(tensors.networks_of(state), tensors.networks_of(other))
 
 
 def test_the_two_updates_are_the_official_one() -> None:
@@ -229,10 +229,10 @@ def test_each_update_moves_the_networks_it_trains_and_not_a_bit_of_the_others(nu
     algorithm: Any = state.algorithm
     update = algorithm.updates(0)[number]
     algorithm.updates = lambda nimg: (update,)
-    before = tiny.networks_of(state)
+    before = tensors.networks_of(state)
     tiny.train(state, EXPERIMENT, until=1)
-    after = tiny.networks_of(state)
-    assert {role for role in before if tiny.differing(before[role], after[role])} == set(update.trains)
+    after = tensors.networks_of(state)
+    assert {role for role in before if tensors.differing(before[role], after[role])} == set(update.trains)
     assert {r for r, n in algorithm.networks.items() if any(p.grad is not None for p in n.parameters())} == set(
         update.trains
     )
@@ -246,7 +246,7 @@ def trained_on_this_rank(averaging: bool) -> tuple[Any, list[dict[str, float]]]:
     if not averaging:
         sync.average_gradients = lambda parameters: None
     try:
-        with tiny.float64():
+        with tensors.float64():
             state = tiny.build(EXPERIMENT)
             metrics = tiny.train(state, EXPERIMENT, until=2 * COUNT)
     finally:
@@ -272,8 +272,8 @@ def test_micro_batches_give_what_the_whole_batch_gives(size: int) -> None:
     whole, split = tiny.build(EXPERIMENT), tiny.build(EXPERIMENT)
     expected = tiny.train(whole, EXPERIMENT, until=2 * COUNT)
     found = tiny.train(split, EXPERIMENT, until=2 * COUNT, microbatch=(size,))
-    assert tiny.distance(tiny.networks_of(split), tiny.networks_of(whole)) < 1e-9
-    assert tiny.distance(found, expected) < 1e-9
+    assert tensors.distance(tensors.networks_of(split), tensors.networks_of(whole)) < 1e-9
+    assert tensors.distance(found, expected) < 1e-9
 
 
 def test_a_resume_ends_bit_identical_to_the_uninterrupted_run() -> None:
@@ -282,7 +282,7 @@ def test_a_resume_ends_bit_identical_to_the_uninterrupted_run() -> None:
     again = tiny.restored(EXPERIMENT, tiny.saved(state))
     for run in (state, again):
         tiny.train(run, EXPERIMENT, until=4 * COUNT)
-    assert not tiny.differing(again.state_dict(), state.state_dict())
+    assert not tensors.differing(again.state_dict(), state.state_dict())
 
 
 def largest_gradient(precision: str, constant: tuple[int, ...] = ()) -> float:
@@ -296,8 +296,8 @@ def largest_gradient(precision: str, constant: tuple[int, ...] = ()) -> float:
             pixels[domain] = torch.full_like(pixels[domain], 255)
         metrics = engine.train_iteration(state, tuple(pixels))
         assert all(torch.isfinite(value) for value in metrics.values())
-    tensors = [v for v in tiny.flat(state.state_dict()).values() if isinstance(v, Tensor)]
-    assert all(torch.isfinite(tensor).all() and tensor.dtype == torch.float32 for tensor in tensors)
+    found = [v for v in tensors.flat(state.state_dict()).values() if isinstance(v, Tensor)]
+    assert all(torch.isfinite(tensor).all() and tensor.dtype == torch.float32 for tensor in found)
     parameters = (p for network in state.algorithm.networks.values() for p in network.parameters())
     return max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
 

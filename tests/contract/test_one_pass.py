@@ -12,7 +12,7 @@ from alae_core import losses
 from alae_core.algorithm import Batch
 from alae_core.images import to_float
 from pipelines import presets
-from tests.support import tiny
+from tests.support import tensors, tiny
 
 LAZY = ("mnist32_style_alae", "cartoon32_stylegan")
 
@@ -32,7 +32,7 @@ def batch_of(name: str) -> tuple[Any, Batch]:
 
 @pytest.fixture(autouse=True)
 def _double() -> Iterator[None]:
-    with tiny.float64():
+    with tensors.float64():
         yield
 
 

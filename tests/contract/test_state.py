@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support import tiny
+from tests.support import tensors, tiny
 
 EXPERIMENT = tiny.brief(tiny.presets.load("debug_mnist32_style_alae"))
 Saved = dict[str, Any]
@@ -28,14 +28,14 @@ def loaded(file: bytes) -> Saved:
 def test_a_state_comes_back_whole_without_trusting_the_file(trained: bytes) -> None:
     state = tiny.build(EXPERIMENT)
     tiny.train(state, EXPERIMENT, until=5 * tiny.BATCH)
-    assert not tiny.differing(loaded(trained), state.state_dict())
+    assert not tensors.differing(loaded(trained), state.state_dict())
     assert (state.nimg, state.iteration, state.level_index) == (5 * tiny.BATCH, 5, 1)
 
 
 def test_the_averages_start_as_the_networks() -> None:
     state = tiny.build(EXPERIMENT)
     for role, average in state.ema.items():
-        assert not tiny.differing(average.state_dict(), state.algorithm.networks[role].state_dict())
+        assert not tensors.differing(average.state_dict(), state.algorithm.networks[role].state_dict())
 
 
 def _without_scalar(saved: Saved) -> None:
@@ -87,7 +87,7 @@ def test_a_state_that_does_not_fit_is_refused_before_anything_is_changed(
     before = copy.deepcopy(state.state_dict())
     with pytest.raises(ValueError, match=message):
         state.load_state_dict(saved)
-    assert not tiny.differing(state.state_dict(), before)
+    assert not tensors.differing(state.state_dict(), before)
 
 
 def test_two_states_loaded_from_the_same_dictionary_share_nothing(trained: bytes) -> None:
@@ -95,7 +95,7 @@ def test_two_states_loaded_from_the_same_dictionary_share_nothing(trained: bytes
     second.load_state_dict(first.state_dict())
     before = copy.deepcopy(first.state_dict())
     tiny.train(second, EXPERIMENT, until=7 * tiny.BATCH)
-    assert not tiny.differing(first.state_dict(), before)
+    assert not tensors.differing(first.state_dict(), before)
 
 
 def test_moments_saved_in_another_memory_layout_train_on_bit_identically(trained: bytes) -> None:
@@ -107,15 +107,15 @@ def test_moments_saved_in_another_memory_layout_train_on_bit_identically(trained
     second.load_state_dict(saved)
     for state in (first, second):
         tiny.train(state, EXPERIMENT, until=7 * tiny.BATCH)
-    assert not tiny.differing(first.state_dict(), second.state_dict())
+    assert not tensors.differing(first.state_dict(), second.state_dict())
 
 
 def test_networks_of_another_run_come_without_its_counters_and_moments(trained: bytes) -> None:
     state = tiny.build(EXPERIMENT, seed=7)
     state.load_networks(loaded(trained))
     whole = tiny.restored(EXPERIMENT, trained)
-    assert not tiny.differing(tiny.networks_of(state), tiny.networks_of(whole))
-    assert not tiny.differing(state.state_dict()["ema"], whole.state_dict()["ema"])
+    assert not tensors.differing(tensors.networks_of(state), tensors.networks_of(whole))
+    assert not tensors.differing(state.state_dict()["ema"], whole.state_dict()["ema"])
     assert (state.nimg, state.iteration, state.level_index) == (0, 0, 0)
     assert not any(optimizer.state for optimizer in state.optimizers.values())
 
@@ -127,4 +127,4 @@ def test_networks_that_do_not_fit_are_refused_before_anything_is_changed(trained
     before = copy.deepcopy(state.state_dict())
     with pytest.raises(ValueError, match=r"ema\.mapping\.w_mean is \(3,\) in the checkpoint"):
         state.load_networks(saved)
-    assert not tiny.differing(state.state_dict(), before)
+    assert not tensors.differing(state.state_dict(), before)

@@ -15,9 +15,8 @@ from alae_core.engine import Engine, Metrics, NonFiniteError
 from alae_core.optim import AdamConfig
 from alae_core.schedule import Level, ProgressiveSchedule
 from alae_core.state import TrainState
-from pipelines.evaluation.subject import Subject
 from tests.support.ranks import Pair
-from tests.support.tiny import differing, float64, networks_of
+from tests.support.tensors import differing, float64, networks_of
 
 COUNT = 8
 PLAYING = intro_vae.LossConfig(margin=(50.0,), warmup_kimg=(0.0,))
@@ -277,15 +276,6 @@ def test_codes_are_means_of_posteriors_and_the_prior_s_codes_are_z_itself() -> N
     assert torch.equal(algorithm.generate(networks, of), networks["generator"](z, 1))
     assert torch.equal(algorithm.generate(networks, of, Sampling(truncation=0.5)), networks["generator"](z * 0.5, 1))
     assert algorithm.mapped(networks, z) is z and algorithm.mix(networks, of, of) is None
-
-
-def test_the_evaluation_takes_the_codes_of_the_prior_as_they_are_and_decodes_at_the_level() -> None:
-    algorithm, of = built(), batch(4)
-    subject = Subject(algorithm=algorithm, networks=algorithm.networks, level=of.level, channels=3, seed=0)
-    z = of.noise("z", 6)
-    assert subject.mapped(z) is z and subject.latent == 6 and subject.styles == 1
-    assert torch.equal(subject.decoded(subject.encoded(of), of), algorithm.reconstruct(algorithm.networks, of))  # type: ignore[arg-type]
-    assert subject.decoded(z, of).shape == (COUNT, 3, 4, 4)
 
 
 @pytest.mark.parametrize("sampling", [Sampling(mixing_probability=0.5), Sampling(truncation=(0.5, 1.0))])

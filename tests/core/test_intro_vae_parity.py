@@ -15,7 +15,7 @@ from alae_core.images import to_float
 from alae_core.optim import AdamConfig
 from alae_core.schedule import ProgressiveSchedule
 from alae_core.state import TrainState
-from tests.support.tiny import float64
+from tests.support.tensors import float64
 
 COUNT, SIZE, LATENT, LR, EPS = 4, 8, 5, 1e-2, 1e-2
 # An epsilon as large as the gradients, so that Adam's first steps depend on their lengths, not only on their signs.

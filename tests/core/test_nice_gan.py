@@ -20,7 +20,7 @@ from alae_core.optim import AdamConfig
 from alae_core.schedule import Level, ProgressiveSchedule
 from alae_core.state import TrainState
 from tests.support.ranks import Pair
-from tests.support.tiny import differing, distance, float64, networks_of
+from tests.support.tensors import differing, distance, float64, networks_of
 
 pytestmark = pytest.mark.slow
 

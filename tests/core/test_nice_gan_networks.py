@@ -18,7 +18,7 @@ from alae_core.networks.nice_gan import (
     follow_spectral_norms,
     smallest_resolution,
 )
-from tests.support.tiny import differing, float64
+from tests.support.tensors import differing, float64
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from alae_core import losses
 from alae_core.algorithm import Batch
 from alae_core.algorithms import soft_intro_vae
 from tests.core.test_intro_vae import batch, gradients, terms_of, weights_of
-from tests.support.tiny import float64
+from tests.support.tensors import float64
 
 LOSS = soft_intro_vae.LossConfig(
     reconstruction_weight=0.3, kl_weight=0.7, negative_weight=(5.0,), fake_reconstruction_weight=0.25

@@ -12,10 +12,10 @@ from alae_core.algorithm import Batch, Sampling
 from alae_core.algorithms import style_soft_intro_vae
 from alae_core.algorithms.soft_intro_vae import LossConfig
 from alae_core.algorithms.style_soft_intro_vae import Config, StyleSoftIntroVAE
+from alae_core.algorithms.style_synthesis import layers_of
 from alae_core.layers import LOG_VARIANCE_BOUNDS
 from alae_core.networks.posterior import StylePosterior
 from alae_core.schedule import Level
-from pipelines.evaluation.subject import Subject
 
 LOSS = LossConfig(kl_weight=0.2, reconstruction_weight=0.4, negative_weight=(64.0, 32.0), scale=1e-3)
 SMALL = Config(
@@ -196,13 +196,12 @@ def test_samples_are_truncated_towards_the_mean_style_that_is_followed() -> None
     mapping: Any = algorithm.networks["mapping"]
     algorithm.observe(batch("observe"), {})
     torch.testing.assert_close(mapping.w_mean, mapping(batch("observe").noise("z", 6)).mean(0))
-    subject = Subject(algorithm=algorithm, networks=algorithm.networks, level=LEVEL, channels=3, seed=0)
     still = Sampling(truncation=0.0, noise="none")
-    images = subject.generate(subject.batch(0, 3), still)
+    images = algorithm.generate(algorithm.networks, batch("evaluate"), still)
     torch.testing.assert_close(images[0], images[1])
-    decoded = subject.decoded(mapping.w_mean.expand(3, -1), subject.batch(0, 3), still)
+    styles = latents.broadcast_styles(mapping.w_mean.expand(len(images), -1), layers_of(batch("evaluate")))
+    decoded = algorithm.synthesis.decode(algorithm.networks, styles, batch("evaluate"), still)
     torch.testing.assert_close(decoded, images)
-    torch.testing.assert_close(subject.mapped(torch.ones(1, 6)), mapping(torch.ones(1, 6)))
 
 
 def test_the_posterior_has_the_official_size_and_begins_as_the_prior_where_its_weights_are_zero() -> None:

@@ -1,6 +1,7 @@
 """Health metrics and alarms of translators: each failure raises its own alarm, healthy runs and blips raise none."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -9,7 +10,6 @@ from alae_core.alarms import Alarm, raised
 from alae_core.alarms.translation import signs
 from alae_core.algorithms import munit, nice_gan
 from alae_core.schedule import ProgressiveSchedule
-from pipelines.runs.history import Tick
 
 TICK = 1000
 SCHEDULE = ProgressiveSchedule(resolutions=(64,), stable_kimg=(100.0,), batch_size=(10,))
@@ -49,8 +49,15 @@ EVERY = pytest.mark.parametrize(
 Curve = Callable[[int], dict[str, float | None]]
 
 
+class Tick(NamedTuple):
+    """What an alarm reads of a tick."""
+
+    nimg: int
+    metrics: dict[str, float | None]
+
+
 def names(alarms: Sequence[Alarm], curve: Curve) -> list[str]:
-    ticks = [Tick.of(kimg * TICK, curve(kimg), 0.0) for kimg in range(1, 101)]
+    ticks = [Tick(kimg * TICK, curve(kimg)) for kimg in range(1, 101)]
     return [each.name for each in raised(alarms, ticks, SCHEDULE, TICK)]
 
 

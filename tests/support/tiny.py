@@ -1,8 +1,7 @@
 """Every preset shrunk to a dozen iterations on random images, for the tests of training."""
 
 import io
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,15 +9,16 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from alae_core import images, sync
+from alae_core import sync
 from alae_core.engine import Engine, Metrics
 from alae_core.noise import named_seed
 from alae_core.state import TrainState
 from pipelines import presets
 from pipelines.experiment import Experiment
 from pipelines.runs import checkpoint
+from tests.support.tensors import flat
 
 BATCH = 8
 STABLE = 3 * BATCH
@@ -134,61 +134,5 @@ def checkpointed(run: Path, state: TrainState, experiment: Experiment) -> Path:
     return folder
 
 
-def flat(value: Any) -> dict[str, Any]:
-    """Every tensor (cloned) and plain value of nested dictionaries and lists, by its path."""
-    if isinstance(value, Tensor):
-        return {"": value.detach().clone()}
-    if isinstance(value, (dict, list, tuple)):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {f"{key}.{path}": leaf for key, inner in items for path, leaf in flat(inner).items()}
-    return {"": value}
-
-
-def differing(first: Any, second: Any) -> list[str]:
-    """The paths of what is not bit-identical in two nested values."""
-    a, b = flat(first), flat(second)
-    same = {key for key in a.keys() & b.keys() if _equal(a[key], b[key])}
-    return sorted((a.keys() | b.keys()) - same)
-
-
-def distance(first: Any, second: Any) -> float:
-    """The largest absolute difference between the tensors of two nested values of the same form."""
-    a, b = flat(first), flat(second)
-    assert a.keys() == b.keys()
-    return max(float((a[key] - b[key]).abs().max()) for key in a if isinstance(a[key], Tensor) and a[key].numel())
-
-
-def vector(network: nn.Module) -> Tensor:
-    """All parameters in a row, copied."""
-    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
-
-
-def networks_of(state: TrainState) -> dict[str, dict[str, Tensor]]:
-    """Parameters and buffers of the networks, copied."""
-    return {
-        name: {key: tensor.clone() for key, tensor in network.state_dict().items()}
-        for name, network in state.algorithm.networks.items()
-    }
-
-
-@contextmanager
-def float64() -> Iterator[None]:
-    """Everything in double precision, so that another order of summation leaves only a trace."""
-    original = images.to_float
-    torch.set_default_dtype(torch.float64)
-    images.to_float = lambda images: original(images).double()
-    try:
-        yield
-    finally:
-        images.to_float = original
-        torch.set_default_dtype(torch.float32)
-
-
 def _noise(shape: tuple[int, ...], *parts: int) -> NDArray[np.uint8]:
     return np.random.default_rng(named_seed("pixels", *parts)).integers(0, 256, shape, np.uint8)
-
-
-def _equal(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    return type(a) is type(b) and bool(a == b)

@@ -9,7 +9,7 @@ import pytest
 from alae_core.state import TrainState
 from pipelines import presets, storage
 from pipelines.runs import checkpoint
-from tests.support import tiny
+from tests.support import tensors, tiny
 from tests.support.ceph import Ceph
 from tests.support.proxy import SlowStore
 from tests.support.store import new_bucket, set_s3_environment
@@ -37,7 +37,7 @@ def require_whole(run: str, state: TrainState) -> list[int]:
     """Require that every complete checkpoint of the run loads with the tensors of `state`, and return their nimg."""
     whole = checkpoint.finished(run)
     for ref in whole:
-        assert tiny.differing(checkpoint.read_state(ref.url), state.state_dict()) == []
+        assert tensors.differing(checkpoint.read_state(ref.url), state.state_dict()) == []
         checkpoint.load_averages(ref.url)
     return [ref.nimg for ref in whole]
 

@@ -15,8 +15,7 @@ from alae_core.state import TrainState
 from pipelines import presets, storage
 from pipelines.experiment import Experiment
 from pipelines.runs import checkpoint
-from tests.support import tiny
-from tests.support.store import both_stores
+from tests.support import tensors, tiny
 
 EXPERIMENT = tiny.brief(presets.load("debug_mnist32_alae"))
 OTHER = tiny.brief(presets.load("debug_mnist32_style_alae"))
@@ -51,19 +50,11 @@ def restored(url: str, **options: Any) -> TrainState:
 
 
 def require_same(state: TrainState, original: TrainState) -> None:
-    assert tiny.differing(state.state_dict(), original.state_dict()) == []
+    assert tensors.differing(state.state_dict(), original.state_dict()) == []
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(trained: TrainState, tmp_path: Path) -> None:
     require_same(restored(saved(trained, str(tmp_path))), trained)
-
-
-@pytest.mark.store
-@both_stores
-def test_a_checkpoint_on_s3_comes_back_bit_for_bit(trained: TrainState, s3: str) -> None:
-    url = saved(trained, f"{s3}/runs/a")
-    require_same(restored(url), trained)
-    assert checkpoint.latest(f"{s3}/runs/a") == checkpoint.CheckpointRef(url, trained.nimg)
 
 
 def test_the_manifest_says_what_the_checkpoint_is(trained: TrainState, tmp_path: Path) -> None:
@@ -83,9 +74,9 @@ def test_the_averages_come_back_bit_for_bit_and_frozen(trained: TrainState, tmp_
     assert (experiment, nimg) == (EXPERIMENT, trained.nimg)
     assert set(networks) == set(algorithm.averaged) == set(trained.ema)
     for name, network in networks.items():
-        assert tiny.differing(network.state_dict(), trained.ema[name].state_dict()) == []
+        assert tensors.differing(network.state_dict(), trained.ema[name].state_dict()) == []
         assert not network.training and not any(p.requires_grad for p in network.parameters())
-    assert tiny.differing(
+    assert tensors.differing(
         {name: network.state_dict() for name, network in networks.items()},
         {name: trained.algorithm.networks[name].state_dict() for name in networks},
     )
@@ -96,7 +87,7 @@ def test_networks_only_takes_the_networks_and_averages_and_leaves_the_counters(
 ) -> None:
     state = restored(saved(trained, str(tmp_path)), networks_only=True)
     assert (state.nimg, state.iteration, state.seconds) == (0, 0, 0.0)
-    assert tiny.differing(tiny.networks_of(state), tiny.networks_of(trained)) == []
+    assert tensors.differing(tensors.networks_of(state), tensors.networks_of(trained)) == []
     assert all(optimizer.state_dict()["state"] == {} for optimizer in state.optimizers.values())
 
 
@@ -215,7 +206,7 @@ def test_the_checkpoint_of_another_algorithm_is_refused_with_both_lists_of_keys(
         ValueError, match=r"does not fit this experiment: networks\.\w+ missing \[.+\], unexpected \[.+\]"
     ):
         checkpoint.load_into(state, url)
-    assert tiny.differing(before, state.state_dict()) == []
+    assert tensors.differing(before, state.state_dict()) == []
 
 
 def test_the_temporary_folder_of_a_checkpoint_is_the_only_place_it_is_written_before_the_upload(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -157,17 +157,6 @@ def test_only_the_first_rank_writes_a_failure_down(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.store
-def test_a_run_on_s3_is_claimed_finished_and_refused_as_a_local_one(s3: str) -> None:
-    run = Run(f"{s3}/runs/a")
-    run.claim(BASE, PACKED)
-    assert run.experiment() == BASE and run.finished_at(BASE) is None
-    with pytest.raises(ValueError, match="seed: 0 -> 1"):
-        run.claim(replace(BASE, seed=1), PACKED)
-    checkpoint_at(run, BASE.schedule.total_nimg)
-    assert run.finished_at(BASE) is not None
-
-
 def test_ticks_that_only_checkpoints_know_come_into_the_history_in_order_and_once(tmp_path: Path) -> None:
     run = Run(str(tmp_path))
     History(run.history).append(32, {"a/b": 1.0}, time=5.0)
@@ -199,26 +188,6 @@ def test_the_ticks_of_a_last_checkpoint_that_was_never_reported_are_in_the_finis
     monkeypatch.setattr(trainer, "_trainer", lambda *_: SimpleNamespace(fit=fit))
     trainer._fit(experiment, run, nullcontext)
     assert [(tick.nimg, tick.metrics) for tick in read_history(run.history)[0]] == [(total, {"a/b": 1.0})]
-
-
-@pytest.mark.store
-def test_a_run_on_s3_brings_its_history_along_to_a_machine_that_lacks_it(
-    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = Run(f"{s3}/runs/a")
-    for machine in ("first", "second"):
-        (tmp_path / machine).mkdir()
-    monkeypatch.chdir(tmp_path / "first")
-    run.fetch_history()
-    assert not run.history.exists()
-    run.history.write_text(TICK_LINE)
-    run.keep_history(run.history)
-    monkeypatch.chdir(tmp_path / "second")
-    run.fetch_history()
-    assert run.history.read_text() == TICK_LINE
-    run.history.write_text(2 * TICK_LINE)
-    run.fetch_history()
-    assert run.history.read_text() == 2 * TICK_LINE
 
 
 def test_a_damaged_record_of_the_experiment_is_named(tmp_path: Path) -> None:

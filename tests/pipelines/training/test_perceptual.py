@@ -16,7 +16,7 @@ from pipelines.experiment import Experiment
 from pipelines.experiment.override import override
 from pipelines.training import perceptual, preflight
 from tests.pipelines.evaluation.test_pretrained import stored
-from tests.support import tiny
+from tests.support import tensors, tiny
 from tests.support.packed import pack_two_domains
 
 CPU = torch.device("cpu")
@@ -62,7 +62,7 @@ def test_each_translation_is_compared_with_the_image_it_comes_of_and_moves_the_g
     algorithm.features = lambda images: (seen.append(images), halved(images))[1]
     (update,) = (u for u in algorithm.updates(0) if u.name == "generator")
     assert {name: update.weights[name] for name in ("vgg_a", "vgg_b")} == {"vgg_a": 2.0, "vgg_b": 2.0}
-    before = tiny.networks_of(state)
+    before = tensors.networks_of(state)
     (metrics,) = tiny.train(state, experiment(), until=1)
     (real_a, fake_b), (real_b, fake_a) = seen[:2], seen[2:]
     for name, fake, real in (("vgg_b", fake_b, real_a), ("vgg_a", fake_a, real_b)):
@@ -72,8 +72,8 @@ def test_each_translation_is_compared_with_the_image_it_comes_of_and_moves_the_g
     assert fake_a.requires_grad and not real_a.requires_grad
     other = tiny.build(override(experiment(), ["algorithm.loss.vgg_w=0"]))
     tiny.train(other, override(experiment(), ["algorithm.loss.vgg_w=0"]), until=1)
-    assert tiny.differing(tiny.networks_of(other)["generator_a"], tiny.networks_of(state)["generator_a"])
-    assert tiny.differing(before["generator_a"], tiny.networks_of(state)["generator_a"])
+    assert tensors.differing(tensors.networks_of(other)["generator_a"], tensors.networks_of(state)["generator_a"])
+    assert tensors.differing(before["generator_a"], tensors.networks_of(state)["generator_a"])
 
 
 def test_the_users_weights_give_the_deepest_features_and_let_gradients_through(url: str) -> None:

@@ -17,7 +17,6 @@ from pipelines.experiment.override import override
 from pipelines.storage import StorageError
 from pipelines.training import preflight, trainer
 from tests.support.packed import pack_two_domains
-from tests.support.store import free_port, set_s3_environment
 
 
 @pytest.fixture(autouse=True)
@@ -57,23 +56,6 @@ def test_a_dataset_that_is_not_there_is_named_with_the_command_that_makes_one(
 ) -> None:
     message = refusal(experiment, f"data.path={tmp_path}/faces")
     assert f"{tmp_path}/faces is not a packed dataset: it does not exist; make one with" in message
-
-
-@pytest.mark.store
-@pytest.mark.parametrize("field", ["data.path", "training.storage"])
-def test_a_bucket_that_is_not_there_is_named(experiment: Experiment, s3: str, field: str) -> None:
-    assert "bucket 'no-such-bucket' does not exist" in refusal(experiment, f"{field}=s3://no-such-bucket/a")
-
-
-@pytest.mark.store
-@pytest.mark.parametrize("field", ["data.path", "training.storage"])
-def test_a_store_that_does_not_answer_is_named(
-    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, field: str
-) -> None:
-    port = free_port()
-    set_s3_environment(monkeypatch, f"http://127.0.0.1:{port}")
-    message = refusal(experiment, f"{field}=s3://bucket/a")
-    assert f"http://127.0.0.1:{port} does not answer; check AWS_ENDPOINT_URL" in message
 
 
 def test_a_level_finer_than_the_dataset_is_refused(experiment: Experiment) -> None:

@@ -16,7 +16,7 @@ from alae_core.images import box_halve
 from alae_core.optim import AdamConfig
 from alae_core.schedule import ProgressiveSchedule
 from alae_core.state import TrainState
-from tests.support import tiny
+from tests.support import tensors, tiny
 from tests.support.ranks import Pair
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def test_a_fit_stopped_within_a_window_and_a_fade_and_resumed_ends_bit_identical
     part = fit(tiny.build(EXPERIMENT), engine, pictures(), window_images=24, until_nimg=stop)
     again = fit(tiny.restored(EXPERIMENT, tiny.saved(part)), engine, pictures(), window_images=24)
     assert part.nimg == stop
-    assert not tiny.differing(again.state_dict(), whole.state_dict())
+    assert not tensors.differing(again.state_dict(), whole.state_dict())
 
 
 @pytest.mark.parametrize(("until", "reached"), [(0, 0), (1, 8), (16, 16), (17, 24)])
@@ -50,9 +50,9 @@ def test_it_stops_with_the_first_batch_that_reaches_the_limit(until: int, reache
 def test_a_finished_state_is_left_as_it_is() -> None:
     state = tiny.build(EXPERIMENT)
     state.nimg = END
-    before = tiny.networks_of(state)
+    before = tensors.networks_of(state)
     fit(state, tiny.engine(EXPERIMENT), pictures())
-    assert not tiny.differing(tiny.networks_of(state), before)
+    assert not tensors.differing(tensors.networks_of(state), before)
 
 
 def test_it_trains_on_the_rows_of_the_stream_at_the_resolution_of_the_level() -> None:
@@ -65,14 +65,14 @@ def test_it_trains_on_the_rows_of_the_stream_at_the_resolution_of_the_level() ->
         for rows in stream.rows(window.start, window.stop).reshape(-1, tiny.BATCH):
             batch = images[rows] if window.level else box_halve(images[rows])
             engine.train_iteration(by_hand, (torch.from_numpy(batch),))
-    assert not tiny.differing(fitted.state_dict(), by_hand.state_dict())
+    assert not tensors.differing(fitted.state_dict(), by_hand.state_dict())
 
 
 def test_larger_images_are_halved_to_the_levels() -> None:
     images, engine = pictures(resolution=16), tiny.engine(EXPERIMENT)
     small = fit(tiny.build(EXPERIMENT), engine, box_halve(images), until_nimg=32)
     large = fit(tiny.build(EXPERIMENT), engine, images, until_nimg=32)
-    assert not tiny.differing(small.state_dict(), large.state_dict())
+    assert not tensors.differing(small.state_dict(), large.state_dict())
 
 
 @pytest.mark.parametrize("resolution", [4, 12, 5])
@@ -113,10 +113,10 @@ def test_a_tiny_alae_learns_to_encode_what_it_generates() -> None:
 
 
 def fitted() -> list[float]:
-    with tiny.float64():
+    with tensors.float64():
         state = fit(tiny.build(EXPERIMENT), tiny.engine(EXPERIMENT), pictures(), until_nimg=40, window_images=24)
-        tensors = tiny.flat(tiny.networks_of(state)).values()
-        return [number for tensor in tensors for number in tensor.flatten().tolist()]
+        found = tensors.flat(tensors.networks_of(state)).values()
+        return [number for tensor in found for number in tensor.flatten().tolist()]
 
 
 @pytest.mark.distributed
@@ -158,4 +158,4 @@ def test_a_fit_of_two_domains_stopped_while_the_rate_falls_and_resumed_ends_bit_
     whole = fit(tiny.build(TRANSLATOR), engine, domains)
     part = fit(tiny.build(TRANSLATOR), engine, domains, until_nimg=16)
     again = fit(tiny.restored(TRANSLATOR, tiny.saved(part)), engine, domains)
-    assert not tiny.differing(again.state_dict(), whole.state_dict())
+    assert not tensors.differing(again.state_dict(), whole.state_dict())
