@@ -1,36 +1,42 @@
-"""What a preset says of itself: the sections of its docstring, read without importing it."""
+"""A preset in words: the sections of its docstring."""
 
 import re
 from dataclasses import dataclass
 from inspect import cleandoc
 
-HEADINGS = ("Command", "Expected", "Cost", "Status")
 _SECTION = re.compile(r"^(\w+): +(.*(?:\n +.*)*)", re.MULTILINE)
 _RESOLUTION = re.compile(r"(\d+)_")
 
 
 @dataclass(frozen=True)
 class About:
-    """A preset in words; a section that its docstring lacks is empty."""
+    """What a preset says of itself; a section that its docstring lacks is empty."""
 
     name: str
     family: str
-    """Module that holds it."""
+    """Module that holds it; for a preset of another package, the dotted path."""
     summary: str
-    """First line of the docstring."""
+    """First sentence or sentences: the first paragraph, in one line."""
     resolution: int | None
     """Finest image side in pixels, by the rule of names `<data><resolution>_<method>`; None for a name without it."""
     command: str
     """First line: the command that trains it; then, a line each, how its data is packed and what may vary."""
     expected: str
+    """Results to expect, and where they are reported; in one line."""
     cost: str
+    """Images, and time where it is known; in one line."""
     status: str
+    """How far it has been run; in one line."""
 
 
 def read(name: str, family: str, docstring: str) -> About:
-    """The sections of a preset's docstring; those that are prose become one line each."""
+    """The sections of a preset's docstring."""
     text = cleandoc(docstring)
     sections = {heading: [line.strip() for line in body.split("\n")] for heading, body in _SECTION.findall(text)}
+
+    def prose(heading: str) -> str:
+        return " ".join(sections.get(heading, ()))
+
     side = _RESOLUTION.search(name)
     return About(
         name=name,
@@ -38,5 +44,7 @@ def read(name: str, family: str, docstring: str) -> About:
         summary=" ".join(text.split("\n\n")[0].split()),
         resolution=int(side.group(1)) if side else None,
         command="\n".join(sections.get("Command", ())),
-        **{heading.lower(): " ".join(sections.get(heading, ())) for heading in HEADINGS[1:]},
+        expected=prose("Expected"),
+        cost=prose("Cost"),
+        status=prose("Status"),
     )

@@ -1,18 +1,20 @@
-"""ALAE of perceptrons on MNIST as flat vectors of 32x32 pixels (ALAE, section 5.1; 28x28 there).
-
-Command:   alae train mnist32_alae
-Expected:  not yet measured; this recipe at 28x28, without Ray: benchmarks/mnist28_alae_cpu2_2026-11-22.md
-Cost:      not yet measured; 0.16 million images
-Status:    not yet run
-"""
+"""Presets of ALAE with MLPs (Pidhorskyi et al. 2020, section 5.1)."""
 
 from alae_core.algorithms import alae
 from alae_core.schedule import ProgressiveSchedule
 from pipelines.experiment import DataConfig, Experiment, ScalingConfig
 
 
-def experiment() -> Experiment:
-    """MLP ALAE, one level of 32, 50 latent dimensions."""
+def mnist32_alae() -> Experiment:
+    """MLP ALAE on MNIST as flat vectors of 32x32 pixels (ALAE, section 5.1; 28x28 there).
+
+    Command:   alae train mnist32_alae
+    Expected:  not yet measured; this recipe at 28x28, without Ray: benchmarks/mnist28_alae_cpu2_2026-11-22.md
+    Cost:      not yet measured; 0.16 million images
+    Status:    not yet run
+
+    One level of 32, 50 latent dimensions.
+    """
     return Experiment(
         name="mnist32_alae",
         algorithm=alae.Config(
