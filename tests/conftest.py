@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.support.packed",
     "tests.support.toy_run",
     "tests.support.attributes",
+    "tests.support.outsider",
 ]
 
 

@@ -12,6 +12,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from pydantic import PydanticUserError, TypeAdapter
+
 from alae_core.algorithms import CONFIGS
 from pipelines import user_code
 from pipelines.experiment import schema
@@ -72,14 +74,14 @@ def _of_module(kind: str) -> Any:
             f"algorithm.kind={kind}: no module of that name can be imported here; install its package, or add the folder "
             f"that holds {parts[0]} to PYTHONPATH; {schema.choices(kind, kinds())}"
         )
-    if source is None or not (named or "Config" in _defined(source)):
-        return None
-    if "Config" not in _defined(source):
-        raise ValueError(f"algorithm.kind={kind}: {source} has no class Config; see docs/your_own.md")
     try:
-        return user_code.import_module(kind).Config
+        if source is not None and "Config" in _defined(source):
+            return user_code.import_module(kind).Config
     except ValueError as error:
         raise ValueError(f"algorithm.kind={kind}: {error}") from error
+    if named:
+        raise ValueError(f"algorithm.kind={kind}: {source} has no class Config; see docs/your_own.md")
+    return None
 
 
 def _stands_in(folder: Path, parts: list[str]) -> bool:
@@ -129,4 +131,9 @@ def _checked(kind: str, config: Any, place: str) -> type:
         raise ValueError(
             f'algorithm.kind={kind}: the kind of {place} is {own!r}; write kind: Literal["{kind}"] = "{kind}" in it'
         )
+    try:
+        TypeAdapter(config)
+    except PydanticUserError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"algorithm.kind={kind}: a field of {place} cannot be kept as JSON: {reason}") from error
     return config
