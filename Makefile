@@ -4,7 +4,7 @@ BIN := .venv/bin
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: demo test fast check bench compiler stores clean
+.PHONY: demo test fast contract check bench compiler stores clean
 
 demo: .venv/demo.installed
 	$(BIN)/python -m pipelines.cli.demo
@@ -15,6 +15,10 @@ test: .venv/dev.installed compiler stores
 # Without Ray clusters, object stores and several processes.
 fast: .venv/dev.installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not ray and not store and not distributed and not slow"
+
+# The contract of every algorithm; with ALAE_PRESETS=/path/to/my_preset.py, of yours alone (docs/your_own.md).
+contract: .venv/dev.installed
+	$(BIN)/python -m pytest -q tests/contract/test_algorithms.py
 
 check: .venv/dev.installed
 	$(BIN)/ruff format --check .

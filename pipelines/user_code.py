@@ -1,10 +1,13 @@
 """Folders of the user's own modules: on the path of this process and of the Ray workers that `ray_connection` leads to."""
 
 import importlib
+import logging
 import os
 import sys
 from pathlib import Path
 from types import ModuleType
+
+log = logging.getLogger(__name__)
 
 _shared: list[str] = []
 
@@ -21,6 +24,9 @@ def share(folder: Path) -> None:
     if text not in path:
         os.environ["PYTHONPATH"] = os.pathsep.join([text, *path])
         _shared.append(text)
+        ray = sys.modules.get("ray")
+        if ray is not None and ray.is_initialized():
+            log.warning("%s is not on the path of the Ray workers that run already; load it before ray.init()", text)
     importlib.invalidate_caches()
 
 

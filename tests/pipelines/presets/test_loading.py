@@ -5,6 +5,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,6 +64,15 @@ class TestPythonFiles:
         project.algorithm("their_plain")
         presets.load(str(project.preset("their_preset.py", "their_plain")))
         assert os.environ["PYTHONPATH"] == str(project.folder) and user_code.worker_environment() == {}
+
+    def test_workers_that_run_already_are_said_to_lack_it(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: True))  # type: ignore[arg-type]
+        user_code.share(project.folder)
+        user_code.share(project.folder)
+        (warned,) = caplog.messages
+        assert warned.startswith(f"{project.folder} is not on the path of the Ray workers that run already; load it")
 
     @pytest.mark.parametrize(
         ("file", "text", "sentence"),
