@@ -6,7 +6,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 CORE_PIP := $(CORE)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: demo test fast core check bench compiler stores clean
+.PHONY: demo test fast core contract check bench compiler stores clean
 
 demo: .venv/demo.installed
 	$(BIN)/python -m pipelines.cli.demo
@@ -21,6 +21,10 @@ fast: .venv/dev.installed
 # The pure part alone, where Ray is not installed: an environment of its own, whose packages are pyproject's.
 core: .venv-core/installed
 	$(CORE)/python -m pytest -q -n 2 --dist loadgroup tests/core
+
+# The contract of every algorithm; with ALAE_PRESETS=/path/to/my_preset.py, of yours alone (docs/your_own.md).
+contract: .venv/dev.installed
+	$(BIN)/python -m pytest -q tests/contract/test_algorithms.py
 
 check: .venv/dev.installed
 	$(BIN)/ruff format --check .

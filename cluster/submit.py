@@ -87,6 +87,7 @@ def start(
     runtime_env: dict[str, object] = {"env_vars": dict(env_vars or {})}
     if working_dir is not None:
         runtime_env |= {"working_dir": working_dir, "excludes": list(excludes)}
+        runtime_env |= _uploaded_packages(client, working_dir)
     # An id of our own: if the reply is lost on the way, the job can still be found.
     job = submission_id or f"alae_{time.strftime('%Y%m%d_%H%M%S')}_{secrets.token_hex(3)}"
     try:
@@ -95,6 +96,16 @@ def start(
         if "already exists" in str(error):
             raise ValueError(f"--submission-id={job} was already used on this cluster; choose another") from None
         raise RuntimeError(f"the cluster refused job {job}: {_last_line(str(error))}") from error
+
+
+def _uploaded_packages(client: JobSubmissionClient, working_dir: str) -> dict[str, object]:
+    """This package for a job whose working directory lacks it; uploaded apart, for its excludes are others."""
+    folders = folder.packages(working_dir)
+    if not folders:
+        return {}
+    runtime_env = {"py_modules": folders, "excludes": list(folder.PACKAGE_EXCLUDES)}
+    client._upload_py_modules_if_needed(runtime_env)  # replaces the folders by addresses in the cluster
+    return {"py_modules": runtime_env["py_modules"]}
 
 
 def follow_job(
@@ -186,7 +197,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("preset", metavar="PRESET", help="as for `alae train`")
     parser.add_argument("overrides", metavar="a.b=c", nargs="*", help="changes to the preset, right after its name")
     parser.add_argument("--address", default=DEFAULT_ADDRESS, help="the cluster's dashboard (default: %(default)s)")
-    parser.add_argument("--working-dir", default=".", help="folder to upload (default: the current one)")
+    parser.add_argument(
+        "--working-dir", default=".", help="folder with your code, which is uploaded (default: the current one)"
+    )
     parser.add_argument("--no-wait", action="store_true", help="print the job's id and return")
     parser.add_argument("--submission-id", metavar="ID", help="the job's name (default: made from the time)")
     parser.add_argument(
@@ -214,10 +227,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     env_vars = read_env(arguments.env)
     folder.check(arguments.working_dir, folder.DEFAULT_EXCLUDES)
+    preset = folder.preset(arguments.preset, arguments.working_dir, folder.DEFAULT_EXCLUDES)
     from cluster.client import connect
 
     client = connect(arguments.address)
-    entrypoint = ["python", "-m", "pipelines.cli", "train", arguments.preset, *arguments.overrides]
+    entrypoint = ["python", "-m", "pipelines.cli", "train", preset, *arguments.overrides]
     job = start(
         client,
         entrypoint,

@@ -1,9 +1,16 @@
-"""Selection of the files of a working directory that are uploaded to the cluster, and a check of their size."""
+"""Files that a job uploads: those of the working directory, and our packages where the directory lacks them."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+
+# What `alae train` runs. A project of the user's own holds none of them, and the cluster may have another version.
+PACKAGES = ("alae_core", "pipelines", "tuning", "cluster")
+# A folder `data` or `runs` of these packages is code.
+PACKAGE_EXCLUDES = ("__pycache__", "*.pyc")
 
 # Patterns as in .gitignore, on top of the folder's own .gitignore and .rayignore, which Ray honours in every folder.
 # A leading slash anchors a name: `pipelines/data` would be code, `/data` is images. Secrets are never uploaded with code.
@@ -33,18 +40,50 @@ DEFAULT_EXCLUDES: tuple[str, ...] = (
 
 def sizes(working_dir: Path, excludes: tuple[str, ...]) -> dict[str, int]:
     """Bytes that Ray would upload, by top-level entry of `working_dir`."""
-    # Ray's own walk, so that what is counted here is exactly what Ray packs.
-    from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
-
     root = working_dir.absolute()
     counted: Counter[str] = Counter()
-
-    def count(path: Path) -> None:
-        if path.is_file():
-            counted[path.relative_to(root).parts[0]] += path.stat().st_size
-
-    _dir_travel(root, [_get_excludes(root, list(excludes))], count, include_gitignore=True)
+    for path in _travelling(root, excludes):
+        counted[path.relative_to(root).parts[0]] += path.stat().st_size
     return dict(counted)
+
+
+def _travelling(root: Path, excludes: tuple[str, ...]) -> Iterator[Path]:
+    # Ray's own walk, so that what is listed here is exactly what Ray packs.
+    from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
+
+    found: list[Path] = []
+    _dir_travel(root, [_get_excludes(root, list(excludes))], found.append, include_gitignore=True)
+    return (path for path in found if path.is_file())
+
+
+def packages(working_dir: str) -> list[str]:
+    """Folders of the packages that `working_dir` lacks, as they are installed here, to be uploaded beside it."""
+    if (Path(working_dir) / "pipelines").is_dir():
+        return []
+    found = [importlib.util.find_spec(name) for name in PACKAGES]
+    return [next(iter(spec.submodule_search_locations)) for spec in found if spec and spec.submodule_search_locations]
+
+
+def preset(text: str, working_dir: str, excludes: tuple[str, ...]) -> str:
+    """The argument that names the same preset in the job: a file by its path within the working directory.
+
+    Raises ValueError for a file that does not travel with it.
+    """
+    if not text.endswith((".py", ".json")) or "://" in text:
+        return text
+    root, path = Path(working_dir).resolve(), Path(text).expanduser().resolve()
+    if not path.is_file():
+        raise ValueError(f"{text} is not there; give a preset's name or the path of a .py or .json file")
+    if not path.is_relative_to(root):
+        raise ValueError(
+            f"{text} lies outside of --working-dir={working_dir}; give the folder that holds it and its code"
+        )
+    if path not in _travelling(root, excludes):
+        raise ValueError(
+            f"{text} does not travel with --working-dir={working_dir}: .gitignore, .rayignore or a folder for results leaves "
+            "it out; copy it beside your code"
+        )
+    return path.relative_to(root).as_posix()
 
 
 def upload_limit() -> int:

@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from pipelines import user_code
+
 
 def on_cluster() -> bool:
     """Whether this process is connected to a Ray cluster, or RAY_ADDRESS names one."""
@@ -25,7 +27,8 @@ def connect() -> None:
         # A client with an explicit address does not turn token authentication on by itself.
         if os.environ.get("RAY_AUTH_TOKEN") or _token_file().exists():
             os.environ.setdefault("RAY_AUTH_MODE", "token")
-        ray.init(address=address)
+        variables = user_code.worker_environment()
+        ray.init(address=address, runtime_env={"env_vars": variables} if variables else None)
     else:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 

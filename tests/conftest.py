@@ -15,6 +15,7 @@ if find_spec("ray"):
         "tests.support.packed",
         "tests.support.toy_run",
         "tests.support.attributes",
+        "tests.support.outsider",
     ]
 
 

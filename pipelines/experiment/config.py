@@ -4,16 +4,15 @@ import dataclasses
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from annotated_types import Ge, Gt, Le
-from pydantic import ConfigDict, Discriminator
+from pydantic import ConfigDict
 
 from alae_core.algorithm import Algorithm
-from alae_core.algorithms import CONFIGS
 from alae_core.optim import AdamConfig
 from alae_core.schedule import ProgressiveSchedule
-from pipelines.experiment import rules, schema
+from pipelines.experiment import algorithms, rules, schema
 
 Scalar = str | int | float | bool | None
 Count = Annotated[int, Ge(1)]
@@ -36,7 +35,7 @@ class AlgorithmConfig(Protocol):
 if TYPE_CHECKING:
     AnyAlgorithm = AlgorithmConfig
 else:
-    AnyAlgorithm = Annotated[Union[tuple(CONFIGS.values())], Discriminator("kind")]  # noqa: UP007
+    AnyAlgorithm = Annotated[AlgorithmConfig, schema.ByKind(algorithms.find, algorithms.configs, algorithms.kinds)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +184,7 @@ class Experiment:
     seed: Annotated[int, Ge(0)] = 0
     """Names every random draw together with the image count."""
     algorithm: AnyAlgorithm
-    """Networks and losses: the Config of one module of alae_core.algorithms, told apart by `kind`."""
+    """Networks and losses: the Config that `kind` names; see pipelines.experiment.algorithms."""
     schedule: ProgressiveSchedule
     """Resolution, blend, global batch and learning rate as functions of the images seen."""
     data: DataConfig

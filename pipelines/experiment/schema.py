@@ -4,11 +4,13 @@ import dataclasses
 import difflib
 import json
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import TypeAdapter, ValidationError
+from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 T = TypeVar("T")
 
@@ -17,16 +19,51 @@ _PLURAL = {int: "whole numbers", float: "numbers", str: "texts"}
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
 
+@dataclass(frozen=True)
+class ByKind:
+    """Annotates a field that holds one of several dataclasses, told apart by their `kind`, which may name new ones."""
+
+    find: Callable[[str], type | None]
+    """The dataclass of a kind, or None; ValueError if the kind names something that is none."""
+    members: Callable[[], Mapping[str, type]]
+    """The dataclasses found so far, by kind."""
+    kinds: Callable[[], Iterable[str]]
+    """The kinds to name in an error."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        members = {kind: handler.generate_schema(member) for kind, member in self.members().items()}
+        return core_schema.tagged_union_schema(members, discriminator="kind")
+
+
 def parse(kind: type[T], text: str) -> T:
     """The dataclass `kind` that the JSON `text` describes.
 
     Whole numbers pass for numbers; nothing else is converted. Raises ValueError with one line per problem.
     """
+    _find_members(kind, text)
     try:
         return TypeAdapter(kind).validate_json(text, strict=True)
     except ValidationError as error:
         found = error.errors(include_url=False)
     raise ValueError("\n".join(_sentence(kind, problem) for problem in found))
+
+
+def _find_members(kind: type, text: str) -> None:
+    """Find the dataclasses that the kinds in `text` name, before pydantic asks for all that there may be."""
+    try:
+        tree = json.loads(text)
+    except ValueError:
+        return  # pydantic says what is wrong with it
+    for name, hint in fields_of(kind).items():
+        value = tree.get(name) if isinstance(tree, dict) else None
+        if (choice := by_kind(hint)) and isinstance(value, dict) and isinstance(value.get("kind"), str):
+            choice.find(value["kind"])
+
+
+def by_kind(hint: Any) -> ByKind | None:
+    """How the dataclass of a field is chosen, if it is one of several."""
+    notes = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((note for note in notes if isinstance(note, ByKind)), None)
 
 
 def fields_of(kind: type) -> dict[str, Any]:
@@ -50,6 +87,8 @@ def optional(hint: Any) -> Any | None:
 def expected(hint: Any) -> str:
     """The values a hint accepts, in words that complete "must be ..."."""
     plain = bare(hint)
+    if choice := by_kind(hint):
+        return f"a group of fields: kind ({', '.join(choice.kinds())})"
     if (inner := optional(hint)) is not None:
         return f"{expected(inner)}, or null"
     if get_origin(plain) is Literal:
@@ -58,7 +97,7 @@ def expected(hint: Any) -> str:
         return f"a list of {_PLURAL[bare(get_args(plain)[0])]}"
     if plain in _SINGULAR:
         return _SINGULAR[plain] + _bounds(hint)
-    return f"a group of fields: {', '.join(_group(plain))}"
+    return f"a group of fields: {', '.join(fields_of(plain))}"
 
 
 def choices(name: str, known: Iterable[str], prefix: str = "") -> str:
@@ -83,25 +122,15 @@ def _bounds(hint: Any) -> str:
     return f" {' and '.join(said)}" if said else ""
 
 
-def _group(plain: Any) -> list[str]:
-    """The fields of a dataclass; of a union of them, the one that tells its members apart."""
-    return list(fields_of(plain)) if _is_group(plain) else [f"kind ({', '.join(_members(plain))})"]
-
-
-def _members(union: Any) -> dict[str, type]:
-    """The dataclasses of a discriminated union by their kind."""
-    return {get_args(fields_of(member)["kind"])[0]: member for member in get_args(bare(union))}
-
-
 def _locate(root: Any, place: tuple[int | str, ...]) -> tuple[str, Any]:
     """The dotted path and the hint of the value that pydantic points at."""
     path, hint = "", root
     for step in place:
         if isinstance(step, int):
             path, hint = f"{path}[{step}]", get_args(bare(optional(hint) or hint))[0]
-        elif not _is_group(bare(hint)):
+        elif choice := by_kind(hint):
             # The step names the member of a union, which is no part of the path.
-            hint = _members(hint)[step]
+            hint = choice.members()[step]
         else:
             path, hint = f"{path}.{step}".lstrip("."), fields_of(bare(hint)).get(step)
     return path, hint
@@ -118,11 +147,10 @@ def _sentence(root: type, problem: Any) -> str:
         _, owner = _locate(root, place[:-1])
         prefix = path.removesuffix(str(place[-1]))
         return f"{path} is not a field; {choices(str(place[-1]), fields_of(owner), prefix)}"
-    if kind.startswith("union_tag"):
-        members = _members(hint)
+    if kind.startswith("union_tag") and (choice := by_kind(hint)):
         if "kind" not in value:
-            return f"{path}.kind is missing; it must be one of {', '.join(members)}"
-        return f"{path}.kind={_shown(value['kind'])} is not known; {choices(str(value['kind']), members)}"
+            return f"{path}.kind is missing; it must be one of {', '.join(choice.kinds())}"
+        return f"{path}.kind={_shown(value['kind'])} is not known; {choices(str(value['kind']), choice.kinds())}"
     if kind == "missing":
         return f"{path} is missing; it must be {expected(hint)}"
     return f"{path or 'the whole'}={_shown(value)} must be {expected(hint)}"

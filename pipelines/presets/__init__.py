@@ -1,36 +1,27 @@
-"""Experiments worth running, one module each; each docstring has command, result, cost, status.
+"""Experiments worth running: a module per family, whose public functions are the presets, and other people's.
 
-Every preset has a `debug_` form: the same, shrunk to images of at most 8x8 and seconds of one CPU. Every StyleALAE preset
-has a `_compat` form, which follows the official code where the default does not; `debug_<preset>_compat` is both.
+The docstring of a preset has command, expected result, cost and status. Every preset has a `debug_` form: the same, shrunk
+to images of at most 8x8 and seconds of one CPU. Every StyleALAE preset has a `_compat` form, which follows the official
+code where the default does not; `debug_<preset>_compat` is both.
 """
 
-from dataclasses import replace
-from importlib import import_module
-from pkgutil import iter_modules
+from typing import TYPE_CHECKING
 
-from pipelines.experiment import Experiment, schema
-from pipelines.experiment.official import compat
+from pipelines.presets.lookup.about import About
+from pipelines.presets.lookup.catalogue import about, names
 
-DEBUG = "debug_"
-COMPAT = "_compat"
+if TYPE_CHECKING:
+    from pipelines.experiment import Experiment
 
-
-def names() -> list[str]:
-    """The presets, sorted, without their other forms."""
-    return sorted(module.name for module in iter_modules(__path__))
+__all__ = ["About", "about", "load", "names"]
 
 
-def load(name: str) -> Experiment:
-    """The experiment of one preset or of a form of it.
+def load(text: str) -> "Experiment":
+    """The experiment of a preset's name or form, of a `.py` with `experiment()`, or of a `.json`, which may be a URL.
 
-    Raises ValueError with the nearest names if there is no such preset, or if it has no such form.
+    A named preset is named so; an experiment from a file keeps its name. Raises ValueError with one sentence: for an
+    unknown name, with the nearest ones; for a file, with what is wrong with it.
     """
-    prefix = DEBUG if name.startswith(DEBUG) else ""
-    suffix = COMPAT if name.endswith(COMPAT) else ""
-    known = {f"{prefix}{preset}{suffix}": preset for preset in names()}
-    if name not in known:
-        raise ValueError(f"{name} is not a preset; {schema.choices(name, known)}")
-    experiment: Experiment = import_module(f"{__name__}.{known[name]}").experiment()
-    if suffix:
-        experiment = compat(experiment)
-    return replace(experiment.tiny() if prefix else experiment, name=name)
+    from pipelines.presets.lookup import loading  # imports torch, which a list of names does not need
+
+    return loading.load(text)

@@ -46,6 +46,34 @@ def test_only_the_data_folder_at_the_root_stays_behind(tmp_path: Path) -> None:
     assert working_dir.sizes(tmp_path, working_dir.DEFAULT_EXCLUDES) == {"pipelines": 1}
 
 
+def test_a_project_without_our_packages_gets_them_whole_and_ours_gets_none(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    assert [Path(each).name for each in working_dir.packages(str(tmp_path))] == list(working_dir.PACKAGES)
+    assert working_dir.packages(str(root)) == []
+    pipelines = working_dir.sizes(root / "pipelines", working_dir.PACKAGE_EXCLUDES)
+    assert {"data", "runs", "training"} <= pipelines.keys() and "__pycache__" not in pipelines
+
+
+def test_a_preset_file_is_named_as_the_job_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("mine.py", "presets/mine.json", "runs/one/experiment.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    monkeypatch.chdir(tmp_path / "presets")
+
+    def named(text: str) -> str:
+        return working_dir.preset(text, str(tmp_path), working_dir.DEFAULT_EXCLUDES)
+
+    assert [named(text) for text in ("debug_x", "s3://b/e.json")] == ["debug_x", "s3://b/e.json"]
+    assert named(f"{tmp_path}/mine.py") == named("../mine.py") == "mine.py"
+    assert named("mine.json") == "presets/mine.json"
+    with pytest.raises(ValueError, match=r"absent\.py is not there; give a preset's name or the path of"):
+        named("absent.py")
+    with pytest.raises(ValueError, match=r"one/experiment\.json does not travel with --working-dir=.*copy it beside"):
+        named("../runs/one/experiment.json")
+    with pytest.raises(ValueError, match=r"lies outside of --working-dir=\.; give the folder that holds it"):
+        working_dir.preset("../mine.py", ".", ())
+
+
 def test_a_working_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nowhere is not a folder"):
         working_dir.check(str(tmp_path / "nowhere"), ())

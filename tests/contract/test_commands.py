@@ -3,7 +3,6 @@
 import argparse
 import re
 import shlex
-from importlib import import_module
 from math import ceil
 from pathlib import Path
 
@@ -23,11 +22,8 @@ PACK = re.compile(r"alae pack (?P<source><[^>]+>|\S+) (?P<rest>.*?)(?:  |$)")
 
 
 def lines(name: str) -> list[str]:
-    """The lines under `Command:` in the preset's docstring."""
-    said = import_module(f"pipelines.presets.{name}").__doc__ or ""
-    found = re.search(r"^Command: +(.*(?:\n +.*)*)", said, re.MULTILINE)
-    assert found, f"{name} has no Command:"
-    return [line.strip() for line in found[1].splitlines()]
+    """The lines under `Command:` in what the preset says of itself."""
+    return presets.about(name).command.splitlines()
 
 
 def packing(name: str) -> list[str]:

@@ -1,6 +1,8 @@
-"""Every preset: found by its module, valid, kept by JSON, described in words, and small when shrunk."""
+"""Every preset of ours: found by its function, valid, kept by JSON, described in words, and small when shrunk."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from importlib import import_module
 
@@ -10,25 +12,27 @@ from alae_core.algorithms import CONFIGS
 from pipelines import presets
 from pipelines.experiment import Experiment
 from pipelines.experiment.override import differences, override
+from pipelines.presets.lookup import catalogue
 
 SMALLEST = {"nice_gan": 64}
 """Of the networks that do not go down to 8 px."""
-EVERY = pytest.mark.parametrize("name", presets.names())
+NAMES = sorted(catalogue.ours())
+EVERY = pytest.mark.parametrize("name", NAMES)
 
 
 def test_the_presets_of_the_first_release_are_there() -> None:
-    assert {"mnist32_style_alae", "mnist32_alae"} <= set(presets.names())
+    assert {"mnist32_style_alae", "mnist32_alae"} <= set(NAMES)
 
 
 def test_every_algorithm_has_a_preset() -> None:
-    assert {presets.load(name).algorithm.kind for name in presets.names()} == CONFIGS.keys()
+    assert {presets.load(name).algorithm.kind for name in NAMES} == CONFIGS.keys()
 
 
 def test_every_preset_of_a_translator_is_that_of_its_data_and_method() -> None:
     expected = {f"{data}_munit" for data in ("edges2shoes256", "edges2handbags256", "summer2winter256")}
     expected |= {f"{data}256_nice_gan" for data in ("summer2winter", "cat2dog", "horse2zebra", "vangogh2photo")}
     expected |= {f"emoji_noto2twemoji64_{method}" for method in ("munit", "nice_gan")}
-    assert {name for name in presets.names() if presets.load(name).domains == 2} == expected
+    assert {name for name in NAMES if presets.load(name).domains == 2} == expected
 
 
 def test_the_rates_of_the_translators_fall_as_the_official_ones_do() -> None:
@@ -45,9 +49,7 @@ def test_the_debug_form_of_a_preset_is_the_preset_shrunk_and_named_so(name: str)
     debug.validate()
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in presets.names() if presets.load(name).algorithm.kind == "style_alae"]
-)
+@pytest.mark.parametrize("name", [name for name in NAMES if presets.load(name).algorithm.kind == "style_alae"])
 def test_the_compat_form_of_a_style_alae_preset_trains_the_same_networks_by_the_official_habits(name: str) -> None:
     whole, official = presets.load(name), presets.load(f"{name}_compat")
     official.validate()
@@ -105,13 +107,13 @@ def test_the_official_batches_are_the_same_on_fewer_gpus_and_taken_in_the_same_p
 
 
 def test_the_batch_advised_for_small_gpus_at_1024_is_valid_as_the_preset_writes_it() -> None:
-    said = " ".join((import_module("pipelines.presets.ffhq1024_style_alae").__doc__ or "").split())
+    said = " ".join(presets.about("ffhq1024_style_alae").command.split())
     changes = ["schedule.batch_size=512,256,128,64,32,32,32,32,24", "training.microbatch=64,32,16,8,4,4,4,4,3"]
     assert " ".join(changes) in said
     override(presets.load("ffhq1024_style_alae"), changes).validate()
 
 
-@pytest.mark.parametrize("name", [name for name in presets.names() if "intro_vae" in name or name.endswith("_vae")])
+@pytest.mark.parametrize("name", [name for name in NAMES if "intro_vae" in name or name.endswith("_vae")])
 def test_the_family_of_intro_vae_has_adams_own_moments_and_its_style_form_those_of_style_gan(name: str) -> None:
     experiment = presets.load(name)
     adam = experiment.training.optimizer
@@ -131,13 +133,14 @@ def test_an_unknown_preset_is_answered_with_the_nearest_and_all_others() -> None
         ValueError, match=r"^mnist32_stylealae is not a preset; did you mean mnist32_style_alae\?"
     ) as caught:
         presets.load("mnist32_stylealae")
-    assert all(name in str(caught.value) for name in presets.names())
+    assert all(name in str(caught.value) for name in NAMES)
 
 
 @EVERY
-def test_a_preset_is_named_after_its_module_and_is_valid(name: str) -> None:
-    experiment = presets.load(name)
-    assert experiment.name == name
+def test_a_preset_is_named_as_its_function_and_is_valid(name: str) -> None:
+    family = import_module(f"pipelines.presets.{presets.about(name).family}")
+    experiment = getattr(family, name)()
+    assert experiment == presets.load(name) and experiment.name == name
     experiment.validate()
 
 
@@ -149,9 +152,32 @@ def test_a_preset_survives_json_unchanged(name: str) -> None:
 
 @EVERY
 def test_a_preset_says_its_command_result_cost_and_status(name: str) -> None:
-    said = import_module(f"pipelines.presets.{name}").__doc__ or ""
-    assert f"Command:   alae train {name}\n" in said
-    assert all(f"\n{heading}:" in said for heading in ("Expected", "Cost", "Status"))
+    said = presets.about(name)
+    assert said.name == name and said.summary.endswith((".", ":"))
+    assert said.command.splitlines()[0] == f"alae train {name}"
+    assert said.expected and said.cost and said.status
+    assert said.resolution == presets.load(name).algorithm.resolution
+
+
+def test_a_preset_is_in_the_module_of_its_algorithm() -> None:
+    for name in NAMES:
+        assert presets.about(name).family == presets.load(name).algorithm.kind
+
+
+def test_sections_of_several_lines_keep_the_lines_of_the_command_and_join_those_of_prose() -> None:
+    said = presets.about("celebahq256_intro_vae")
+    assert said.command.splitlines()[1].startswith("after: alae pack FOLDER data/celebahq256 --resolution 256")
+    assert said.command.splitlines()[-1] == "algorithm.loss.reconstruction_weight=1 algorithm.loss.warmup_kimg=290"
+    assert presets.about("edges2shoes256_munit").cost.endswith("reported 0.43 s an iteration on a Titan Xp")
+
+
+def test_names_and_descriptions_of_presets_import_neither_torch_nor_ray() -> None:
+    code = (
+        "import sys; from pipelines import presets; assert [presets.about(name) for name in presets.names()]\n"
+        "print(*{'torch', 'ray', 'numpy', 'pydantic', 'mlflow'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 @EVERY
@@ -208,7 +234,7 @@ def test_shrinking_drops_what_needs_a_cluster_or_an_accelerator() -> None:
 
 
 def test_a_tiny_algorithm_builds_its_networks_of_few_weights() -> None:
-    for name in presets.names():
+    for name in NAMES:
         networks = presets.load(name).tiny().algorithm.build().networks
         assert 0 < sum(weight.numel() for network in networks.values() for weight in network.parameters()) < 120_000
 

@@ -59,11 +59,12 @@ CORE_MAY_IMPORT = {
 }
 # The rooms of pipelines, and the rooms that each may import; the order is that of the floors, lowest first.
 ROOMS_MAY_IMPORT: dict[str, set[str]] = {
-    "ray_connection": set(),
+    "user_code": set(),
+    "ray_connection": {"user_code"},
     "storage": set(),
-    "experiment": {"storage"},
+    "experiment": {"user_code", "storage"},
     "sources": {"storage"},
-    "presets": {"storage", "experiment"},
+    "presets": {"user_code", "storage", "experiment"},
     "data": {"ray_connection", "storage", "experiment", "sources"},
     "pictures": {"sources"},
     "runs": {"storage", "experiment", "data", "pictures"},

@@ -1,6 +1,7 @@
 """Every preset shrunk to a dozen iterations on random images, for the tests of training."""
 
 import io
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,10 +34,12 @@ def experiments() -> dict[str, Experiment]:
     """The shrunk presets and a `_compat` form by name, less those that choose nothing that others of their algorithm do not.
 
     So every word, switch and zero in a preset is tested with its algorithm, though not every combination of them.
+    ALAE_PRESETS names others in their place, divided by commas.
     """
+    given = os.environ.get("ALAE_PRESETS")
     kept: dict[str, Experiment] = {}
     tested: set[tuple[str, str, Any]] = set()
-    for name in (*presets.names(), "celeba128_style_alae_compat"):
+    for name in given.split(",") if given else (*presets.names(), "celeba128_style_alae_compat"):
         small = brief(presets.load(name))
         parts = [asdict(part) for part in (cast(Any, small.algorithm), small.schedule, small.training)]
         own = {
