@@ -186,7 +186,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="example:\n  alae submit mnist32_style_alae data.path=s3://bucket/mnist32 \\\n"
         "      training.storage=s3://bucket/runs",
     )
-    parser.add_argument("preset", metavar="PRESET", help="the experiment to start from; alae presets lists them")
+    parser.add_argument("preset", metavar="PRESET", help="the ready experiment to start from; alae presets lists them")
     parser.add_argument(
         "overrides", metavar="a.b=c", nargs="*", default=[], help="changed settings, such as training.tick_kimg=2"
     )

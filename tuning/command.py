@@ -12,7 +12,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "(Ray Tune). See docs/runs.md.",
         epilog="example:\n  alae tune mnist32_style_alae --over 'algorithm.loss.r1_gamma=choice(1, 3, 10)'",
     )
-    parser.add_argument("preset", metavar="PRESET", help="the experiment to start from; alae presets lists them")
+    parser.add_argument("preset", metavar="PRESET", help="the ready experiment to start from; alae presets lists them")
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="a.b=c", help="changed settings, such as training.tick_kimg=2"
     )

@@ -17,7 +17,7 @@ NAMES = 24
 
 
 def explain(path: str, experiment: Experiment | None = None) -> str:
-    """What the setting or group at `path` means; "" lists the groups. With an experiment, its algorithm and values only.
+    """Explain the setting or group at `path`; "" lists the groups. With an experiment, its algorithm and values only.
 
     Raises ValueError with the nearest path if there is no such setting.
     """

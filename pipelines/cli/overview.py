@@ -4,7 +4,7 @@ from pipelines.cli.parser import Commands, fill, width
 
 GROUPS = (
     "Prepare images",
-    "Choose settings",
+    "Choose an experiment",
     "Train",
     "Look at results",
     "Use a trained model",

@@ -1,4 +1,4 @@
-"""`alae runs`, `alae compare`, `alae evaluate` and `alae track`: what came of runs."""
+"""`alae runs`, `alae compare`, `alae evaluate` and `alae track`: the results of runs."""
 
 import argparse
 

@@ -9,7 +9,7 @@ from pipelines.cli.parser import Commands, add_command, add_preset
 if TYPE_CHECKING:
     from pipelines.experiment import Experiment
 
-CHOOSE = "Choose settings"
+CHOOSE = "Choose an experiment"
 
 
 def add(commands: Commands) -> None:
@@ -52,7 +52,8 @@ def _add_explain(commands: Commands) -> None:
         "explain",
         _explain,
         group=CHOOSE,
-        help="explain a setting: its meaning, type, default, and use on resume",
+        help="explain a setting: what it means, its type and its default",
+        more="It also says whether a resumed run may change it, and which algorithms have it.",
         example="alae explain training.tick_kimg mnist32_style_alae",
     )
     parser.add_argument(

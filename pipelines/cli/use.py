@@ -1,4 +1,4 @@
-"""`alae translate` and `alae directions`: what a trained model is for."""
+"""`alae translate` and `alae directions`: a trained model at work."""
 
 import argparse
 import sys
