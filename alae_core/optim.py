@@ -16,8 +16,11 @@ class AdamConfig:
     """Settings of Adam; the defaults are those of ProGAN, StyleGAN and ALAE, without a first moment."""
 
     beta1: float = 0.0
+    """Decay of the first moment per step; 0 keeps no momentum."""
     beta2: float = 0.99
+    """Decay of the second moment per step."""
     eps: float = 1e-8
+    """Added to the root of the second moment, against division by zero."""
     weight_decay: float = 0.0
     """Factor of the weights that is added to their gradients, as L2 regularisation (MUNIT and NICE-GAN: 1e-4)."""
 

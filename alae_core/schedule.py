@@ -51,11 +51,17 @@ class ProgressiveSchedule:
     """
 
     resolutions: tuple[int, ...]
+    """Side of the images at each level in pixels, each twice the one before; one entry trains without growing."""
     stable_kimg: tuple[float, ...]
+    """Thousands of images at each level after its fade."""
     fade_kimg: tuple[float, ...] = (0.0,)
+    """Thousands of images over which the new layers of a level are blended in."""
     batch_size: tuple[int, ...] = (32,)
+    """Images of one iteration over all ranks, by level."""
     lr: tuple[float, ...] = (0.0015,)
+    """Learning rate by level."""
     fade: Literal["cosine", "linear"] = "cosine"
+    """Shape of the blend from 0 to 1 over fade_kimg."""
     clear_moments: Literal["level", "phase"] = "level"
     """When Adam's moments are cleared: at each new level (ALAE), or also at the end of its fade-in (StyleGAN)."""
     lr_falls_from_kimg: float | None = None

@@ -191,25 +191,37 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the `submit` command; its `func` takes the parsed arguments and returns an exit status."""
     parser = subparsers.add_parser(
         "submit",
-        help="train a preset on a Ray cluster",
-        description="Upload the working directory, train PRESET there as a Ray job, and follow its log.",
+        help="train an experiment on a Ray cluster, and follow its log",
+        description="Upload the working directory to a Ray cluster, train PRESET there as a job, and follow its log. "
+        "See docs/cluster.md.",
+        epilog="example:\n  alae submit mnist32_style_alae data.path=s3://bucket/mnist32 \\\n"
+        "      training.storage=s3://bucket/runs",
     )
-    parser.add_argument("preset", metavar="PRESET", help="as for `alae train`")
-    parser.add_argument("overrides", metavar="a.b=c", nargs="*", help="changes to the preset, right after its name")
-    parser.add_argument("--address", default=DEFAULT_ADDRESS, help="the cluster's dashboard (default: %(default)s)")
     parser.add_argument(
-        "--working-dir", default=".", help="folder with your code, which is uploaded (default: the current one)"
+        "preset", metavar="PRESET", help="as for alae train: a name from alae presets, a .py or a .json"
     )
-    parser.add_argument("--no-wait", action="store_true", help="print the job's id and return")
-    parser.add_argument("--submission-id", metavar="ID", help="the job's name (default: made from the time)")
+    parser.add_argument(
+        "overrides", metavar="a.b=c", nargs="*", default=[], help="changed settings, such as training.tick_kimg=2"
+    )
+    parser.add_argument(
+        "--address", metavar="URL", default=DEFAULT_ADDRESS, help="the cluster's dashboard; default: %(default)s"
+    )
+    parser.add_argument(
+        "--working-dir",
+        metavar="FOLDER",
+        default=".",
+        help="folder with your code, which is uploaded; default: this one",
+    )
+    parser.add_argument("--no-wait", action="store_true", help="print the job's id and return; do not follow the log")
+    parser.add_argument("--submission-id", metavar="ID", help="id of the job; default: made from the time")
     parser.add_argument(
         "--env",
         metavar="KEY[=VALUE]",
         action="append",
         default=[],
-        help="set a variable for the job; KEY alone takes the value from here",
+        help="an environment variable for the job, KEY alone with its value here; may be repeated",
     )
-    parser.set_defaults(func=run)
+    parser.set_defaults(func=run, group="Run on a cluster")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,39 +1,50 @@
-"""`alae tune`: parses, calls, prints. Ray Tune is imported only when a search runs: it costs seconds."""
+"""`alae tune`: parses, calls, prints. Everything else is imported only when a search runs: it costs seconds."""
 
 import argparse
-
-from pipelines import presets
-from pipelines.experiment.override import override
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register `alae tune`."""
-    parser = commands.add_parser("tune", help="search loss weights with Ray Tune")
-    parser.add_argument("preset")
-    parser.add_argument("overrides", nargs="*", metavar="a.b=c")
-    parser.add_argument(
-        "--over", action="append", metavar="PATH=SPACE", help="what to search; default: see docs/runs.md"
+    parser = commands.add_parser(
+        "tune",
+        help="train an experiment with several settings, and compare them",
+        description="Train an experiment with several settings, stop the worse ones early, and print a table of all "
+        "(Ray Tune). See docs/runs.md.",
+        epilog="example:\n  alae tune mnist32_style_alae --over 'algorithm.loss.r1_gamma=choice(1, 3, 10)'",
     )
-    parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--concurrent", type=int, default=1, help="trials at a time")
+    parser.add_argument("preset", metavar="PRESET", help="the ready experiment to start from; alae presets lists them")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="a.b=c", help="changed settings, such as training.tick_kimg=2"
+    )
+    parser.add_argument(
+        "--over",
+        action="append",
+        metavar="PATH=SPACE",
+        help="a setting to search, as loguniform(LOW, HIGH), uniform(LOW, HIGH) or choice(A, B, ...); may be repeated; "
+        "default: the settings that the algorithm proposes",
+    )
+    parser.add_argument("--trials", type=int, default=8, metavar="N", help="runs in all; default: %(default)s")
+    parser.add_argument("--concurrent", type=int, default=1, metavar="N", help="runs at a time; default: %(default)s")
     parser.add_argument(
         "--metric",
         metavar="NAME",
-        help="the metric of evaluation.metrics that decides, such as fd_lite0_5k or eval/fd_lite0_5k; a distance is "
-        "minimised, a score maximised; default: tracking.best_metric, else the first metric that has a better side",
+        help="the metric of evaluation.metrics that decides, such as fd_lite0_5k; a distance is minimised, a score "
+        "maximised; default: tracking.best_metric, else the first metric that has a better side",
     )
     parser.add_argument(
         "--stop-on-alarm",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="end a trial whose alarm says that it cannot become good; default: %(default)s",
+        help="end a run when an alarm shows that it has failed; default: yes",
     )
-    parser.set_defaults(func=_run)
+    parser.set_defaults(func=_run, group="Search for better settings")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     import ray
 
+    from pipelines import presets
+    from pipelines.experiment.override import override
     from tuning import summary
     from tuning.search import SearchConfig, search
 

@@ -24,9 +24,11 @@ class LossConfig:
     """Weights and options of the losses of the three updates."""
 
     r1_gamma: float = 10.0
+    """Weight of the gradient penalty R1 on real images; gamma / 2 times the squared norm is added."""
     r1_every: int = 1
     """Interval of R1 in iterations: 1 makes it a term of the discriminator update, k > 1 a separate, lazy update."""
     latent_reconstruction_weight: float = 1.0
+    """Weight of the squared error between a code w and the code of the image made from it."""
     latent_reconstruction_trains_mapping: bool = True
     """Whether the third update trains F too, as in the official code; the paper trains E and G only."""
     reciprocity_moments: Literal["shared", "own"] = "shared"
@@ -44,12 +46,19 @@ class Config:
 
     kind: Literal["alae"] = "alae"
     resolution: int = 32
+    """Side of the generated images in pixels."""
     channels: int = 1
+    """Channels of the images: 1 is grayscale, 3 is colour."""
     latent: int = 50
+    """Length of the codes z and w."""
     hidden: int = 1024
+    """Width of the hidden layers of the encoder and the generator."""
     mapping_layers: int = 6
+    """Dense layers of the mapping network from z to w."""
     mapping_lr_multiplier: float = 0.1
+    """Learning rate of the mapping network and the discriminator relative to the others."""
     loss: LossConfig = field(default_factory=LossConfig)
+    """Weights of the losses, and how the updates share their state."""
 
     def build(self) -> "ALAE":
         """Networks with fresh weights from torch's global generator; seed it around this call."""

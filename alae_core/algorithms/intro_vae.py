@@ -29,7 +29,9 @@ class LossConfig:
     """Weights of the squared error per image (pixels in [0, 1]) and of the KL in nats; tuples have a value per level."""
 
     reconstruction_weight: float = 0.05
+    """Weight of the squared error of reconstructions, summed over the pixels of an image."""
     kl_weight: float = 1.0
+    """Weight of the divergence of real images from the prior."""
     negative_weight: float = 0.5
     """Weight of the encoder's hinges, multiplied by 0.5 kl_weight; the default gives the paper's alpha of 0.25."""
     generator_weight: float = 0.5
@@ -37,6 +39,7 @@ class LossConfig:
     margin: tuple[float, ...] | None = None
     """Margin m in nats; None: `margin_ratio` times the KL of reals at the end of the warm-up."""
     margin_ratio: float = 1.4
+    """Multiple of the divergence of reals that the margin is set to, where `margin` is not given."""
     warmup_kimg: tuple[float, ...] = (50.0,)
     """Images, in thousands, for which each level first trains as a plain VAE."""
     warmup_official_weights: bool = False
@@ -69,6 +72,7 @@ class Config(ResidualConfig):
 
     kind: Literal["intro_vae"] = "intro_vae"
     loss: LossConfig = field(default_factory=LossConfig)
+    """Weights of the losses, the margin, and the length of the warm-up."""
 
     charts = health.HINGE_CHARTS
 

@@ -40,10 +40,15 @@ class ResidualConfig:
     """Residual networks up to `resolution`, with `base_channels` there and at most `max_channels` at the coarse levels."""
 
     resolution: int = 128
+    """Side of the generated images in pixels."""
     channels: int = 3
+    """Channels of the images: 1 is grayscale, 3 is colour."""
     latent: int = 256
+    """Length of the code z."""
     base_channels: int = 64
+    """Feature channels at the full resolution; they double with every halving, up to max_channels."""
     max_channels: int = 512
+    """Most feature channels of a layer, at the coarse levels."""
     first_resolution: int | None = None
     """First resolution of networks that grow level by level, a power of two from 4 up; None: only `resolution`."""
     norm: Literal["group", "batch", "none"] = "group"

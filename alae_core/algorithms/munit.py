@@ -45,7 +45,9 @@ class Config:
 
     kind: Literal["munit"] = "munit"
     resolution: int = 256
+    """Side of the generated images in pixels."""
     channels: int = 3
+    """Channels of the images: 1 is grayscale, 3 is colour."""
     latent: int = 8
     """Length of a style code."""
     base_channels: int = 64
@@ -59,6 +61,7 @@ class Config:
     scales: int = 3
     """Scales of a discriminator: full resolution, half, a quarter."""
     loss: LossConfig = field(default_factory=LossConfig)
+    """Weights of the losses."""
 
     domains = 2
     charts = health.MUNIT_CHARTS

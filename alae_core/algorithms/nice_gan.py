@@ -46,7 +46,9 @@ class Config:
 
     kind: Literal["nice_gan"] = "nice_gan"
     resolution: int = 256
+    """Side of the generated images in pixels."""
     channels: int = 3
+    """Channels of the images: 1 is grayscale, 3 is colour."""
     base_channels: int = 64
     """Channels of an encoder at half the resolution, and of a generator at the full resolution."""
     residual_blocks: int = 6
@@ -57,6 +59,7 @@ class Config:
     discriminator_layers: int = 7
     """7: local patches of 70 px, global patches of 286 px, images of at least 96 px; 6: 34, 142 and 48 px."""
     loss: LossConfig = field(default_factory=LossConfig)
+    """Weights of the losses of the generators' update."""
 
     domains = 2
     charts = health.NICE_GAN_CHARTS

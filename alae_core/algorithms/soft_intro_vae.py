@@ -23,6 +23,7 @@ class LossConfig:
     """Weights of the squared error per image (pixels in [0, 1]) and of the KL in nats; tuples have a value per level."""
 
     reconstruction_weight: float = 0.5
+    """Weight of the squared error of reconstructions, summed over the pixels of an image."""
     kl_weight: float = 1.0
     """b_kl: weight of the KL of reals for the encoder, and of fakes for the generator."""
     negative_weight: tuple[float, ...] = (256.0,)
@@ -46,7 +47,9 @@ class Config(ResidualConfig):
 
     kind: Literal["soft_intro_vae"] = "soft_intro_vae"
     norm_after_addition: bool = False
+    """The second norm of a block follows the addition (IntroVAE), or precedes it (Soft-IntroVAE)."""
     loss: LossConfig = field(default_factory=LossConfig)
+    """Weights of the losses, and the length of the warm-up."""
 
     charts = health.SOFT_CHARTS
 

@@ -47,14 +47,23 @@ class Config:
 
     kind: Literal["style_alae"] = "style_alae"
     resolution: int = 32
+    """Side of the generated images in pixels."""
     channels: int = 3
+    """Channels of the images: 1 is grayscale, 3 is colour."""
     latent: int = 512
+    """Length of the codes z and w."""
     base_channels: int = 16
+    """Feature channels at the full resolution; they double with every halving, up to max_channels."""
     max_channels: int = 512
+    """Most feature channels of a layer, at the coarse levels."""
     mapping_layers: int = 8
+    """Dense layers of the mapping network from z to w."""
     mapping_lr_multiplier: float = 0.1
+    """Learning rate of the mapping network and the code discriminator relative to the others."""
     rgb_gain: float = 0.03
+    """Factor on the weights of the layers that turn features into colours."""
     mixing_probability: float = 0.9
+    """Probability that an image is made of two codes, which meet at a random layer."""
     encoder: Literal["style", "plain"] = "style"
     """Style encoder, or "plain": convolutions without statistics or norms (ablation "no style encoder")."""
     discriminator: Literal["code", "image"] = "code"
@@ -62,6 +71,7 @@ class Config:
     reciprocity: Literal["w", "z"] = "w"
     """Output of the encoder: the code w, or z, from which F computes w (ablation "regression in Z")."""
     loss: LossConfig = field(default_factory=LossConfig)
+    """Weights of the losses, and how the updates share their state."""
     official: OfficialCode = field(default_factory=OfficialCode)
     """Habits of the official code; `<preset>_compat` takes them all."""
 

@@ -32,19 +32,27 @@ class Config:
 
     kind: Literal["style_soft_intro_vae"] = "style_soft_intro_vae"
     resolution: int = 256
+    """Side of the generated images in pixels."""
     channels: int = 3
+    """Channels of the images: 1 is grayscale, 3 is colour."""
     latent: int = 512
+    """Length of the code z and of a style."""
     base_channels: int = 64
+    """Feature channels at the full resolution; they double with every halving, up to max_channels."""
     max_channels: int = 512
+    """Most feature channels of a layer, at the coarse levels."""
     mapping_layers: int = 8
+    """Dense layers of the mapping network from z to a style."""
     mapping_lr_multiplier: float = 0.1
     """Factor of the learning rate in the layers of the mapping and of the posterior."""
     rgb_gain: float = 0.03
+    """Factor on the weights of the layers that turn features into colours."""
     mixing_probability: float = 0.9
     """Probability that a prior sample mixes two codes in training; reconstructions are never mixed."""
     w_mean_decay: float = 0.995
     """Decay of the running mean of w per iteration."""
     loss: LossConfig = field(default_factory=LossConfig)
+    """Weights of the losses, and the length of the warm-up."""
 
     charts = health.SOFT_CHARTS
 

@@ -26,6 +26,7 @@ class LossConfig:
     """Adversarial loss and gradient penalty: logistic loss with R1, or WGAN-GP."""
 
     adversarial: Literal["logistic", "wgan_gp"] = "logistic"
+    """The adversarial loss: non-saturating logistic with R1, or Wasserstein with a gradient penalty."""
     r1_gamma: float = 10.0
     """gamma of R1, for the logistic loss."""
     r1_every: int = 1
@@ -33,9 +34,11 @@ class LossConfig:
     wgan_lambda: float = 10.0
     """Weight of WGAN-GP's gradient penalty."""
     wgan_target: float = 1.0
+    """Gradient norm that WGAN-GP's penalty pulls to."""
     wgan_drift: float = 0.001
     """Weight of WGAN-GP's drift term."""
     w_mean_decay: float = 0.995
+    """Share of the mean style that an iteration keeps."""
 
     def __post_init__(self) -> None:
         check_r1_every(self.r1_every)
@@ -53,20 +56,29 @@ class Config:
 
     kind: Literal["stylegan"] = "stylegan"
     resolution: int = 1024
+    """Side of the generated images in pixels."""
     channels: int = 3
+    """Channels of the images: 1 is grayscale, 3 is colour."""
     latent: int = 512
+    """Length of the codes z and w."""
     base_channels: int = 16
+    """Feature channels at the full resolution; they double with every halving, up to max_channels."""
     max_channels: int = 512
+    """Most feature channels of a layer, at the coarse levels."""
     mapping_layers: int = 8
     """Layers of the mapping; 0: none, so codes are normalised z."""
     mapping_lr_multiplier: float = 0.01
+    """Learning rate of the mapping network relative to the others."""
     rgb_gain: float = 1.0
+    """Factor on the weights of the layers that turn features into colours."""
     mixing_probability: float = 0.9
+    """Probability that an image is made of two codes, which meet at a random layer."""
     form: Form = field(default_factory=Form)
     """Parts of the generator; `blur` applies to the discriminator too."""
     stddev_group: int = 4
     """Consecutive images in a group of the discriminator's minibatch deviation; 1: no deviation."""
     loss: LossConfig = field(default_factory=LossConfig)
+    """The adversarial loss and its regularisation."""
 
     def __post_init__(self) -> None:
         if self.stddev_group < 1:

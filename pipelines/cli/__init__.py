@@ -1,1 +1,1 @@
-"""`alae ...`: the commands, one module per group; each imports what it needs when it runs."""
+"""`alae ...`: the commands, one module per group; a command imports what it needs when it runs, not before."""

@@ -21,7 +21,7 @@ TRACKING = "sqlite:///mlflow.db"
 
 
 def main() -> int:
-    """Pack (once), train a new run or go on with an interrupted one, and print what came of it."""
+    """Pack (once), train a new run or go on with an interrupted one, and print its results."""
     began = time.monotonic()
     preset = presets.load(PRESET)
     with Bar("packing") as bar:

@@ -1,4 +1,4 @@
-"""What the terminal shows of a packing and of a finished run."""
+"""Text for the terminal about a packing, a synchronisation with MLflow and a finished run."""
 
 import statistics
 import sys
@@ -21,7 +21,7 @@ RESOLUTION = "eval/resolution"
 
 
 def packed(*reports: "PackReport") -> str:
-    """What packings did: for each the images, then a line for each thing worth knowing about them."""
+    """Each packing's image counts, then a line for each thing worth knowing about them."""
     return "\n".join(map(_packed, reports))
 
 
@@ -45,7 +45,7 @@ def _packed(report: "PackReport") -> str:
 
 
 def tracked(result: "SyncResult") -> str:
-    """What MLflow was still missing."""
+    """The ticks, evaluations and figures that MLflow had not yet received."""
     return (
         f"MLflow run {result.run_id}: {result.ticks} ticks, {result.evaluations} evaluations and "
         f"{result.figures} figures added"

@@ -55,10 +55,11 @@ def differences(old: Experiment, new: Experiment) -> dict[str, str]:
 
 def resume_differences(old: Experiment, new: Experiment) -> list[str]:
     """The differences that forbid a resume: all but those that leave the mathematics alone (`RESUMABLE`)."""
-    return [line for path, line in differences(old, new).items() if not _resumable(path)]
+    return [line for path, line in differences(old, new).items() if not resumable(path)]
 
 
-def _resumable(path: str) -> bool:
+def resumable(path: str) -> bool:
+    """Whether a resumed run may change the field, or the whole group, at `path`."""
     return path in RESUMABLE or path.split(".")[0] in RESUMABLE
 
 

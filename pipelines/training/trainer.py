@@ -1,12 +1,10 @@
 """Experiment -> TorchTrainer: scaling, failures, checkpoints, validation, callbacks, data. `train` is `alae train`."""
 
 import logging
-import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -29,6 +27,7 @@ from pipelines.experiment.paths import with_absolute_paths
 from pipelines.ray_connection import connect
 from pipelines.runs import checkpoint
 from pipelines.runs.best import keep_best
+from pipelines.runs.commit import commit
 from pipelines.runs.history import Evaluation, History, Tick, read_evaluations
 from pipelines.runs.monitor import Watch
 from pipelines.runs.run import Run
@@ -145,7 +144,7 @@ def _trainer(experiment: Experiment, run: Run) -> TorchTrainer:
     ray.data.DataContext.get_current().enable_progress_bars = False
     return TorchTrainer(
         train_worker,
-        train_loop_config={"experiment": experiment.to_json(), "run_url": run.url, "commit": _commit()},
+        train_loop_config={"experiment": experiment.to_json(), "run_url": run.url, "commit": commit()},
         scaling_config=ScalingConfig(
             num_workers=scaling.workers,
             use_gpu=scaling.gpus_per_worker > 0,
@@ -198,10 +197,3 @@ def _track(experiment: Experiment, run: Run, status: str) -> bool:
     """The last sync, on the driver; an MLflow that is away costs the run nothing but this wait."""
     mlflow = replica(experiment, run)
     return mlflow is None or BackgroundSync(mlflow).close(timeout_s=LAST_SYNC_S, status=status)
-
-
-def _commit() -> str | None:
-    """The code's git commit, if it runs from a checkout."""
-    folder = Path(__file__).parent
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pipelines import presets
-from pipelines.cli import main
+from pipelines.cli import main, tables
 from pipelines.data.format.shards import Dataset
 from pipelines.experiment import Experiment
 from pipelines.runs.run import Run
-from pipelines.training import trainer
+from pipelines.training import progress, trainer
 from tests.support.commands import refused
 
 
@@ -104,17 +104,11 @@ def test_train_prints_each_tick_and_the_summary(
         return "outcome"
 
     monkeypatch.setattr(trainer, "train", quick)
-    monkeypatch.setattr(main.progress, "line", lambda experiment, tick: f"line of {experiment.name} {tick}")
-    monkeypatch.setattr(main.tables, "summary", lambda outcome: f"summary of {outcome}")
+    monkeypatch.setattr(progress, "line", lambda experiment, tick: f"line of {experiment.name} {tick}")
+    monkeypatch.setattr(tables, "summary", lambda outcome: f"summary of {outcome}")
     output = printed(capsys, "train", "debug_mnist32_alae", "name=a", "seed=4")
     assert output == "line of a tick\nsummary of outcome\n"
     assert (trained[0].name, trained[0].seed) == ("a", 4)
-
-
-def test_presets_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
-    listed = printed(capsys, "presets")
-    assert all(name in listed for name in presets.names())
-    assert "debug_<preset>" in listed and "<preset>_compat" in listed
 
 
 def test_show_prints_an_experiment_that_reads_back(capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,14 +202,6 @@ def test_track_of_a_server_that_does_not_answer_is_status_1_and_names_it_without
     monkeypatch.setattr("pipelines.training.callback.MLflowReplica", Away)
     message = refused(capsys, "track", str(tmp_path), "--uri", "http://user:hidden@127.0.0.1:1", status=1)
     assert "127.0.0.1:1 does not take the run" in message and "hidden" not in message
-
-
-def test_the_commands_of_the_other_packages_are_there(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main.main(["--help"])
-    assert caught.value.code == 0
-    told = capsys.readouterr().out
-    assert all(f"\n    {name} " in told for name in ("train", "pack", "track", "submit", "tune"))
 
 
 def test_the_experiment_printed_by_show_is_json(capsys: pytest.CaptureFixture[str]) -> None:

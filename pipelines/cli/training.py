@@ -1,0 +1,103 @@
+"""`alae presets`, `alae explain`, `alae show` and `alae train`: from a preset to a run."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from pipelines.cli.parser import Commands, add_command, add_preset
+
+if TYPE_CHECKING:
+    from pipelines.experiment import Experiment
+
+CHOOSE = "Choose an experiment"
+
+
+def add(commands: Commands) -> None:
+    """Add the commands of this group."""
+    presets = add_command(
+        commands,
+        "presets",
+        _presets,
+        group=CHOOSE,
+        help="list the ready experiments with their resolution, cost and status",
+        example="alae presets",
+    )
+    presets.add_argument("--json", action="store_true", help="print a JSON list with the full texts")
+    _add_explain(commands)
+    show = add_command(
+        commands,
+        "show",
+        _show,
+        group=CHOOSE,
+        help="check an experiment and print all its settings as JSON",
+        example="alae show mnist32_style_alae training.tick_kimg=2",
+    )
+    add_preset(show)
+    train = add_command(
+        commands,
+        "train",
+        _train,
+        group="Train",
+        help="train an experiment, or continue its run where it stopped",
+        more="The run is a folder named after the experiment, in the folder that training.storage names (default: "
+        "runs). Repeat the command to continue an interrupted run.",
+        example="alae train mnist32_style_alae\nalae train mnist32_style_alae name=first tracking.uri=sqlite:///mlflow.db",
+    )
+    add_preset(train)
+
+
+def _add_explain(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "explain",
+        _explain,
+        group=CHOOSE,
+        help="explain a setting: what it means, its type and its default",
+        more="It also says whether a resumed run may change it, and which algorithms have it.",
+        example="alae explain training.tick_kimg mnist32_style_alae",
+    )
+    parser.add_argument(
+        "path", nargs="?", default="", metavar="a.b", help="a setting or a group of them; default: list the groups"
+    )
+    parser.add_argument("preset", nargs="?", metavar="PRESET", help="show the values of this experiment too")
+
+
+def _presets(arguments: argparse.Namespace) -> None:
+    from pipelines.cli import preset_table
+
+    found = preset_table.all_presets()
+    print(json.dumps(preset_table.rows(found), indent=2) if arguments.json else preset_table.table(found))
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    from pipelines import presets
+    from pipelines.cli.explain import explain
+
+    print(explain(arguments.path, presets.load(arguments.preset) if arguments.preset else None))
+
+
+def _experiment(arguments: argparse.Namespace) -> "Experiment":
+    from pipelines import presets
+    from pipelines.experiment.override import override
+
+    return override(presets.load(arguments.preset), arguments.overrides)
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    experiment = _experiment(arguments)
+    experiment.validate()
+    print(experiment.to_json())
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from pipelines.cli import tables
+    from pipelines.training import progress
+    from pipelines.training.trainer import train
+
+    experiment = _experiment(arguments)
+    outcome = train(
+        experiment,
+        on_tick=lambda tick: print(progress.line(experiment, tick), flush=True),
+        on_alarm=lambda alarm: print(f"alarm {alarm.name} {alarm}", flush=True),
+    )
+    print(tables.summary(outcome))
