@@ -175,8 +175,8 @@ def test_the_second_norm_precedes_the_addition() -> None:
     ("options", "sentence"),
     [
         ({"scale": 0.0}, "scale=0.0; give more than 0"),
-        ({"negative_weight": ()}, r"negative_weight=\(\); give one number"),
-        ({"warmup_kimg": (1.0, -1.0)}, r"warmup_kimg=\(1.0, -1.0\); give one number"),
+        ({"negative_weight": ()}, r"negative_weight=\(\); give one value"),
+        ({"warmup_kimg": (1.0, -1.0)}, r"warmup_kimg=\(1.0, -1.0\); give one value"),
     ],
 )
 def test_losses_that_cannot_be_are_refused_in_a_sentence(options: dict[str, Any], sentence: str) -> None:
