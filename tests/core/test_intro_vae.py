@@ -301,8 +301,8 @@ def test_what_is_not_finite_is_refused_with_the_layer_it_began_in() -> None:
         ({"margin": None}, "measured in the first level's warm-up"),
         ({"margin": None, "warmup_kimg": (0.0, 1.0)}, "measured in the first level's warm-up"),
         ({"margin_ratio": 1.0}, "margin_ratio=1.0 puts the margin below the divergence of reals"),
-        ({"margin": ()}, "margin=\\(\\); give one number"),
-        ({"warmup_kimg": (-1.0,)}, "warmup_kimg=\\(-1.0,\\); give one number"),
+        ({"margin": ()}, "margin=\\(\\); give one value"),
+        ({"warmup_kimg": (-1.0,)}, "warmup_kimg=\\(-1.0,\\); give one value"),
     ],
 )
 def test_losses_that_cannot_be_are_refused_in_a_sentence(options: dict[str, Any], sentence: str) -> None:
