@@ -61,7 +61,9 @@ def test_models_show_and_sort_by_a_metric_with_its_dataset_and_error_bar(toy: To
     assert [model.name for model in models] == [f"checkpoint_{nimg:012d}" for nimg in (2000, 3000, 1000)]
     for model in models:
         linked = {metric.key: (metric.dataset_name, metric.dataset_digest) for metric in model.metrics}
-        assert linked == dict.fromkeys((f"eval/{KEY}", f"eval/{KEY}_se", "eval/nimg"), tuple(FACES.values()))
+        assert linked == dict.fromkeys(
+            (f"eval/{KEY}", f"eval/{KEY}_se", "eval/resolution", "eval/nimg"), tuple(FACES.values())
+        )
     (packed,) = run.inputs.dataset_inputs
     assert (packed.dataset.name, packed.dataset.digest) == tuple(FACES.values())
     assert packed.dataset.source == '{"uri": "s3://data/faces"}'

@@ -14,7 +14,6 @@ from pipelines.experiment.override import override
 from pipelines.runs.history import History, read_history
 from pipelines.runs.run import Run
 from pipelines.tracking import track
-from pipelines.training import callback
 from pipelines.training.callback import Recorder
 from pipelines.training.meter import STARTED, merged
 from tests.support.measured import save
