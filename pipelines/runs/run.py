@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from pipelines import storage
 from pipelines.data.domains import FOLDERS
 from pipelines.data.format.shards import Dataset
 from pipelines.experiment import Experiment
-from pipelines.experiment.override import resume_differences
+from pipelines.experiment.override import BY_DIGEST, resume_differences
 from pipelines.experiment.paths import _absolute
 from pipelines.runs import checkpoint, layout
 from pipelines.runs.history import History
@@ -47,11 +47,17 @@ class Run:
             raise ValueError(f"{self.url} is not a run: it has no {layout.EXPERIMENT}")
         return Experiment.from_json(storage.read_bytes(path).decode())
 
-    def claim(self, experiment: Experiment, datasets: Sequence[Dataset]) -> None:
-        """Write down what this run is, on which datasets; refuse with the differences if it already is something else."""
+    def claim(
+        self, experiment: Experiment, datasets: Sequence[Dataset], files: Mapping[str, str] | None = None
+    ) -> None:
+        """Write down what this run is, on which datasets; refuse with the differences if it already is something else.
+
+        `files` holds the SHA-256 of each file that a field of `BY_DIGEST` names.
+        """
         # Written once: of two commands that begin the same run at the same moment, the other is refused.
         storage.write_once(f"{self.url}/{layout.EXPERIMENT}", experiment.to_json().encode())
-        differences = resume_differences(self.experiment(), experiment)
+        began = self.experiment()
+        differences = resume_differences(began, experiment)
         if differences:
             raise ValueError(
                 f"the run {experiment.name!r} in {self.url} was started with other settings: "
@@ -65,6 +71,26 @@ class Run:
                 f"the dataset {experiment.data.path} was packed anew since the run {experiment.name!r} began; bring "
                 "the old one back to resume it, or give another name=... to start a new run"
             )
+
+        self._claim_files(began, experiment, files or {})
+
+    def _claim_files(self, began: Experiment, experiment: Experiment, files: Mapping[str, str]) -> None:
+        """Write down the digests of the files that the run begins with, and refuse other files; runs of before have none."""
+        if files:
+            storage.write_once(f"{self.url}/{layout.FILES}", json.dumps(files).encode())
+        known = storage.read_json(f"{self.url}/{layout.FILES}") if storage.exists(f"{self.url}/{layout.FILES}") else {}
+        before, after = began.flatten(), experiment.flatten()
+        for field in BY_DIGEST:
+            moved = before[field] != after[field]
+            if field == "training.init_from" and not moved:
+                continue  # only a run without checkpoints reads it
+            found = files.get(field)
+            if (found is None and moved) or (found and known.get(field, found) != found):
+                raise ValueError(
+                    f"{field}={after[field]} is not the file that the run {experiment.name!r} began with "
+                    f"({before[field]}, SHA-256 {known.get(field, 'not known')}); give that file, from any place, to "
+                    "resume it, or give another name=... to start a new run"
+                )
 
     def finished_at(self, experiment: Experiment) -> checkpoint.CheckpointRef | None:
         """The last checkpoint, if the run has reached the end of its schedule."""

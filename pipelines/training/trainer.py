@@ -76,7 +76,7 @@ def train(
     experiment = with_absolute_paths(experiment)
     datasets = preflight.check(experiment)
     run = Run.of(experiment)
-    run.claim(experiment, datasets)
+    run.claim(experiment, datasets, preflight.file_digests(experiment))
     finished = run.finished_at(experiment) is not None
     run.fetch_history()
     if not finished:
