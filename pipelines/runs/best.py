@@ -38,7 +38,8 @@ class Leader:
             return None
         try:
             kept = storage.read_json(url)
-            return cls(kept["metric"], kept["best"], kept["newest"], tuple(kept["compared"]))
+            best, newest = (kept[name] and str(kept[name]) for name in ("best", "newest"))
+            return cls(kept["metric"], best, newest, tuple(map(str, kept["compared"])))
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -71,7 +72,7 @@ def standing(run_url: str, metric: str, *, own: bool = False, afresh: bool = Fal
     kept = Leader.read(run_url)
     if kept is not None and not afresh and kept.metric == metric and set(kept.compared) <= set(paths):
         chosen = [path for path in paths if path not in kept.compared or path in (kept.best, kept.newest)]
-        if _compare(evaluations, chosen, metric, kept):
+        if _alike(evaluations, chosen, metric, kept):
             return _standing(evaluations, chosen, metric, kept, kept.compared)
     return _standing(evaluations, paths, metric, kept)
 
@@ -112,7 +113,7 @@ def place_of(run_url: str, url: str) -> str | None:
     return next((place for place in places if _is_whole(place)), None)
 
 
-def _compare(evaluations: Evaluations, paths: Sequence[str], metric: str, kept: Leader) -> bool:
+def _alike(evaluations: Evaluations, paths: Sequence[str], metric: str, kept: Leader) -> bool:
     """Whether the values at `paths` compare with each other, and those that `kept` names are among them."""
     values = {path: readable(each).get(metric) for path, each in evaluations.these(paths).items()}
     known = [value for value in values.values() if value is not None]
