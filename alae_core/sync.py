@@ -72,6 +72,15 @@ def check_replicas(networks: Mapping[str, nn.Module]) -> None:
             raise RuntimeError(f"replicas differ between ranks in {name}; restart from the last checkpoint")
 
 
+def broadcast(value: object) -> Any:
+    """Rank 0's `value` on every rank. It is pickled; on GPUs it passes through their memory."""
+    if world_size() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
 def gather(value: object) -> list[Any]:
     """Values of all ranks in order of rank, on every rank. Values are pickled and should be small."""
     if world_size() == 1:

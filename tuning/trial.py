@@ -9,7 +9,7 @@ from ray import tune
 
 from pipelines.experiment import Experiment
 from pipelines.experiment.override import override
-from pipelines.runs.history import Evaluation
+from pipelines.runs.evaluations import Evaluation
 from pipelines.runs.monitor import Raised
 from pipelines.training.trainer import train
 

@@ -31,11 +31,10 @@ from pipelines.evaluation.loading import load
 from pipelines.evaluation.pages import from_codes
 from pipelines.evaluation.subject import Subject
 from pipelines.pictures import grids
-from pipelines.runs.best import run_of
-from pipelines.runs.results import dataset_record
+from pipelines.runs import layout
+from pipelines.runs.evaluations import dataset_record
 from pipelines.sources.decoding import Pixels
 
-FOLDER = "directions"
 IMAGES = 10_000
 SHOWN = 6
 """Images on each page."""
@@ -88,14 +87,15 @@ def find_and_keep(place: str, *, images: int = IMAGES, overrides: Sequence[str] 
         )
     dataset = Dataset.open(experiment.data.path, experiment.data.damaged)
     directions, source = find(subject, dataset, images)
-    run, stem = run_of(url), f"{FOLDER}/{nimg:012d}"
-    paths = {name: f"figures/{slug}_{nimg:012d}.png" for name, slug in slugs(directions).items()}
+    run = layout.run_of(url)
+    kept, described = (layout.directions_path(nimg, ending) for ending in ("safetensors", "json"))
+    paths = {name: layout.figure_path(slug, nimg) for name, slug in slugs(directions).items()}
     for name, page in draw(subject, dataset, directions).items():
         storage.write_bytes_verified(f"{run}/{paths[name]}", grids.png_bytes(page))
     weights = safetensors.torch.save(
         {f"{part}/{name}": getattr(found, part) for name, found in directions.items() for part in ("normal", "change")}
     )
-    storage.write_bytes_verified(f"{run}/{stem}.safetensors", weights)
+    storage.write_bytes_verified(f"{run}/{kept}", weights)
     about = {
         "nimg": nimg,
         "time": time.time(),
@@ -103,7 +103,7 @@ def find_and_keep(place: str, *, images: int = IMAGES, overrides: Sequence[str] 
         "dataset": dataset_record((dataset,)),
         "space": "w",
         "source": source,
-        "weights": f"{stem}.safetensors",
+        "weights": kept,
         "sha256": hashlib.sha256(weights).hexdigest(),
         "steps": list(from_codes.STEPS),
         "attributes": {
@@ -117,8 +117,8 @@ def find_and_keep(place: str, *, images: int = IMAGES, overrides: Sequence[str] 
             for name, found in directions.items()
         },
     }
-    storage.write_json_verified(f"{run}/{stem}.json", about)
-    return Found(url, nimg, directions, source, f"{run}/{stem}.json", paths)
+    storage.write_json_verified(f"{run}/{described}", about)
+    return Found(url, nimg, directions, source, f"{run}/{described}", paths)
 
 
 @torch.no_grad()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from alae_core.metrics.estimate import Estimate
 from pipelines.data.format.pyramid import DUPLICATES, REJECTED
-from pipelines.runs.history import Evaluation, read_history
+from pipelines.runs.evaluations import Evaluation
+from pipelines.runs.history import read_history
 from pipelines.runs.monitor import read_alarms
 from pipelines.storage.address import redact
 

@@ -5,14 +5,12 @@ from dataclasses import dataclass, replace
 
 from alae_core.metrics.protocol import Protocol
 from alae_core.metrics.protocol_names import parse
-from pipelines import storage
 from pipelines.data.domains import open_datasets
 from pipelines.evaluation.loading import load
-from pipelines.evaluation.runner import Measured, metrics_of
 from pipelines.evaluation.shares import measure_checkpoint
-from pipelines.evaluation.validation import evaluation_url, record
 from pipelines.experiment import metric_choice
-from pipelines.runs.best import run_of
+from pipelines.runs import layout
+from pipelines.runs.evaluations import Evaluation, Measured, write_evaluation
 from pipelines.storage.digests import short_digest
 
 BASELINES = {
@@ -49,9 +47,8 @@ def evaluate_again(
     datasets = open_datasets(experiment.data.path, domains, experiment.data.damaged)
     measured = measure_checkpoint(url, experiment, subject, datasets, names)
     # A file of its own: the run's evaluation of this checkpoint may be under way, and is never overwritten.
-    own = evaluation_url(run_of(url), nimg).removesuffix(".json")
-    path = f"{own}_{short_digest(','.join(sorted([*names, *overrides])))}.json"
-    storage.write_json_verified(path, record(url, nimg, subject, datasets, metrics_of(measured), measured))
+    taken = Evaluation.now(url, nimg, subject.level.resolution, datasets, measured, own=False)
+    path = write_evaluation(layout.run_of(url), taken, short_digest(",".join(sorted([*names, *overrides]))))
     return Evaluated(url, nimg, measured, path)
 
 

@@ -1,18 +1,22 @@
 """From a checkpoint, or the newest one of a run, to the networks under evaluation."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from pipelines import storage
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import Experiment
 from pipelines.experiment.override import override
 from pipelines.experiment.paths import with_absolute_paths
-from pipelines.runs import checkpoint
+from pipelines.runs import checkpoint, layout
 
 
-def load_subject(url: str) -> tuple[Experiment, Subject, int]:
-    """The experiment of the checkpoint at `url`, its averaged networks at the level they were trained at, and its nimg."""
-    experiment, algorithm, networks, nimg = checkpoint.load_averages(url)
+def load_subject(url: str, manifest: dict[str, Any] | None = None) -> tuple[Experiment, Subject, int]:
+    """The experiment of the checkpoint at `url`, its averaged networks at the level they were trained at, and its nimg.
+
+    `manifest` is the checkpoint's, where it was read already.
+    """
+    experiment, algorithm, networks, nimg = checkpoint.load_averages(url, manifest)
     subject = Subject(
         algorithm=algorithm,
         networks=networks,
@@ -44,7 +48,7 @@ def _checkpoint(place: str) -> str:
     place = place.rstrip("/")
     if storage.is_local(place):
         place = str(storage.local_path(place).absolute())  # it is read in other processes too, and kept in the record
-    if storage.exists(f"{place}/{checkpoint.MANIFEST}"):
+    if storage.exists(f"{place}/{layout.MANIFEST}"):
         return place
     newest = checkpoint.latest(place)
     if newest is None:

@@ -4,18 +4,16 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
 
 import torch
 
-from alae_core.metrics.estimate import Estimate
-from alae_core.metrics.protocol import Protocol
 from pipelines.evaluation.draws import Datasets, Stream, positions
 from pipelines.evaluation.features.extractor import batches, most_at_once
 from pipelines.evaluation.measures import Part
 from pipelines.evaluation.plan import Planner, Task
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
+from pipelines.runs.evaluations import Measured
 
 log = logging.getLogger(__name__)
 
@@ -29,35 +27,6 @@ class Shard:
 
 
 WHOLE = Shard()
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one metric gave: an estimate for each of its protocol's keys."""
-
-    protocol: Protocol
-    estimates: dict[str, Estimate]
-    left_out: str = ""
-    """Why there is none, where the metric cannot be taken at the checkpoint's level."""
-    weights: str = ""
-    """Digest of the weights that took the features."""
-
-    def record(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
-        return {
-            "protocol": self.protocol.as_dict(),
-            "weights": self.weights,
-            "estimates": {
-                key: {
-                    "value": found.value,
-                    "standard_error": found.standard_error,
-                    "count": found.count,
-                    "notes": list(found.notes),
-                }
-                for key, found in self.estimates.items()
-            },
-            **({"left_out": self.left_out} if self.left_out else {}),
-        }
 
 
 def measure(
@@ -103,17 +72,6 @@ def finish(tasks: Sequence[Task], shards: Sequence[Sequence[Part]]) -> list[Meas
         by_key = dict(zip(task.protocol.keys, noted, strict=True))
         found.append(Measured(task.protocol, by_key, weights=task.weights))
     return found
-
-
-def metrics_of(measured: Sequence[Measured]) -> dict[str, float]:
-    """`eval/<key>` and, where it is known, its standard error `eval/<key>_se`."""
-    metrics: dict[str, float] = {}
-    for found in measured:
-        for key, estimate in found.estimates.items():
-            metrics[f"eval/{key}"] = estimate.value
-            if estimate.standard_error is not None:
-                metrics[f"eval/{key}_se"] = estimate.standard_error
-    return metrics
 
 
 def _by_stream(tasks: Sequence[Task]) -> Iterator[tuple[Stream, list[int]]]:

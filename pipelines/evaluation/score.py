@@ -22,11 +22,12 @@ from pipelines.evaluation.features.extractors import ensure_extractor
 from pipelines.evaluation.features.reference import blended
 from pipelines.evaluation.pages import translations
 from pipelines.evaluation.pages.from_codes import MIXED, drawn_from_codes
-from pipelines.evaluation.runner import Measured, measure, metrics_of
+from pipelines.evaluation.runner import measure
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
 from pipelines.experiment.metric_choice import metric_names
 from pipelines.pictures import grids
+from pipelines.runs.evaluations import Measured, metrics_of
 
 Pixels = NDArray[np.uint8]
 TRUNCATED = Sampling(truncation=0.7)

@@ -9,10 +9,11 @@ from pipelines.evaluation.draws import Datasets
 from pipelines.evaluation.loading import load_subject
 from pipelines.evaluation.measures import Part
 from pipelines.evaluation.plan import Planner
-from pipelines.evaluation.runner import Measured, Shard, finish, gather, measure
+from pipelines.evaluation.runner import Shard, finish, gather, measure
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import Experiment
 from pipelines.ray_connection import connect, on_cluster
+from pipelines.runs.evaluations import Measured
 
 log = logging.getLogger(__name__)
 

@@ -23,6 +23,8 @@ RESUMABLE = (
     "training.storage",
     "training.check_replicas",
 )
+BY_DIGEST = ("training.vgg16_weights", "training.init_from")
+"""Fields that name a file whose content counts, not its place: a resume may give another place of the same file."""
 
 _BOOLS = {"true": True, "false": False}
 _NULLS = ("null", "none", "None")
@@ -54,8 +56,13 @@ def differences(old: Experiment, new: Experiment) -> dict[str, str]:
 
 
 def resume_differences(old: Experiment, new: Experiment) -> list[str]:
-    """The differences that forbid a resume: all but those that leave the mathematics alone (`RESUMABLE`)."""
-    return [line for path, line in differences(old, new).items() if not resumable(path)]
+    """The differences that forbid a resume: all but those that leave the mathematics alone (`RESUMABLE`).
+
+    A file that moved (`BY_DIGEST`) is no difference; its digest shows whether it is the same.
+    """
+    before, after = old.flatten(), new.flatten()
+    moved = {path for path in BY_DIGEST if before[path] is not None and after[path] is not None}
+    return [line for path, line in differences(old, new).items() if path not in moved and not resumable(path)]
 
 
 def resumable(path: str) -> bool:

@@ -6,12 +6,11 @@ A directory without a manifest is not a checkpoint, so an upload that dies halfw
 import hashlib
 import json
 import pickle
-import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
@@ -20,15 +19,14 @@ from alae_core import sync
 from alae_core.state import SCHEMA, TrainState, channels_last
 from pipelines import storage
 from pipelines.experiment import Experiment
+from pipelines.runs import layout
 from pipelines.runs.history import Tick
+from pipelines.runs.layout import EMA, MANIFEST, STATE
 
-STATE, EMA, MANIFEST = "state.pt", "ema.safetensors", "manifest.json"
-_NAME = re.compile(r"checkpoint_(\d{12})")
+BLOCK_BYTES = 16 * 2**20
+"""What rank 0 hands on to the others at a time."""
 
-
-def directory_name(nimg: int) -> str:
-    """The folder of the checkpoint at `nimg`, so that names sort by progress."""
-    return f"checkpoint_{nimg:012d}"
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -73,16 +71,17 @@ def write_on_first_rank(
 
 
 def publish(folder: Path, url: str) -> None:
-    """Upload the files of `folder` to `url`, each verified, the manifest last."""
+    """Upload the files of `folder` to `url`, each verified by its digest in the manifest, which comes last."""
     if storage.exists(f"{url}/{MANIFEST}"):
         storage.delete_file(f"{url}/{MANIFEST}")
-    for name in (STATE, EMA, MANIFEST):
-        storage.upload_verified(folder / name, f"{url}/{name}")
+    for name, expected in json.loads((folder / MANIFEST).read_text())["files"].items():
+        storage.upload_verified(folder / name, f"{url}/{name}", digest=expected["sha256"])
+    storage.upload_verified(folder / MANIFEST, f"{url}/{MANIFEST}")
 
 
-def copy(url: str, dest: str) -> None:
+def copy(url: str, dest: str, manifest: dict[str, Any] | None = None) -> None:
     """Copy the checkpoint at `url` to `dest`, checked against its manifest on the way; the manifest last."""
-    manifest = read_manifest(url)
+    manifest = manifest or read_manifest(url)
     with tempfile.TemporaryDirectory() as scratch:
         for name in manifest["files"]:
             _fetch(url, name, Path(scratch), manifest)
@@ -96,9 +95,9 @@ def finished(run_url: str) -> list[CheckpointRef]:
         return []
     found = []
     for name in storage.list_dir(run_url):
-        match = _NAME.fullmatch(name)
-        if match and storage.exists(f"{run_url}/{name}/{MANIFEST}"):
-            found.append(CheckpointRef(f"{run_url}/{name}", int(match[1])))
+        nimg = layout.checkpoint_nimg(name)
+        if nimg is not None and storage.exists(f"{run_url}/{name}/{MANIFEST}"):
+            found.append(CheckpointRef(f"{run_url}/{name}", nimg))
     return sorted(found, key=lambda ref: ref.nimg)
 
 
@@ -107,26 +106,29 @@ def latest(run_url: str) -> CheckpointRef | None:
     return max(finished(run_url), key=lambda ref: ref.nimg, default=None)
 
 
-def load_into(state: TrainState, url: str, *, networks_only: bool = False) -> None:
-    """Restore `state` from the checkpoint at `url`.
+def latest_for_all_ranks(run_url: str) -> CheckpointRef | None:
+    """`latest` as rank 0 sees it, on every rank."""
+    return _by_first_rank(lambda: latest(run_url))
 
-    Raises RuntimeError if a file is not what the manifest says, ValueError if it does not fit the experiment.
+
+def load_into(state: TrainState, url: str, *, networks_only: bool = False) -> None:
+    """Restore `state`, on every rank, from the checkpoint at `url`, which rank 0 alone downloads.
+
+    Raises RuntimeError if a file is not what the manifest says, ValueError if it does not fit the experiment; rank 0's
+    error is raised by every rank.
     """
-    saved = read_state(url)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / STATE
+        _by_first_rank(lambda: _fetch(url, STATE, Path(scratch)))
+        _hand_on(path)
+        saved = _read(path, url)
     (state.load_networks if networks_only else state.load_state_dict)(saved)
 
 
 def read_state(url: str) -> dict[str, Any]:
     """The saved state of a checkpoint, on the CPU; RuntimeError if a file is not what the manifest says."""
     with tempfile.TemporaryDirectory() as scratch:
-        path = _fetch(url, STATE, Path(scratch))
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise RuntimeError(
-                f"{url}/{STATE} holds more than tensors and plain values, so it is not opened: loading it could run "
-                "code; use a checkpoint that this program wrote"
-            ) from error
+        return _read(_fetch(url, STATE, Path(scratch)), url)
 
 
 def read_manifest(url: str) -> dict[str, Any]:
@@ -143,13 +145,20 @@ def read_ticks(url: str) -> list[Tick]:
 
 def read_experiment(url: str) -> Experiment:
     """The experiment as it was when the checkpoint was saved."""
-    return _experiment(read_manifest(url))
+    return experiment_of(read_manifest(url))
 
 
-def load_averages(url: str) -> tuple[Experiment, Any, dict[str, torch.nn.Module], int]:
-    """The experiment, its algorithm, the averaged networks of a checkpoint, and its nimg."""
-    manifest = read_manifest(url)
-    experiment = _experiment(manifest)
+def experiment_of(manifest: dict[str, Any]) -> Experiment:
+    """The experiment in a manifest."""
+    return Experiment.from_json(json.dumps(manifest["experiment"]))
+
+
+def load_averages(
+    url: str, manifest: dict[str, Any] | None = None
+) -> tuple[Experiment, Any, dict[str, torch.nn.Module], int]:
+    """The experiment, its algorithm, the averaged networks of a checkpoint, and its nimg; `manifest` saves reading it."""
+    manifest = manifest or read_manifest(url)
+    experiment = experiment_of(manifest)
     algorithm = experiment.algorithm.build()
     with tempfile.TemporaryDirectory() as scratch:
         tensors = safetensors.torch.load_file(_fetch(url, EMA, Path(scratch), manifest))
@@ -162,8 +171,39 @@ def load_averages(url: str) -> tuple[Experiment, Any, dict[str, torch.nn.Module]
     return experiment, algorithm, networks, manifest["nimg"]
 
 
-def _experiment(manifest: dict[str, Any]) -> Experiment:
-    return Experiment.from_json(json.dumps(manifest["experiment"]))
+def _by_first_rank(call: Callable[[], Result]) -> Result:
+    """What `call` returns on rank 0, on every rank; its error is raised by every rank, where others would wait for ever."""
+    result, error = None, None
+    if sync.rank() == 0:
+        try:
+            result = call()
+        except Exception as raised:
+            error = raised
+    result, sentence = sync.broadcast((result, str(error) if error else None))
+    if sentence is not None:
+        raise error or RuntimeError(sentence)
+    return result
+
+
+def _hand_on(path: Path) -> None:
+    """Give every rank its own copy of rank 0's file, block by block."""
+    first = sync.rank() == 0
+    if sync.world_size() == 1:
+        return
+    with path.open("rb" if first else "wb") as file:
+        while block := sync.broadcast(file.read(BLOCK_BYTES) if first else None):
+            if not first:
+                file.write(block)
+
+
+def _read(path: Path, url: str) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise RuntimeError(
+            f"{url}/{STATE} holds more than tensors and plain values, so it is not opened: loading it could run "
+            "code; use a checkpoint that this program wrote"
+        ) from error
 
 
 def _fetch(url: str, name: str, scratch: Path, manifest: dict[str, Any] | None = None) -> Path:

@@ -4,12 +4,10 @@ from dataclasses import dataclass
 
 from alae_core.metrics.estimate import Estimate, differ
 from pipelines import storage
-from pipelines.runs import checkpoint
-from pipelines.runs.best import run_of
-from pipelines.runs.history import EvaluationError, read_evaluations
+from pipelines.runs import checkpoint, layout
+from pipelines.runs.evaluations import EvaluationError, read_evaluations
 from pipelines.runs.listing import UNKNOWN, _aligned
 from pipelines.runs.results import Reading, readings
-from pipelines.runs.run import EXPERIMENT
 
 Z = 2.0
 """Standard errors of a difference that count as noise."""
@@ -48,10 +46,10 @@ class _Side:
 
 def _side(place: str) -> _Side:
     """What was measured of a checkpoint, or of the newest of a run that was; what the run took itself counts first."""
-    is_run = storage.exists(f"{place}/{EXPERIMENT}")
-    if not is_run and not storage.exists(f"{place}/{checkpoint.MANIFEST}"):
+    is_run = storage.exists(f"{place}/{layout.EXPERIMENT}")
+    if not is_run and not storage.exists(f"{place}/{layout.MANIFEST}"):
         raise ValueError(f"{place} is neither a run nor a checkpoint; name one of the two")
-    evaluations = [each for each in read_evaluations(place if is_run else run_of(place)) if each.measured]
+    evaluations = [each for each in read_evaluations(place if is_run else layout.run_of(place)) if each.measured]
     nimg = None if is_run else checkpoint.read_manifest(place)["nimg"]
     if is_run and evaluations:
         nimg = max(each.nimg for each in evaluations)

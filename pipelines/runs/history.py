@@ -1,8 +1,4 @@
-"""The run's own record, written before any tracking server hears of it.
-
-`history.jsonl` holds the ticks, one JSON object per line, in a local folder.
-`evaluations/<nimg>.json`, with the figures it names, is in the run's folder on storage.
-"""
+"""The run's ticks, written before any tracking server hears of them: one JSON object per line, in a local folder."""
 
 import json
 import logging
@@ -10,15 +6,10 @@ import math
 import os
 import time as clock
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
-
-from pipelines import storage
-from pipelines.storage.files import modified
-
-HISTORY_FILE = "history.jsonl"
 
 log = logging.getLogger(__name__)
 
@@ -35,32 +26,8 @@ class Tick:
     @classmethod
     def of(cls, nimg: int, metrics: Mapping[str, Any], time: float | None = None) -> "Tick":
         """A tick of this moment, unless `time` is given; raises ValueError for a metric that is not a number."""
-        values = {name: _plain(name, value) for name, value in metrics.items()}
+        values = {name: plain(name, value) for name, value in metrics.items()}
         return cls(int(nimg), values, round(clock.time() if time is None else time, 3))
-
-
-class EvaluationError(ValueError):
-    """A file among the evaluations that does not read as one."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured of one checkpoint, and its figures: paths inside the run folder by key."""
-
-    nimg: int
-    metrics: dict[str, float | None]
-    figures: dict[str, str]
-    checkpoint: str | None
-    time: float
-    """Unix seconds: the file's own `time`, else when it was last written."""
-    measured: dict[str, Any] = field(default_factory=dict)
-    """By metric: protocol, weights and estimates, as `pipelines.runs.results` reads them."""
-    dataset: dict[str, str] | None = None
-    """Name, URL and digest of the dataset it was measured against."""
-    resolution: int | None = None
-    """Of the checkpoint's images, in px."""
-    own: bool = True
-    """Taken by the run itself, not by a later `alae evaluate`."""
 
 
 class History:
@@ -121,56 +88,6 @@ def read_history(path: str | os.PathLike[str], offset: int = 0) -> tuple[list[Ti
     return [tick for tick in ticks if tick is not None], offset + len(whole)
 
 
-def list_evaluations(run_url: str, *, own: bool = False) -> list[str]:
-    """Paths of the evaluations inside the run folder, in order of nimg; empty if there are none yet.
-
-    `own` leaves out those that `alae evaluate` took beside the run's own.
-    """
-    names = storage.list_dir(storage.join(run_url, "evaluations"))
-    paths = [f"evaluations/{name}" for name in sorted(names) if name.endswith(".json")]
-    return [path for path in paths if not own or is_own(path)]
-
-
-def is_own(path: str) -> bool:
-    """Whether one of `list_evaluations` was taken by the run itself, which tells of a checkpoint by `<nimg>.json`."""
-    return "_" not in path.rpartition("/")[2]
-
-
-def read_evaluations(run_url: str, *, own: bool = False) -> list[Evaluation]:
-    """All of `list_evaluations`; one that is damaged is warned about and left out."""
-    found = []
-    for path in list_evaluations(run_url, own=own):
-        try:
-            found.append(read_evaluation(run_url, path))
-        except EvaluationError as error:
-            log.warning("%s", error)
-    return found
-
-
-def read_evaluation(run_url: str, path: str) -> Evaluation:
-    """Reads one of `list_evaluations`; raises EvaluationError if it is damaged or not yet whole."""
-    url = storage.join(run_url, path)
-    data = storage.read_bytes(url)
-    try:
-        record = json.loads(data)
-        metrics = {name: _plain(name, math.nan if v is None else v) for name, v in record["metrics"].items()}
-        figures = dict(record.get("figures") or {})
-        stamp = float(record.get("time") or modified(url))
-        return Evaluation(
-            nimg=int(record["nimg"]),
-            metrics=metrics,
-            figures=figures,
-            checkpoint=record.get("checkpoint"),
-            time=stamp,
-            measured=dict(record.get("measured") or {}),
-            dataset=record.get("dataset"),
-            resolution=record.get("resolution"),
-            own=is_own(path),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EvaluationError(f"{path} is not an evaluation: {error!r}") from error
-
-
 def _parse(line: bytes, path: str | os.PathLike[str]) -> Tick | None:
     try:
         record = json.loads(line)
@@ -180,7 +97,8 @@ def _parse(line: bytes, path: str | os.PathLike[str]) -> Tick | None:
         return None
 
 
-def _plain(name: str, value: Any) -> float | int | None:
+def plain(name: str, value: Any) -> float | int | None:
+    """A metric's value as JSON holds it, None where it is not finite; raises ValueError where it is not a number."""
     if isinstance(value, Integral):
         return int(value)
     if not isinstance(value, Real):

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from alae_core.alarms import Raised
 from pipelines import storage
 from pipelines.experiment import Experiment, metric_choice
-from pipelines.runs import checkpoint
-from pipelines.runs.best import place_of
-from pipelines.runs.history import read_evaluations
+from pipelines.runs import checkpoint, layout
+from pipelines.runs.best import Standing, place_of, standing
 from pipelines.runs.monitor import read_alarms
-from pipelines.runs.results import Reading, best, series
-from pipelines.runs.run import EXPERIMENT, FAILURE, Run
+from pipelines.runs.results import Reading
+from pipelines.runs.run import Run
 
 UNKNOWN = "-"
 
@@ -39,7 +38,7 @@ def runs(place: str, metric: str | None = None) -> list[RunState]:
     Raises ValueError where there is none.
     """
     place = place.rstrip("/")
-    names = [name for name in storage.list_dir(place) if storage.exists(f"{place}/{name}/{EXPERIMENT}")]
+    names = [name for name in storage.list_dir(place) if storage.exists(f"{place}/{name}/{layout.EXPERIMENT}")]
     if not names:
         raise ValueError(f"{place} holds no runs; name the folder or URL that training.storage named")
     return [_run_state(Run(f"{place}/{name}"), name, metric) for name in names]
@@ -72,16 +71,15 @@ def _run_state(run: Run, name: str, metric: str | None) -> RunState:
         key = metric_choice.key_of(metric) if metric else metric_choice.best_metric(experiment)
     except (ValueError, RuntimeError):
         return RunState(name)
-    found = series(read_evaluations(run.url), key) if key else []
-    leader = best(found)
+    found = standing(run.url, key) if key else Standing()
     return RunState(
         name=name,
         algorithm=experiment.algorithm.kind,
         nimg=newest.nimg if newest else None,
         state=_state(run, newest, experiment),
-        newest=found[-1] if found else None,
-        best=leader,
-        best_place=place_of(run.url, leader.checkpoint) if leader else None,
+        newest=found.newest,
+        best=found.best,
+        best_place=place_of(run.url, found.best.checkpoint) if found.best else None,
         alarms=read_alarms(run.url),
     )
 
@@ -89,7 +87,7 @@ def _run_state(run: Run, name: str, metric: str | None) -> RunState:
 def _state(run: Run, newest: checkpoint.CheckpointRef | None, experiment: Experiment) -> str:
     if newest is not None and newest.nimg >= experiment.schedule.total_nimg:
         return "finished"
-    if storage.exists(f"{run.url}/{FAILURE}"):
+    if storage.exists(f"{run.url}/{layout.FAILURE}"):
         return "failed"
     return "unfinished" if newest else "new"
 

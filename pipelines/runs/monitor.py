@@ -2,9 +2,7 @@
 
 import dataclasses
 import logging
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from alae_core.alarms import Raised, alarms_of, raised
@@ -12,16 +10,15 @@ from pipelines import storage
 from pipelines.experiment import Experiment
 from pipelines.pictures import grids
 from pipelines.pictures.curves import chart_page, curve_page
-from pipelines.runs.history import Evaluation, EvaluationError, Tick, list_evaluations, read_evaluation, read_history
+from pipelines.runs import layout
+from pipelines.runs.evaluations import Evaluations
+from pipelines.runs.history import Tick, read_history
 from pipelines.runs.values import curves, measured_names
 
 __all__ = ["Raised", "Watch", "list_charts", "read_alarms"]
 
-ALARMS = "alarms.json"
-CHARTS = "charts"
 METRICS = "metrics"
 """Title of the chart that every evaluated run has."""
-_CHART = re.compile(r"(.+)_(\d{12})\.png")
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +33,7 @@ class Watch:
         self._tick_nimg = experiment.training.tick_nimg
         self._history, self._offset = history, 0
         self._ticks: list[Tick] = []
-        self._evaluations: dict[str, Evaluation] = {}
+        self._evaluations: Evaluations | None = None
         self._judged = 0
         self._raised: tuple[Raised, ...] = ()
         self._noted: tuple[Raised, ...] = ()
@@ -53,7 +50,7 @@ class Watch:
         """Write the alarms to the run's folder, if there are other ones than before."""
         if self.alarms() != self._noted:
             found = [dataclasses.asdict(each) for each in self._raised]
-            storage.write_json_verified(f"{run_url}/{ALARMS}", {"alarms": found})
+            storage.write_json_verified(f"{run_url}/{layout.ALARMS}", {"alarms": found})
             self._noted = self._raised
 
     def draw(self, run_url: str, nimg: int) -> None:
@@ -64,21 +61,13 @@ class Watch:
             for title, names in self._charts.items()
             if (drawn := curves(names, self._ticks))
         }
-        evaluations = self._evaluated(run_url)
+        if self._evaluations is None or self._evaluations.run_url != run_url:
+            self._evaluations = Evaluations(run_url)
+        evaluations = self._evaluations.all(own=True)
         if measured := curves(measured_names(evaluations), evaluations=evaluations):
             pages[METRICS] = curve_page(measured)
         for title, page in pages.items():
-            name = f"{_slug(title)}_{nimg:012d}.png"
-            storage.write_bytes_verified(f"{run_url}/{CHARTS}/{name}", grids.png_bytes(page))
-
-    def _evaluated(self, run_url: str) -> list[Evaluation]:
-        """The run's own evaluations, each read once."""
-        for path in list_evaluations(run_url, own=True):
-            if path not in self._evaluations:
-                # Else it is not yet whole, and read with the next checkpoint.
-                with suppress(EvaluationError):
-                    self._evaluations[path] = read_evaluation(run_url, path)
-        return list(self._evaluations.values())
+            storage.write_bytes_verified(f"{run_url}/{layout.chart_path(title, nimg)}", grids.png_bytes(page))
 
     def _read(self) -> None:
         if self._alarms or self._charts:
@@ -88,7 +77,7 @@ class Watch:
 
 def read_alarms(run_url: str) -> tuple[Raised, ...]:
     """The alarms that a run has raised; none if it has not, or if their file is damaged."""
-    path = f"{run_url}/{ALARMS}"
+    path = f"{run_url}/{layout.ALARMS}"
     if not storage.exists(path):
         return ()
     try:
@@ -100,9 +89,5 @@ def read_alarms(run_url: str) -> tuple[Raised, ...]:
 
 def list_charts(run_url: str) -> dict[tuple[str, int], str]:
     """The charts of a run: (`charts/<name>`, nimg) -> path inside its folder."""
-    found = (_CHART.fullmatch(name) for name in storage.list_dir(f"{run_url}/{CHARTS}"))
-    return {(f"{CHARTS}/{match[1]}", int(match[2])): f"{CHARTS}/{match[0]}" for match in found if match}
-
-
-def _slug(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
+    keys = {name: layout.chart_key(name) for name in storage.list_dir(f"{run_url}/{layout.CHARTS}")}
+    return {key: f"{layout.CHARTS}/{name}" for name, key in keys.items() if key}

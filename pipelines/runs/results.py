@@ -1,20 +1,17 @@
-"""The numbers in a run's evaluations, each with all that another must share to be compared with it, and the best of them."""
+"""The values in a run's evaluations, each with all that another must share to be compared with it, and the best of them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from alae_core.metrics.estimate import Estimate
 from alae_core.metrics.protocol import Protocol
-from pipelines.data.format.shards import Dataset
 from pipelines.experiment.metric_choice import is_better
-from pipelines.runs.history import Evaluation, EvaluationError
-from pipelines.storage.digests import short_digest
+from pipelines.runs.evaluations import Evaluation, EvaluationError, Measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One number of one checkpoint."""
+    """One value of one checkpoint."""
 
     key: str
     """Such as fd_classifier5k."""
@@ -46,41 +43,22 @@ class Reading:
         return is_better(self.protocol, self.estimate.value, other.estimate.value)
 
 
-def dataset_record(datasets: Sequence[Dataset]) -> dict[str, str]:
-    """What an evaluation writes down of the dataset it was measured against; of two domains, of both together."""
-    url = datasets[0].url.rstrip("/")
-    if len(datasets) > 1:
-        url = url.rpartition("/")[0] or "."
-    splits = "|".join(
-        ",".join(f"{name}={checksum}" for name, checksum in sorted(each.identity.items())) for each in datasets
-    )
-    return {"name": url.rpartition("/")[2], "url": url, "digest": short_digest(splits)}
-
-
 def readings(evaluation: Evaluation) -> dict[str, Reading]:
-    """The numbers of one evaluation by key; raises EvaluationError where it does not say how they were taken."""
-    try:
-        found = [
-            _reading(evaluation, key, measured, estimate)
-            for measured in evaluation.measured.values()
-            for key, estimate in measured["estimates"].items()
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise EvaluationError(
-            f"the evaluation at {evaluation.nimg / 1000:g} kimg does not say how it was taken ({error!r}); take it again "
-            "with alae evaluate"
-        ) from error
-    return {reading.key: reading for reading in found}
+    """The values of one evaluation by key; raises EvaluationError where it does not say how they were taken."""
+    return {
+        key: _reading(evaluation, key, measured, estimate)
+        for measured in evaluation.taken()
+        for key, estimate in measured.estimates.items()
+    }
 
 
-def _reading(evaluation: Evaluation, key: str, measured: dict[str, Any], estimate: dict[str, Any]) -> Reading:
-    if evaluation.dataset is None or evaluation.resolution is None:
-        raise KeyError("dataset or resolution")
+def _reading(evaluation: Evaluation, key: str, measured: Measured, estimate: Estimate) -> Reading:
+    assert evaluation.dataset is not None and evaluation.resolution is not None, "`taken` checks them"
     return Reading(
         key=key,
-        estimate=Estimate(**{**estimate, "notes": tuple(estimate["notes"])}),
-        protocol=Protocol(**measured["protocol"]),
-        weights=measured["weights"],
+        estimate=estimate,
+        protocol=measured.protocol,
+        weights=measured.weights,
         dataset=evaluation.dataset["digest"],
         resolution=int(evaluation.resolution),
         nimg=evaluation.nimg,
@@ -95,7 +73,7 @@ def series(evaluations: Iterable[Evaluation], key: str) -> list[Reading]:
     """
     by_nimg: dict[int, tuple[bool, Reading]] = {}
     for evaluation in evaluations:
-        reading = _readable(evaluation).get(key)
+        reading = readable(evaluation).get(key)
         if reading is not None and (evaluation.own or evaluation.nimg not in by_nimg):
             by_nimg[evaluation.nimg] = evaluation.own, reading
     found = [by_nimg[nimg] for nimg in sorted(by_nimg)]
@@ -114,7 +92,8 @@ def best(found: Sequence[Reading]) -> Reading | None:
     return leader
 
 
-def _readable(evaluation: Evaluation) -> dict[str, Reading]:
+def readable(evaluation: Evaluation) -> dict[str, Reading]:
+    """`readings`, of an evaluation that does not say how they were taken none."""
     try:
         return readings(evaluation)
     except EvaluationError:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,10 @@ from pipelines import storage
 from pipelines.data.domains import FOLDERS
 from pipelines.data.format.shards import Dataset
 from pipelines.experiment import Experiment
-from pipelines.experiment.override import resume_differences
+from pipelines.experiment.override import BY_DIGEST, resume_differences
 from pipelines.experiment.paths import _absolute
-from pipelines.runs import checkpoint
-from pipelines.runs.history import HISTORY_FILE, History
-
-EXPERIMENT = "experiment.json"
-FAILURE = "failure.json"
-DAMAGE = "damage.json"
-DATASET = "dataset.json"
+from pipelines.runs import checkpoint, layout
+from pipelines.runs.history import History
 
 
 @dataclass(frozen=True)
@@ -43,20 +38,26 @@ class Run:
 
     @property
     def history(self) -> Path:
-        return self.spool / HISTORY_FILE
+        return self.spool / layout.HISTORY
 
     def experiment(self) -> Experiment:
         """The experiment this run was started with; ValueError if the folder is not a run."""
-        path = f"{self.url}/{EXPERIMENT}"
+        path = f"{self.url}/{layout.EXPERIMENT}"
         if not storage.exists(path):
-            raise ValueError(f"{self.url} is not a run: it has no {EXPERIMENT}")
+            raise ValueError(f"{self.url} is not a run: it has no {layout.EXPERIMENT}")
         return Experiment.from_json(storage.read_bytes(path).decode())
 
-    def claim(self, experiment: Experiment, datasets: Sequence[Dataset]) -> None:
-        """Write down what this run is, on which datasets; refuse with the differences if it already is something else."""
+    def claim(
+        self, experiment: Experiment, datasets: Sequence[Dataset], files: Mapping[str, str] | None = None
+    ) -> None:
+        """Write down what this run is, on which datasets; refuse with the differences if it already is something else.
+
+        `files` holds the SHA-256 of each file that a field of `BY_DIGEST` names.
+        """
         # Written once: of two commands that begin the same run at the same moment, the other is refused.
-        storage.write_once(f"{self.url}/{EXPERIMENT}", experiment.to_json().encode())
-        differences = resume_differences(self.experiment(), experiment)
+        storage.write_once(f"{self.url}/{layout.EXPERIMENT}", experiment.to_json().encode())
+        began = self.experiment()
+        differences = resume_differences(began, experiment)
         if differences:
             raise ValueError(
                 f"the run {experiment.name!r} in {self.url} was started with other settings: "
@@ -64,12 +65,32 @@ class Run:
                 + ". Repeat the earlier settings to resume it, or give another name=... to start a new run"
             )
         identity = _identity(datasets)
-        storage.write_once(f"{self.url}/{DATASET}", json.dumps(identity).encode())
-        if storage.read_json(f"{self.url}/{DATASET}") != identity:
+        storage.write_once(f"{self.url}/{layout.DATASET}", json.dumps(identity).encode())
+        if storage.read_json(f"{self.url}/{layout.DATASET}") != identity:
             raise ValueError(
                 f"the dataset {experiment.data.path} was packed anew since the run {experiment.name!r} began; bring "
                 "the old one back to resume it, or give another name=... to start a new run"
             )
+
+        self._claim_files(began, experiment, files or {})
+
+    def _claim_files(self, began: Experiment, experiment: Experiment, files: Mapping[str, str]) -> None:
+        """Write down the digests of the files that the run begins with, and refuse other files; runs of before have none."""
+        if files:
+            storage.write_once(f"{self.url}/{layout.FILES}", json.dumps(files).encode())
+        known = storage.read_json(f"{self.url}/{layout.FILES}") if storage.exists(f"{self.url}/{layout.FILES}") else {}
+        before, after = began.flatten(), experiment.flatten()
+        for field in BY_DIGEST:
+            moved = before[field] != after[field]
+            if field == "training.init_from" and not moved:
+                continue  # only a run without checkpoints reads it
+            found = files.get(field)
+            if (found is None and moved) or (found and known.get(field, found) != found):
+                raise ValueError(
+                    f"{field}={after[field]} is not the file that the run {experiment.name!r} began with "
+                    f"({before[field]}, SHA-256 {known.get(field, 'not known')}); give that file, from any place, to "
+                    "resume it, or give another name=... to start a new run"
+                )
 
     def finished_at(self, experiment: Experiment) -> checkpoint.CheckpointRef | None:
         """The last checkpoint, if the run has reached the end of its schedule."""
@@ -79,26 +100,26 @@ class Run:
     def fail_on_first_rank(self, reason: str) -> None:
         """Rank 0 writes down why the run cannot go on."""
         if sync.rank() == 0:
-            storage.write_json_verified(f"{self.url}/{FAILURE}", {"reason": reason})
+            storage.write_json_verified(f"{self.url}/{layout.FAILURE}", {"reason": reason})
 
     def note_damage_on_first_rank(self, sentences: Sequence[str]) -> None:
         """Rank 0 writes down what damaged row groups the run has met."""
         known = self.damage() if sync.rank() == 0 else sentences
         if added := [sentence for sentence in sentences if sentence not in known]:
-            storage.write_json_verified(f"{self.url}/{DAMAGE}", {"row_groups": [*known, *added]})
+            storage.write_json_verified(f"{self.url}/{layout.DAMAGE}", {"row_groups": [*known, *added]})
 
     def damage(self) -> list[str]:
         """A sentence for each damaged row group whose images the run has skipped."""
-        path = f"{self.url}/{DAMAGE}"
+        path = f"{self.url}/{layout.DAMAGE}"
         return storage.read_json(path)["row_groups"] if storage.exists(path) else []
 
     def begin(self) -> None:
         """A new attempt: the last one's failure is forgotten."""
-        storage.delete_file(f"{self.url}/{FAILURE}")
+        storage.delete_file(f"{self.url}/{layout.FAILURE}")
 
     def fetch_history(self) -> None:
         """The history of earlier attempts, from storage where this machine lacks it, with every tick of a checkpoint."""
-        kept = f"{self.url}/{HISTORY_FILE}"
+        kept = f"{self.url}/{layout.HISTORY}"
         if not self.history.exists() and storage.exists(kept):
             self.spool.mkdir(parents=True, exist_ok=True)
             storage.download(kept, self.history)
@@ -117,13 +138,13 @@ class Run:
     def keep_history(self, history: Path) -> None:
         """Copy the history to storage, if it is not there by itself: a job's next attempt may run elsewhere."""
         if not storage.is_local(self.url):
-            storage.upload_verified(history, f"{self.url}/{HISTORY_FILE}")
+            storage.upload_verified(history, f"{self.url}/{layout.HISTORY}")
 
     def raise_failure(self) -> None:
         """RuntimeError with the reason and the last good checkpoint, if the run wrote down a failure."""
-        if not storage.exists(f"{self.url}/{FAILURE}"):
+        if not storage.exists(f"{self.url}/{layout.FAILURE}"):
             return
-        reason = storage.read_json(f"{self.url}/{FAILURE}")["reason"]
+        reason = storage.read_json(f"{self.url}/{layout.FAILURE}")["reason"]
         newest = checkpoint.latest(self.url)
         place = f"last checkpoint {newest.nimg / 1000:,.3f} kimg" if newest else "no checkpoint yet"
         raise RuntimeError(f"{reason}; {place} in {self.url}")

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from pipelines.pictures.curves import ERROR, Curve
-from pipelines.runs.history import Evaluation, Tick
+from pipelines.runs.evaluations import Evaluation
+from pipelines.runs.history import Tick
 
 
 def curves(

@@ -211,11 +211,15 @@ def write_once(url: str, data: bytes) -> None:
         _retried(url, lambda: _create(url, data))
 
 
-def upload_verified(local: str | Path, url: str) -> str:
-    """Copy a local file to `url`, with the guarantees, return value and errors of `write_bytes_verified`."""
+def upload_verified(local: str | Path, url: str, digest: str | None = None) -> str:
+    """Copy a local file to `url`, with the guarantees, return value and errors of `write_bytes_verified`.
+
+    `digest` is the file's SHA-256 if it is known; the copy is compared with it.
+    """
     local = Path(local)
-    with local.open("rb") as file:
-        digest = _digest(file)
+    if digest is None:
+        with local.open("rb") as file:
+            digest = _digest(file)
     if is_local(url):
         _retried(url, lambda: _write_local(local_path(url), digest, lambda file: _copy(local, file)))
     else:

@@ -12,7 +12,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.runs.history import Evaluation, Tick
+from pipelines.runs.evaluations import Evaluation
+from pipelines.runs.history import Tick
 from pipelines.storage.address import is_s3, redact
 
 if TYPE_CHECKING:

@@ -16,15 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines import storage
+from pipelines.runs import layout
 from pipelines.runs.best import place_of
-from pipelines.runs.history import (
-    HISTORY_FILE,
-    Evaluation,
-    EvaluationError,
-    list_evaluations,
-    read_evaluation,
-    read_history,
-)
+from pipelines.runs.evaluations import Evaluation, EvaluationError, Evaluations, list_evaluations
+from pipelines.runs.history import read_history
 from pipelines.runs.monitor import list_charts, read_alarms
 from pipelines.runs.results import best, series
 from pipelines.storage.address import redact
@@ -87,6 +82,7 @@ class MLflowReplica:
         self._remote: RemoteRun | None = None
         self._reopened = False
         self._offset = 0
+        self._evaluations = Evaluations(self.run_url)
         self._evaluated: set[str] = set()
         self._own: dict[int, Evaluation] = {}
         self._complained: set[str] = set()
@@ -103,6 +99,7 @@ class MLflowReplica:
             "_remote": None,
             "_reopened": False,
             "_offset": 0,
+            "_evaluations": Evaluations(self.run_url),
             "_evaluated": set(),
             "_own": {},
         }
@@ -127,7 +124,7 @@ class MLflowReplica:
     def _only_writer(self) -> Iterator[None]:
         """One sync at a time per spool; what another writer pushed in between is asked for, not assumed."""
         self.spool.mkdir(parents=True, exist_ok=True)
-        with open(self.spool / "tracking.lock", "a+") as file:
+        with open(self.spool / layout.TRACKING_LOCK, "a+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             if file.read() != self._name:
@@ -160,23 +157,23 @@ class MLflowReplica:
         return found or client.create_run(experiment_id, self._started_ms(), self.tags, self.run_name)
 
     def _started_ms(self) -> int:
-        ticks, _ = read_history(self.spool / HISTORY_FILE)
+        ticks, _ = read_history(self.spool / layout.HISTORY)
         return round(min((tick.time for tick in ticks), default=time.time()) * 1000)
 
     def _remembered(self) -> str | None:
         try:
-            return json.loads((self.spool / "tracking.json").read_text())["run_id"]
+            return json.loads((self.spool / layout.TRACKING).read_text())["run_id"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def _remember(self, run_id: str) -> None:
         record = {"run_id": run_id, "experiment": self.experiment, "uri": redact(self._uri)}
-        draft = self.spool / "tracking.json.tmp"
+        draft = self.spool / f"{layout.TRACKING}.tmp"
         draft.write_text(json.dumps(record, indent=2) + "\n")
-        os.replace(draft, self.spool / "tracking.json")
+        os.replace(draft, self.spool / layout.TRACKING)
 
     def _push(self, remote: RemoteRun) -> SyncResult:
-        ticks, self._offset = read_history(self.spool / HISTORY_FILE, self._offset)
+        ticks, self._offset = read_history(self.spool / layout.HISTORY, self._offset)
         result = SyncResult(remote.run_id, ticks=remote.push_ticks(ticks))
         self._last_time = max([self._last_time, *(tick.time for tick in ticks)])
         for path in list_evaluations(self.run_url):
@@ -209,7 +206,7 @@ class MLflowReplica:
 
     def _read(self, path: str) -> Evaluation | None:
         try:
-            return read_evaluation(self.run_url, path)
+            return self._evaluations.read(path)
         except EvaluationError as error:
             self._complain(path, str(error))
             return None
@@ -235,20 +232,3 @@ class MLflowReplica:
         if path not in self._complained:
             log.warning("%s; MLflow goes without it", sentence)
             self._complained.add(path)
-
-
-def replay(
-    uri: str,
-    experiment: str,
-    run_name: str,
-    params: Mapping[str, Param],
-    tags: Mapping[str, str],
-    spool: str | os.PathLike[str],
-    run_url: str,
-    parent_run_id: str | None = None,
-    status: str = "FINISHED",
-    best_metric: str | None = None,
-) -> SyncResult:
-    """Brings MLflow up to date with a run that has ended; raises if MLflow cannot be reached."""
-    replica = MLflowReplica(uri, experiment, run_name, params, tags, spool, run_url, parent_run_id, best_metric)
-    return replica.sync(final=True, status=status)

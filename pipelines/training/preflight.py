@@ -1,6 +1,7 @@
 """What is checked on the driver before any resource is taken."""
 
 import math
+from contextlib import suppress
 
 import ray
 
@@ -10,7 +11,7 @@ from pipelines.data.format.shards import Dataset
 from pipelines.evaluation import requirements
 from pipelines.evaluation.features import weights
 from pipelines.experiment import Experiment
-from pipelines.runs import checkpoint
+from pipelines.runs import checkpoint, layout
 from pipelines.runs.run import Run
 from pipelines.training import perceptual
 
@@ -66,6 +67,22 @@ def _check_init_from(experiment: Experiment) -> None:
         checkpoint.read_manifest(source)
     except ValueError as error:
         raise ValueError(f"training.init_from: {error}") from error
+
+
+@storage.patience(0)
+def file_digests(experiment: Experiment) -> dict[str, str]:
+    """SHA-256 of the files that shape the run beside its datasets, by the field that names each.
+
+    A checkpoint in training.init_from is known by its state; one that is gone is left out. Raises ValueError where
+    training.vgg16_weights is not a file that `weights.read` takes.
+    """
+    found, training = {}, experiment.training
+    if training.vgg16_weights is not None:
+        found["training.vgg16_weights"] = weights.digest(perceptual.WEIGHTS, training.vgg16_weights)
+    if training.init_from is not None:
+        with suppress(ValueError, KeyError):
+            found["training.init_from"] = checkpoint.read_manifest(training.init_from)["files"][layout.STATE]["sha256"]
+    return found
 
 
 def check_capacity(experiment: Experiment, runs: int = 1) -> None:

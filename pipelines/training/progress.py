@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from alae_core.alarms import Raised
 from pipelines.experiment import Experiment
-from pipelines.runs.history import Evaluation, EvaluationError, Tick, list_evaluations, read_evaluation, read_history
+from pipelines.runs.evaluations import Evaluation, EvaluationError, list_evaluations, read_evaluation
+from pipelines.runs.history import Tick, read_history
 from pipelines.runs.monitor import Watch
 from pipelines.runs.run import Run
 

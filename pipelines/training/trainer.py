@@ -21,14 +21,15 @@ from pipelines import storage
 from pipelines.data.feed.stream import SPLIT, execution_options, training_dataset
 from pipelines.evaluation import requirements
 from pipelines.evaluation.tasks import validate_checkpoint
-from pipelines.evaluation.validation import evaluate_checkpoint, evaluation_url
+from pipelines.evaluation.validation import evaluate_checkpoint
 from pipelines.experiment import Experiment, metric_choice
 from pipelines.experiment.paths import with_absolute_paths
 from pipelines.ray_connection import connect
-from pipelines.runs import checkpoint
+from pipelines.runs import checkpoint, layout
 from pipelines.runs.best import keep_best
 from pipelines.runs.commit import commit
-from pipelines.runs.history import Evaluation, History, Tick, read_evaluations
+from pipelines.runs.evaluations import Evaluation, read_evaluations
+from pipelines.runs.history import History, Tick
 from pipelines.runs.monitor import Watch
 from pipelines.runs.run import Run
 from pipelines.tracking.background import BackgroundSync
@@ -74,7 +75,7 @@ def train(
     experiment = with_absolute_paths(experiment)
     datasets = preflight.check(experiment)
     run = Run.of(experiment)
-    run.claim(experiment, datasets)
+    run.claim(experiment, datasets, preflight.file_digests(experiment))
     finished = run.finished_at(experiment) is not None
     run.fetch_history()
     if not finished:
@@ -186,7 +187,7 @@ def _evaluate_missed(experiment: Experiment, run: Run) -> None:
     for saved in checkpoint.finished(run.url):
         batch = experiment.schedule.level_before(saved.nimg).batch_size
         due = Due.between(experiment, saved.nimg - batch, saved.nimg).validate
-        if due and not storage.exists(evaluation_url(run.url, saved.nimg)):
+        if due and not storage.exists(f"{run.url}/{layout.evaluation_path(saved.nimg)}"):
             try:
                 ray.get(remote.remote(run.url, saved.url))
             except RayError as error:

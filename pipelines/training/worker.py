@@ -19,7 +19,7 @@ from pipelines import storage
 from pipelines.data.feed.feed import Feed, UnreadableError
 from pipelines.data.feed.stream import SPLIT, plan, slabs
 from pipelines.experiment import Experiment
-from pipelines.runs import checkpoint
+from pipelines.runs import checkpoint, layout
 from pipelines.runs.history import Tick
 from pipelines.runs.run import Run
 from pipelines.training import perceptual
@@ -36,7 +36,7 @@ def train_worker(config: dict[str, Any]) -> None:
         torch.cuda.set_device(device)
     if experiment.training.compile:
         fused.require_compiler(device)
-    own = checkpoint.latest(config["run_url"])
+    own = checkpoint.latest_for_all_ranks(config["run_url"])
     # Ray Data takes seconds to begin, so it begins while the networks are built.
     feed = _feed(experiment, own.nimg if own else 0, device)
     state = TrainState.build(
@@ -132,7 +132,7 @@ class Loop:
             return
         if self.experiment.training.check_replicas:
             sync.check_replicas(self.state.algorithm.networks)
-        name = checkpoint.directory_name(self.state.nimg)
+        name = layout.checkpoint_name(self.state.nimg)
         saved = checkpoint.write_on_first_rank(self.state, self.experiment, self.commit, self._gathered_ticks())
         ray.train.report(
             metrics,

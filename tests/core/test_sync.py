@@ -65,6 +65,14 @@ def test_every_rank_sees_what_each_of_them_gives(pair: Pair) -> None:
     assert pair(gathered) == [[[{"rank": 0}], [{"rank": 1}]]] * 2
 
 
+def handed_on() -> list[Any]:
+    return [sync.broadcast({"rank": sync.rank()}), sync.broadcast(b"x" * 3 if sync.rank() == 0 else None)]
+
+
+def test_every_rank_has_what_the_first_gives(pair: Pair) -> None:
+    assert pair(handed_on) == [[{"rank": 0}, b"xxx"]] * 2
+
+
 def _nothing(network: Any) -> None:
     pass
 
@@ -166,5 +174,5 @@ def test_without_a_process_group_there_is_one_rank_and_nothing_to_do() -> None:
     sync.broadcast_networks(own)
     sync.average_gradients(own["model"].parameters())
     sync.check_replicas(own)
-    assert (sync.rank(), sync.world_size(), sync.gather("own")) == (0, 1, ["own"])
+    assert (sync.rank(), sync.world_size(), sync.gather("own"), sync.broadcast("own")) == (0, 1, ["own"], "own")
     assert contents(own) == before

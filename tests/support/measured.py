@@ -6,14 +6,14 @@ from pathlib import Path
 
 from alae_core.metrics.estimate import Estimate
 from alae_core.metrics.protocol_names import parse
-from pipelines.evaluation.runner import Measured
 from pipelines.experiment import Experiment
-from pipelines.runs import checkpoint
+from pipelines.runs import checkpoint, layout
+from pipelines.runs.evaluations import Evaluation, Measured, write_evaluation
 
 
 def save(run: Path, nimg: int, experiment: Experiment) -> Path:
     """A finished checkpoint whose two files hold a few bytes each."""
-    folder = run / checkpoint.directory_name(nimg)
+    folder = run / layout.checkpoint_name(nimg)
     folder.mkdir(parents=True)
     files = {}
     for name in (checkpoint.STATE, checkpoint.EMA):
@@ -43,16 +43,15 @@ def evaluate(
     measured = [
         Measured(parse(name), {name: Estimate(value, error, 1000)}, "", weights) for name, value in values.items()
     ]
-    metrics = {f"eval/{name}": value for name, value in values.items()}
-    record = {
-        "nimg": nimg,
-        "time": 1.7e9 + nimg,
-        "metrics": metrics if error is None else metrics | {f"eval/{name}_se": error for name in values},
-        "measured": {each.protocol.name: each.record() for each in measured},
-        "figures": {},
-        "checkpoint": str(run / checkpoint.directory_name(nimg)),
-        "dataset": {"name": "faces", "url": "s3://data/faces", "digest": dataset},
-        "resolution": resolution,
-    }
-    (run / "evaluations").mkdir(parents=True, exist_ok=True)
-    (run / f"evaluations/{nimg:012d}{extra}.json").write_text(json.dumps(record))
+    evaluation = Evaluation(
+        nimg=nimg,
+        metrics={},
+        figures={},
+        checkpoint=str(run / layout.checkpoint_name(nimg)),
+        time=1.7e9 + nimg,
+        measured={each.protocol.name: each.record() for each in measured},
+        dataset={"name": "faces", "url": "s3://data/faces", "digest": dataset},
+        resolution=resolution,
+        own=not extra,
+    )
+    write_evaluation(str(run), evaluation, extra.removeprefix("_"))

@@ -20,7 +20,8 @@ import torch
 
 from pipelines.data.pack.pack import pack
 from pipelines.runs import checkpoint
-from pipelines.runs.history import Tick, list_evaluations, read_evaluation, read_history
+from pipelines.runs.evaluations import list_evaluations, read_evaluation
+from pipelines.runs.history import Tick, read_history
 from pipelines.runs.run import Run
 
 PATIENCE_S = 240.0

@@ -18,7 +18,7 @@ from alae_core.noise import named_seed
 from alae_core.state import TrainState
 from pipelines import presets
 from pipelines.experiment import Experiment
-from pipelines.runs import checkpoint
+from pipelines.runs import checkpoint, layout
 from tests.support.tensors import flat
 
 BATCH = 8
@@ -131,7 +131,7 @@ def restored(experiment: Experiment, file: bytes) -> TrainState:
 
 def checkpointed(run: Path, state: TrainState, experiment: Experiment) -> Path:
     """A finished checkpoint of the state in a run's folder."""
-    folder = run / checkpoint.directory_name(state.nimg)
+    folder = run / layout.checkpoint_name(state.nimg)
     folder.mkdir(parents=True)
     checkpoint.write(state, experiment, folder, None)
     return folder

@@ -16,11 +16,12 @@ from pipelines.data.format.shards import Dataset
 from pipelines.evaluation.evaluate import evaluate_again
 from pipelines.evaluation.loading import load_subject
 from pipelines.evaluation.plan import Planner
-from pipelines.evaluation.runner import Measured, Shard, finish
+from pipelines.evaluation.runner import Shard, finish
 from pipelines.evaluation.shares import Share, gather_share, measure_checkpoint
 from pipelines.evaluation.tasks import apart
 from pipelines.experiment import Experiment
 from pipelines.experiment.override import override
+from pipelines.runs.evaluations import Measured
 from tests.support import tiny
 from tests.support.runs import local_ray
 

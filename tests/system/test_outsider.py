@@ -17,7 +17,7 @@ import pytest
 
 from pipelines import presets, storage
 from pipelines.runs import checkpoint
-from pipelines.runs.history import read_evaluations
+from pipelines.runs.evaluations import read_evaluations
 from pipelines.runs.run import Run
 from tests.support.outsider import Project
 from tests.support.ray_head import running_head

@@ -10,7 +10,7 @@ import pytest
 from pipelines import presets
 from pipelines.data.pack.pack import pack
 from pipelines.runs import checkpoint
-from pipelines.runs.history import read_evaluations
+from pipelines.runs.evaluations import read_evaluations
 from pipelines.runs.results import best, series
 from tests.support.runs import Command, differing, evaluations, final_state, repeatable
 

@@ -13,7 +13,7 @@ from pipelines.data.feed.stream import SPLIT
 from pipelines.data.format.shards import Dataset
 from pipelines.experiment import Experiment
 from pipelines.experiment.override import override
-from pipelines.runs import checkpoint
+from pipelines.runs import checkpoint, layout
 from pipelines.runs.history import read_history
 from pipelines.tracking import mlflow_run
 from pipelines.training import trainer
@@ -75,7 +75,7 @@ def test_one_worker_ends_bit_identical_to_the_plain_loop(trained: Outcome, plain
 def test_only_the_newest_checkpoints_are_kept(trained: Outcome) -> None:
     assert [ref.nimg for ref in checkpoint.finished(trained.run.url)] == CHECKPOINTS[-2:]
     folders = sorted(path.name for path in Path(trained.run.url).glob("checkpoint_0*"))
-    assert folders == [checkpoint.directory_name(nimg) for nimg in CHECKPOINTS[-2:]]
+    assert folders == [layout.checkpoint_name(nimg) for nimg in CHECKPOINTS[-2:]]
 
 
 def test_a_dead_mlflow_does_not_stop_a_run_and_track_brings_every_tick_exactly_once(

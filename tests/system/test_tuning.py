@@ -16,7 +16,7 @@ from pipelines.cli import main
 from pipelines.experiment.metric_choice import Deciding
 from pipelines.experiment.override import override
 from pipelines.runs import checkpoint
-from pipelines.runs.history import Evaluation, list_evaluations
+from pipelines.runs.evaluations import Evaluation, list_evaluations
 from pipelines.runs.monitor import Raised
 from pipelines.tracking import mlflow_run
 from tests.support.measured import save

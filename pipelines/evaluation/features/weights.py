@@ -45,9 +45,18 @@ def read(file: WeightFile, url: str) -> tuple[dict[str, Tensor], str]:
     place, _, expected = url.partition(MARK)
     check_exists(file, url)
     data = storage.read_bytes(place)
-    digest = hashlib.sha256(data).hexdigest()
-    _check_digest(file, place, digest, expected)
-    return _tensors(file, place, data), digest
+    found = hashlib.sha256(data).hexdigest()
+    _check_digest(file, place, found, expected)
+    return _tensors(file, place, data), found
+
+
+def digest(file: WeightFile, url: str) -> str:
+    """The SHA-256 of the file at `url`; raises ValueError where it is missing, or is not known and its SHA-256 not given."""
+    place, _, expected = url.partition(MARK)
+    check_exists(file, url)
+    found = storage.sha256(place)
+    _check_digest(file, place, found, expected)
+    return found
 
 
 def check_exists(file: WeightFile, url: str) -> None:

@@ -20,7 +20,7 @@ from pipelines.apply.translate import GRID_ROWS, How, translate
 from pipelines.cli import main
 from pipelines.evaluation.loading import load_subject
 from pipelines.experiment import Experiment
-from pipelines.runs import checkpoint
+from pipelines.runs import layout
 from pipelines.sources.decoding import Pixels
 from tests.support import tiny
 from tests.support.commands import refused
@@ -77,7 +77,7 @@ def test_each_image_gets_its_styles_under_its_name_and_the_grid_shows_them(
     arguments = ["translate", run, "--to", "B", str(photos), "--styles", "2", "--grid", "--out", str(out)]
     assert main.main(arguments) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{run}/{checkpoint.directory_name(NIMG)} at 4 kimg",
+        f"{run}/{layout.checkpoint_name(NIMG)} at 4 kimg",
         "far/one.png: 62x51 px taken as 60x48 px",
         f"7 files in {out}",
     ]
@@ -95,7 +95,7 @@ def test_translations_are_the_averaged_networks_own_by_styles_of_seed_image_and_
     run: str, photos: Path, tmp_path: Path
 ) -> None:
     translate(run, [str(photos / "one.png"), str(photos / "two.png")], str(tmp_path / "out"), How(to="b", styles=2))
-    _, subject, _ = load_subject(f"{run}/{checkpoint.directory_name(NIMG)}")
+    _, subject, _ = load_subject(f"{run}/{layout.checkpoint_name(NIMG)}")
     algorithm: Any = subject.algorithm
     source = torch.from_numpy(np.asarray(Image.open(photos / "two.png")).copy())[None]
     level = replace(subject.level, batch_size=1)

@@ -11,11 +11,10 @@ from alae_core.metrics.protocol_names import parse
 from pipelines import presets
 from pipelines.cli import main
 from pipelines.evaluation.evaluate import describe, evaluate_again
-from pipelines.evaluation.validation import evaluation_url
 from pipelines.experiment import Experiment
 from pipelines.experiment.override import override
-from pipelines.runs import checkpoint
-from pipelines.runs.history import list_evaluations, read_evaluation
+from pipelines.runs import layout
+from pipelines.runs.evaluations import list_evaluations, read_evaluation
 from tests.support import tiny
 from tests.support.commands import refused
 
@@ -48,7 +47,7 @@ def test_the_table_has_value_error_protocol_and_notes_of_the_newest_checkpoint(
     run: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = printed(capsys, run, "--metrics", "fd_pixels0.05k,reciprocity0.05k,pr_pixels0.05k3").splitlines()
-    assert lines[0] == f"{run}/{checkpoint.directory_name(4000)} at 4 kimg"
+    assert lines[0] == f"{run}/{layout.checkpoint_name(4000)} at 4 kimg"
     distance, note, reciprocity = lines[2:5]
     assert distance.startswith("fd_pixels0.05k ") and " ± " in distance
     assert distance.endswith("50 samples, features of pixels, against the whole train split")
@@ -59,7 +58,7 @@ def test_the_table_has_value_error_protocol_and_notes_of_the_newest_checkpoint(
 
 
 def test_the_record_is_an_evaluation_of_the_run_beside_its_own(run: str) -> None:
-    own = Path(evaluation_url(run, 4000))
+    own = Path(run, layout.evaluation_path(4000))
     own.parent.mkdir()
     own.write_text(json.dumps({"nimg": 4000, "metrics": {"eval/a": 1.0}}))
     found = evaluate_again(run, ["fd_pixels0.05k"])
@@ -79,7 +78,7 @@ def test_the_record_is_an_evaluation_of_the_run_beside_its_own(run: str) -> None
 
 
 def test_a_checkpoint_may_be_named_and_the_metrics_are_the_experiment_s_by_default(run: str) -> None:
-    found = evaluate_again(f"{run}/{checkpoint.directory_name(800)}/")
+    found = evaluate_again(f"{run}/{layout.checkpoint_name(800)}/")
     assert found.nimg == 800
     assert [each.protocol.name for each in found.measured] == ["fd_pixels0.04k"]
 

@@ -17,6 +17,7 @@ from pipelines.evaluation.evaluate import table
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
 from pipelines.experiment.override import override
+from pipelines.runs.evaluations import metrics_of
 
 REASON = "it needs images of 8 px or more, and they have 4 px"
 
@@ -48,7 +49,7 @@ def test_similarity_is_left_out_at_four_pixels_with_a_warning_and_all_else_is_ta
     assert [each.left_out for each in found] == [REASON, "", ""]
     assert [len(each.estimates) for each in found] == [0, 1, 1]
     assert caplog.messages == [f"msssim0.05k is left out of this evaluation: {REASON}"]
-    assert not any("msssim" in key for key in runner.metrics_of(found))
+    assert not any("msssim" in key for key in metrics_of(found))
 
 
 def test_the_record_and_the_table_say_why(dataset: Dataset) -> None:

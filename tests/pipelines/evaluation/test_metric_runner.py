@@ -22,6 +22,7 @@ from pipelines.evaluation.features.extractors import ensure_extractor
 from pipelines.evaluation.plan import Planner
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
+from pipelines.runs.evaluations import metrics_of
 from tests.support import tiny
 
 pytestmark = pytest.mark.slow
@@ -96,7 +97,7 @@ def test_parts_of_shards_merge_in_any_order_and_after_a_journey(dataset: Dataset
     parts = [runner.gather(tasks, subject, (dataset,), runner.Shard(index, 3)) for index in range(3)]
     sent = pickle.loads(pickle.dumps(parts))
     first, other = runner.finish(tasks, sent), runner.finish(tasks, parts[::-1])
-    assert runner.metrics_of(first) == pytest.approx(runner.metrics_of(other), rel=1e-9)
+    assert metrics_of(first) == pytest.approx(metrics_of(other), rel=1e-9)
 
 
 def test_a_shard_without_batches_adds_nothing(dataset: Dataset, subject: Subject) -> None:
@@ -219,7 +220,7 @@ def test_mirrored_reals_are_others_and_kept_apart(dataset: Dataset, subject: Sub
 
 def test_a_record_holds_value_error_protocol_and_notes(dataset: Dataset, subject: Subject) -> None:
     found = runner.measure(["fd_pixels0.05k"], subject, (dataset,), CONFIG)
-    metrics, record = runner.metrics_of(found), found[0].record()
+    metrics, record = metrics_of(found), found[0].record()
     estimate = record["estimates"]["fd_pixels0.05k"]
     assert metrics == {"eval/fd_pixels0.05k": estimate["value"], "eval/fd_pixels0.05k_se": estimate["standard_error"]}
     assert record["protocol"]["images"] == 50 and record["protocol"]["extractor"] == "pixels"

@@ -22,7 +22,7 @@ from pipelines.experiment.metric_choice import Deciding, deciding
 from pipelines.experiment.override import override
 from pipelines.runs.best import keep_best
 from pipelines.runs.compare import compare
-from pipelines.runs.history import read_evaluations
+from pipelines.runs.evaluations import read_evaluations
 from pipelines.runs.results import best, series
 from pipelines.training import preflight
 from tests.support import tiny

@@ -14,7 +14,8 @@ from pipelines.evaluation.pages import from_codes
 from pipelines.evaluation.subject import Subject
 from pipelines.pictures.curves import curve_page
 from pipelines.pictures.grids import PAPER, THIN_PX, WIDE_PX
-from pipelines.runs.history import Evaluation, Tick
+from pipelines.runs.evaluations import Evaluation
+from pipelines.runs.history import Tick
 from pipelines.runs.values import curves, measured_names
 
 SIDE, LAYERS = 8, 4

@@ -1,6 +1,7 @@
 """Translators from their checkpoints to records: default metrics, requirements, pages, and what compares."""
 
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,10 +23,9 @@ from pipelines.evaluation.shares import gather_share, measure_checkpoint
 from pipelines.evaluation.validation import evaluate_checkpoint
 from pipelines.experiment import EvaluationConfig, Experiment, metric_choice
 from pipelines.experiment.override import override
-from pipelines.runs import checkpoint
+from pipelines.runs import layout
 from pipelines.runs.compare import compare
-from pipelines.runs.history import read_evaluations
-from pipelines.runs.results import dataset_record
+from pipelines.runs.evaluations import dataset_record, read_evaluations
 from tests.support import tiny, translators
 from tests.support.measured import evaluate as record_evaluation
 from tests.support.measured import save
@@ -237,11 +237,11 @@ def test_compared_runs_show_a_baseline_without_a_verdict(experiment: Experiment,
         save(tmp_path / run, 24, experiment)
         record_evaluation(tmp_path / run, 24, kd_pixels1k_pairs_to_b=value)
         path = tmp_path / run / "evaluations/000000000024.json"
-        own = '"kd_pixels1k_pairs_to_b": {"value"'
-        path.write_text(path.read_text().replace(own, own.replace("to_b", "to_b_identity")))
-    assert compare(
-        f"{tmp_path}/x/{checkpoint.directory_name(24)}", f"{tmp_path}/y/{checkpoint.directory_name(24)}"
-    ).endswith("a baseline, of real images alone")
+        own = r'("kd_pixels1k_pairs_to_b)(": {\s*"value")'
+        path.write_text(re.sub(own, r"\1_identity\2", path.read_text()))
+    assert compare(f"{tmp_path}/x/{layout.checkpoint_name(24)}", f"{tmp_path}/y/{layout.checkpoint_name(24)}").endswith(
+        "a baseline, of real images alone"
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from pipelines.evaluation.features import pretrained
 from pipelines.evaluation.features.extractors import ensure_extractor
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
+from pipelines.runs.evaluations import metrics_of
 from tests.support import translators
 from tests.support.translators import ECHO, ORACLE, SIDE, Known, of_algorithm, packed_pair, reals
 
@@ -259,7 +260,7 @@ def test_a_record_holds_the_baselines_beside_the_number(pair: tuple[Dataset, ...
     record = found.record()
     assert record["protocol"]["to"] == "a" and record["protocol"]["of"] == "translations"
     assert list(record["estimates"]) == [*found.protocol.keys]
-    metrics = runner.metrics_of([found])
+    metrics = metrics_of([found])
     assert {f"eval/{key}" for key in found.protocol.keys} <= set(metrics)
 
 

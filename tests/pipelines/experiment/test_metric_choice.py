@@ -9,8 +9,8 @@ from pipelines import presets
 from pipelines.experiment import Experiment
 from pipelines.experiment.metric_choice import Deciding, best_metric, deciding, is_better
 from pipelines.experiment.override import override
+from pipelines.runs.layout import EXPERIMENT
 from pipelines.runs.listing import runs
-from pipelines.runs.run import EXPERIMENT
 from tests.support.measured import evaluate, save
 
 

@@ -14,7 +14,7 @@ import torch
 from alae_core.state import TrainState
 from pipelines import presets, storage
 from pipelines.experiment import Experiment
-from pipelines.runs import checkpoint
+from pipelines.runs import checkpoint, layout
 from tests.support import tensors, tiny
 
 EXPERIMENT = tiny.brief(presets.load("debug_mnist32_alae"))
@@ -34,7 +34,7 @@ def saved(state: TrainState, url: str, experiment: Experiment = EXPERIMENT, comm
     """A checkpoint of `state` below `url`; returns its address."""
     folder = checkpoint.write_on_first_rank(state, experiment, commit)
     assert folder is not None
-    where = f"{url}/{checkpoint.directory_name(state.nimg)}"
+    where = f"{url}/{layout.checkpoint_name(state.nimg)}"
     checkpoint.publish(folder, where)
     return where
 
@@ -160,11 +160,11 @@ def _fail_at_the_second_file(monkeypatch: pytest.MonkeyPatch) -> None:
     upload = storage.upload_verified
     uploaded: list[str] = []
 
-    def fails(local: Path, url: str) -> str:
+    def fails(local: Path, url: str, digest: str | None = None) -> str:
         if uploaded:
             raise RuntimeError("cut off")
         uploaded.append(url)
-        return upload(local, url)
+        return upload(local, url, digest)
 
     monkeypatch.setattr(storage, "upload_verified", fails)
 

@@ -17,7 +17,8 @@ from pipelines import presets, storage
 from pipelines.cli import main
 from pipelines.pictures.curves import chart, chart_page
 from pipelines.runs.history import History, Tick
-from pipelines.runs.monitor import ALARMS, Watch, list_charts, read_alarms
+from pipelines.runs.layout import ALARMS
+from pipelines.runs.monitor import Watch, list_charts, read_alarms
 from pipelines.runs.run import Run
 from pipelines.runs.values import curves
 from pipelines.training.callback import Recorder

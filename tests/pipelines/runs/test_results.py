@@ -11,9 +11,9 @@ from pipelines.evaluation.validation import evaluate_checkpoint
 from pipelines.experiment import Experiment
 from pipelines.experiment.metric_choice import best_metric
 from pipelines.experiment.override import override
-from pipelines.runs import checkpoint
-from pipelines.runs.best import keep_best, place_of, run_of
-from pipelines.runs.history import EvaluationError, list_evaluations, read_evaluation, read_evaluations
+from pipelines.runs import checkpoint, layout
+from pipelines.runs.best import keep_best, place_of
+from pipelines.runs.evaluations import EvaluationError, list_evaluations, read_evaluation, read_evaluations
 from pipelines.runs.results import best, readings, series
 from tests.support import tiny
 from tests.support.measured import evaluate, save
@@ -125,7 +125,9 @@ def test_the_best_checkpoint_outlives_the_retention_until_a_better_one_comes(tmp
     evaluated(tmp_path, 2000, 4.0)
     assert kept(tmp_path) == [1000]
     copy = place_of(str(tmp_path), first)
-    assert copy == f"{tmp_path}/best/checkpoint_000000001000" and run_of(copy) == run_of(first) == str(tmp_path)
+    assert copy == f"{tmp_path}/best/checkpoint_000000001000" and layout.run_of(copy) == layout.run_of(first) == str(
+        tmp_path
+    )
     assert (Path(copy) / checkpoint.STATE).read_text() == "state.pt at 1000"
     third = evaluated(tmp_path, 3000, 2.0)
     assert kept(tmp_path) == [3000]

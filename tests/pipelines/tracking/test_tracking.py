@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from pipelines.runs.history import History
 from pipelines.tracking import mlflow_run
-from pipelines.tracking.replica import SyncResult, replay
+from pipelines.tracking.replica import SyncResult
 from tests.support.toy_run import Toy, figures, steps
 
 pytestmark = pytest.mark.slow
@@ -269,10 +269,9 @@ def test_a_writer_that_comes_late_adds_what_is_missing_and_does_not_reopen_the_r
 def test_a_run_without_mlflow_is_replayed_after_its_end(toy: Toy, client: MlflowClient) -> None:
     toy.tick(1000, 2000)
     toy.evaluate(2000)
-    arguments: Any = (toy.uri, "toys", "toy", {}, {}, toy.spool, str(toy.run))
-    result = replay(*arguments)
+    result = toy.replica().sync(final=True)
     assert (result.ticks, result.evaluations, result.figures) == (2, 1, 1)
-    assert replay(*arguments) == SyncResult(result.run_id)
+    assert toy.replica().sync(final=True) == SyncResult(result.run_id)
     assert client.get_run(result.run_id).info.status == "FINISHED"
 
 

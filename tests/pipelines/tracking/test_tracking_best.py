@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipelines import presets
+from pipelines import presets, storage
 from pipelines.tracking import mlflow_run
 from pipelines.tracking.replica import SyncResult
 from tests.support.measured import evaluate, save
@@ -61,7 +61,9 @@ def test_models_show_and_sort_by_a_metric_with_its_dataset_and_error_bar(toy: To
     assert [model.name for model in models] == [f"checkpoint_{nimg:012d}" for nimg in (2000, 3000, 1000)]
     for model in models:
         linked = {metric.key: (metric.dataset_name, metric.dataset_digest) for metric in model.metrics}
-        assert linked == dict.fromkeys((f"eval/{KEY}", f"eval/{KEY}_se", "eval/nimg"), tuple(FACES.values()))
+        assert linked == dict.fromkeys(
+            (f"eval/{KEY}", f"eval/{KEY}_se", "eval/resolution", "eval/nimg"), tuple(FACES.values())
+        )
     (packed,) = run.inputs.dataset_inputs
     assert (packed.dataset.name, packed.dataset.digest) == tuple(FACES.values())
     assert packed.dataset.source == '{"uri": "s3://data/faces"}'
@@ -76,6 +78,23 @@ def test_tag_and_alias_move_with_the_best_checkpoint(toy: Toy, client: MlflowCli
         assert best_of(client, toy, run_id) == ([name], f"{toy.run}/{name}")
     assert sync(toy) == run_id
     assert len(client.search_model_versions(f"name = '{name_of(toy)}'")) == 2
+
+
+def test_the_records_of_a_run_are_read_once_also_after_mlflow_was_away(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    read = storage.read_bytes
+    monkeypatch.setattr(storage, "read_bytes", lambda url: (reads.append(url), read(url))[1])
+    replica = toy.replica(best_metric=KEY, run_name=name_of(toy))
+    for nimg in range(1000, 6000, 1000):
+        evaluate(toy.run, nimg, fd_pixels1k=nimg)
+        replica.sync()
+    with monkeypatch.context() as patch, pytest.raises(ConnectionError):
+        patch.setattr(mlflow_run.RemoteRun, "push_ticks", lambda *_: (_ for _ in ()).throw(ConnectionError("away")))
+        replica.sync()
+    evaluate(toy.run, 6000, fd_pixels1k=0.5)
+    assert replica.sync().evaluations == 1 and len(reads) == 6
 
 
 def test_a_best_checkpoint_that_was_copied_is_registered_at_the_copy(toy: Toy, client: MlflowClient) -> None:
