@@ -63,6 +63,8 @@ class Known:
 
     function: Callable[[Tensor, int], Tensor]
     domains = 2
+    step = 4
+    side = None
 
     @property
     def networks(self) -> dict[str, Any]:
