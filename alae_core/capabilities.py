@@ -88,7 +88,7 @@ class Translates(Protocol):
         ...
 
     def reconstruct(self, networks: Networks, batch: Batch, domain: int = 0) -> Tensor:
-        """The batch's images of the domain, encoded and decoded within it: [n, C, H, W]."""
+        """The batch's images of the domain, encoded and decoded within it: [n, C, H, W], at least at the training's size."""
         ...
 
 
