@@ -134,6 +134,10 @@ def test_without_codes_it_is_evaluated_all_the_same_and_metrics_of_codes_are_ref
     class Bare(example.Plain):  # type: ignore[name-defined, misc]
         mapped = None
 
+        def generate(self, networks: Any, batch: Any, sampling: Any = None) -> Tensor:
+            made: Tensor = networks["generator"](batch.noise("z", self.latent))
+            return made
+
     config = example.Config(resolution=SIDE, latent=6, hidden=16)
     torch.manual_seed(0)
     bare = subject(example, Bare(config.build().networks, config))
