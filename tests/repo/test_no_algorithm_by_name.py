@@ -108,7 +108,8 @@ def test_a_planted_name_is_found(tmp_path: Path, file: str, line: str) -> None:
 def test_presets_docstrings_and_shared_fields_may_name_what_they_like(tmp_path: Path) -> None:
     for file, line in {
         "pipelines/presets/a.py": "from alae_core.algorithms import munit",
-        "pipelines/a.py": '"""As munit\'s algorithm.loss.vgg_w."""\nfrom alae_core.algorithms import CONFIGS\nx = c.mixing_probability',
+        "pipelines/a.py": '"""As munit, algorithm.loss.vgg_w."""\nfrom alae_core.algorithms import CONFIGS',
+        "pipelines/b.py": "x = config.mixing_probability",
     }.items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(line)
