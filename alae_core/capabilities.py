@@ -1,4 +1,4 @@
-"""What an algorithm or its Config may offer beyond `algorithm.Algorithm`: small protocols, asked for by `isinstance`.
+"""Capabilities that an algorithm or its Config may offer beyond `algorithm.Algorithm`: small protocols for `isinstance`.
 
 Evaluation, translation, alarms, rules and searches go by these and by no algorithm's name. `isinstance` compares the names of
 members alone; tests/contract/test_capabilities.py holds each algorithm that claims one to what is written here.

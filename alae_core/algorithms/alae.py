@@ -41,7 +41,7 @@ class LossConfig:
 
 
 LATENT_SPACE = ("algorithm.loss.latent_reconstruction_weight=loguniform(0.1, 10)",)
-"""What a search tries: the weight of the third update, a decade to either side of the paper's 1."""
+"""Default search space: the weight of the third update, a decade to either side of the paper's 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

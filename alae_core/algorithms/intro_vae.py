@@ -25,7 +25,7 @@ _MEASURED = ("kl_reconstruction", "kl_sample", "active_reconstruction", "active_
 """Terms of fakes that are logged and weigh nothing."""
 MARGIN, RATIO, WEIGHT = (f"algorithm.loss.{name}" for name in ("margin", "margin_ratio", "reconstruction_weight"))
 LEAST_RATIO = 1.05
-"""Of the margin to the real KL that a plain VAE of the same weights settles at."""
+"""Smallest ratio of the margin to the real KL at which a plain VAE with the same weights settles."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,7 +73,9 @@ def check(
         _paired,
     )
     for name in names:
-        asked = _Asked(name, parse(name), config, tuple(datasets), codes, encodes, encodes_long, draws_styles, by_default)
+        asked = _Asked(
+            name, parse(name), config, tuple(datasets), codes, encodes, encodes_long, draws_styles, by_default
+        )
         for rule in rules:
             rule(asked)
 

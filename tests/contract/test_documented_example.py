@@ -1,10 +1,9 @@
 """The example algorithm of docs/algorithms.md meets the contract and is measured as what it generates."""
 
-import importlib.util
+import importlib
 import inspect
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +25,7 @@ from pipelines.experiment import EvaluationConfig, Experiment
 from tests.contract import test_algorithms, test_capabilities
 from tests.support import offers, tiny
 from tests.support.attributes import SIDE
+from tests.support.outsider import Project
 from tuning import space
 
 PAGE = Path(__file__).parents[2] / "docs/algorithms.md"
@@ -37,7 +37,6 @@ CONTRACT = {
 }
 """The contract tests of an algorithm by the name of its experiment."""
 NOT_OF_IT = {
-    "test_json_keeps_the_initial_weights_and_only_the_seed_changes_them",  # JSON knows installed algorithms alone
     "test_two_ranks_train_what_one_rank_trains_and_without_averaging_something_else",  # another process
     "test_one_style_for_all_layers_is_the_code_and_another_one_for_the_coarsest_shows",
     "test_a_long_code_is_another_one_of_the_same_images",
@@ -47,24 +46,17 @@ NOT_OF_IT = {
     "test_alarms_and_charts_read_what_the_updates_measure",
     "test_every_preset_says_what_to_search_with_bounds_that_are_valid_in_it",
     "test_the_official_form_is_another_form_of_the_same_networks_and_valid",
-    # Rules read an experiment from its JSON.
-    "test_styles_are_mixed_where_the_config_says_so_and_refused_elsewhere",
 }
-"""Those of capabilities that it does not offer, and of what a module outside the package has not."""
+"""Those of capabilities that it does not offer, and what needs another process."""
 
 
-@pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """The page's module."""
+@pytest.fixture
+def example(project: Project, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The page's module, in a folder that is imported from."""
     (code,) = re.findall(r"```python\n(\"\"\"A plain .*?)```", PAGE.read_text(), re.DOTALL)
-    file = tmp_path_factory.mktemp("example") / "plain.py"
-    file.write_text(code)
-    spec = importlib.util.spec_from_file_location("documented_example", file)
-    assert spec and spec.loader
-    module = sys.modules["documented_example"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["documented_example"]
+    project.write("plain.py", code)
+    monkeypatch.syspath_prepend(str(project.folder))
+    return importlib.import_module("plain")
 
 
 @pytest.fixture
