@@ -10,7 +10,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="train an experiment with several settings, and compare them",
         description="Train an experiment with several settings, stop the worse ones early, and print a table of all "
         "(Ray Tune). See docs/runs.md.",
-        epilog="example:\n  alae tune mnist32_style_alae --over 'algorithm.loss.r1_gamma=choice(1, 3, 10)'",
+        epilog="example:\n  alae tune mnist32_style_alae --over 'training.ema_half_life_kimg=choice(5, 10, 20)'",
     )
     parser.add_argument("preset", metavar="PRESET", help="the ready experiment to start from; alae presets lists them")
     parser.add_argument(

@@ -73,15 +73,6 @@ class Raised:
         return f"at {self.nimg / 1000:.1f} kimg: {self.sentence}"
 
 
-def alarms_of(config: object) -> tuple[Alarm, ...]:
-    """The alarms that an algorithm's Config declares by a method `alarms()`; none without one.
-
-    They belong to the Config, so that whoever watches a run need not build its networks.
-    """
-    declared = getattr(config, "alarms", None)
-    return declared() if declared else ()
-
-
 def raised(
     alarms: Iterable[Alarm], records: Iterable[Record], schedule: ProgressiveSchedule, tick_nimg: int
 ) -> tuple[Raised, ...]:

@@ -7,7 +7,7 @@ deviations: docs/alae.md.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,10 @@ class LossConfig:
         check_r1_every(self.r1_every)
 
 
+LATENT_SPACE = ("algorithm.loss.latent_reconstruction_weight=loguniform(0.1, 10)",)
+"""Default search space: the weight of the third update, a decade to either side of the paper's 1."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """MLP ALAE on images of one resolution."""
@@ -60,7 +64,10 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     """Weights of the losses, and how the updates share their state."""
 
-    def build(self) -> "ALAE":
+    def search_space(self) -> tuple[str, ...]:
+        return LATENT_SPACE
+
+    def build(self) -> "MLPALAE":
         """Networks with fresh weights from torch's global generator; seed it around this call."""
         networks = {
             "mapping": Mapping(self.latent, self.mapping_layers, self.mapping_lr_multiplier),
@@ -68,11 +75,11 @@ class Config:
             "encoder": MLPEncoder(self.latent, self.hidden, self.resolution, self.channels),
             "discriminator": LinearDiscriminator(self.latent, self.mapping_lr_multiplier),
         }
-        return ALAE(networks, self.latent, self.loss)
+        return MLPALAE(networks, self.latent, self.loss)
 
 
 class ALAE(LogisticGame):
-    """The three updates of one iteration; `_fake`, `_decode` and `_encode` say what W means to the networks."""
+    """The three updates of one iteration; `_fake`, `decode` and `_encode` say what W means to the networks."""
 
     loss: LossConfig
     domains = 1
@@ -110,10 +117,18 @@ class ALAE(LogisticGame):
         w = mapping(batch.noise("z", self.latent))
         if sampling.truncation != 1.0:
             w = torch.lerp(mapping.w_mean.expand_as(w), w, sampling.truncation)
-        return self._decode(networks, w, batch)
+        return self.decode(networks, w, batch, sampling)
 
     def reconstruct(self, networks: Networks, batch: Batch) -> Tensor:
-        return self._decode(networks, self.embed(networks, batch), batch)
+        return self.decode(networks, self.embed(networks, batch), batch)
+
+    def mapped(self, networks: Networks, z: Tensor) -> Tensor:
+        """w [n, D] of z [n, D]."""
+        return networks["mapping"](z)
+
+    def decode(self, networks: Networks, codes: Tensor, batch: Batch, sampling: Sampling | None = None) -> Tensor:
+        """Images [n, C, R, R] of w [n, D]; nothing in them is noise."""
+        return networks["generator"](codes)
 
     def embed(self, networks: Networks, batch: Batch) -> Tensor:
         """w [n, D] of the batch's images."""
@@ -132,7 +147,7 @@ class ALAE(LogisticGame):
         # 1/D ||sg[F(z)] - E(G(F(z)))||^2 (ALAE, algorithm 1; official losses.py, reconstruction)
         z = batch.noise("z", self.latent)
         w = self.networks["mapping"](z)
-        image = self._decode(self.networks, w, batch)
+        image = self.decode(self.networks, w, batch)
         return {"latent": losses.latent_l2(self._encode(self.networks, image, batch), self._target(z, w))}
 
     # Methods that StyleALAE overrides.
@@ -147,8 +162,15 @@ class ALAE(LogisticGame):
     def _fake(self, batch: Batch) -> Tensor:
         return self.generate(self.networks, batch)
 
-    def _decode(self, networks: Networks, w: Tensor, batch: Batch) -> Tensor:
-        return networks["generator"](w)
-
     def _encode(self, networks: Networks, images: Tensor, batch: Batch) -> Tensor:
         return networks["encoder"](images)
+
+
+class MLPALAE(ALAE):
+    """ALAE on MLPs, whose encoder has a long code before the code."""
+
+    def embed_long(self, networks: Networks, batch: Batch) -> Tensor:
+        """The encoder's last hidden layer [n, hidden] of the batch's images."""
+        encoder: Any = networks["encoder"]
+        features: Tensor = encoder.features(batch.images[0])
+        return features

@@ -6,6 +6,7 @@ the code: no 1/2 in the squared error, a hinge on the mean over images, and a ge
 docs/introvae.md.
 """
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,6 +23,9 @@ from alae_core.schedule import Level, at_level
 
 _MEASURED = ("kl_reconstruction", "kl_sample", "active_reconstruction", "active_sample")
 """Terms of fakes that are logged and weigh nothing."""
+MARGIN, RATIO, WEIGHT = (f"algorithm.loss.{name}" for name in ("margin", "margin_ratio", "reconstruction_weight"))
+LEAST_RATIO = 1.05
+"""Smallest ratio of the margin to the real KL at which a plain VAE with the same weights settles."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,47 @@ class Config(ResidualConfig):
         return health.hinge_alarms(self.latent, self.loss.warmup_kimg)
 
     def search_space(self) -> tuple[str, ...]:
-        return health.hinge_space(self.resolution)
+        """The weight that the margin follows; or a margin that is given, from its value up."""
+        if self.loss.margin is None:
+            return health.hinge_space(self.resolution)
+        return (f"{MARGIN}=uniform({max(self.loss.margin):g}, {1.5 * max(self.loss.margin):g})",)
+
+    def search_problem(self, paths: Collection[str]) -> str | None:
+        """The divergence of reals, and with it the margin that fits, grow with the reconstruction weight."""
+        given = self.loss.margin is not None
+        if MARGIN in paths and WEIGHT in paths:
+            return f"{MARGIN} and {WEIGHT} cannot be searched independently; search {RATIO} in place of the margin"
+        if MARGIN in paths and RATIO in paths:
+            return f"{RATIO} has no effect where {MARGIN} is given; search one of the two"
+        if given and WEIGHT in paths:
+            return (
+                f"{MARGIN} is fixed and would not follow {WEIGHT}; set {MARGIN}=null, which takes {RATIO} times the "
+                "real KL"
+            )
+        if given and RATIO in paths:
+            return f"{RATIO} has no effect where {MARGIN} is given; set {MARGIN}=null"
+        return None
+
+    def trial_problem(self, start: object | None, ticks: Sequence[Mapping[str, float | None]]) -> str | None:
+        """The encoder could not keep real images within the margin."""
+        if self.loss.margin is None:
+            ratio = self.loss.margin_ratio
+            too_small = f"{RATIO}={ratio:g} leaves no room above the real KL; use {LEAST_RATIO} or more"
+            return too_small if ratio < LEAST_RATIO else None
+        least, margin = LEAST_RATIO * (self.plateau(start, ticks) or 0.0), min(self.loss.margin)
+        if margin >= least:
+            return None
+        return (
+            f"{MARGIN}={margin:g} is below {LEAST_RATIO} times the real KL of {least / LEAST_RATIO:.4g} that the checkpoint "
+            f"of training.init_from has at this weight; use {least:.4g} or more"
+        )
+
+    def plateau(self, start: object | None, ticks: Sequence[Mapping[str, float | None]]) -> float | None:
+        """The mean divergence of reals in nats over `ticks`; None where it was trained by another reconstruction weight."""
+        if not isinstance(start, Config) or start.loss.reconstruction_weight != self.loss.reconstruction_weight:
+            return None
+        values = [value for tick in ticks if (value := tick.get(health.REAL)) is not None]
+        return sum(values) / len(values) if values else None
 
     @property
     def together(self) -> int:

@@ -58,6 +58,8 @@ class ResidualConfig:
     group: int = 8
     """Images in a row whose statistics are taken together."""
 
+    grouped_by = "group"
+
     def __post_init__(self) -> None:
         first = self.first_resolution
         if first is not None and (first < 4 or first & (first - 1) or first > self.resolution):
@@ -106,7 +108,7 @@ class Introspection:
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
         if sampling.mixing_probability or isinstance(sampling.truncation, tuple):
             raise SamplingError("a VAE has one code per image: no mixing, and one number for truncation")
-        return self.decode(networks, batch.noise("z", self.latent) * sampling.truncation, batch)
+        return self.decode(networks, batch.noise("z", self.latent) * sampling.truncation, batch, sampling)
 
     def reconstruct(self, networks: Networks, batch: Batch) -> Tensor | None:
         return self.decode(networks, self.embed(networks, batch), batch)
@@ -127,8 +129,8 @@ class Introspection:
         encoder: Any = networks["encoder"]
         return Posterior(*encoder(images, batch.level.depth, batch.level.blend))
 
-    def decode(self, networks: Networks, codes: Tensor, batch: Batch) -> Tensor:
-        """Images [m, C, R, R] of codes; m is a multiple of the batch's n."""
+    def decode(self, networks: Networks, codes: Tensor, batch: Batch, sampling: Sampling | None = None) -> Tensor:
+        """Images [m, C, R, R] of codes; m is a multiple of the batch's n, and nothing in them is noise."""
         image: Tensor = networks["generator"](codes, batch.level.depth, batch.level.blend)
         return image
 

@@ -64,7 +64,12 @@ class Config:
     """Weights of the losses."""
 
     domains = 2
+    perceptual_field = "loss.vgg_w"
     charts = health.MUNIT_CHARTS
+
+    @property
+    def perceptual_weight(self) -> float:
+        return self.loss.vgg_w
 
     def alarms(self) -> tuple[Alarm, ...]:
         """Alarms that watch a run."""

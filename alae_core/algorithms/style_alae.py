@@ -4,15 +4,15 @@ The fields of `OfficialCode` are the deviations from the official code, and rest
 and `reciprocity` select the ablations of its branches. All options and deviations: docs/alae.md.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor, nn
 
-from alae_core import latents
 from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling
-from alae_core.algorithms.alae import ALAE, LossConfig
-from alae_core.algorithms.style_synthesis import StyleSynthesis, layers_of
+from alae_core.algorithms.alae import ALAE, LATENT_SPACE, LossConfig
+from alae_core.algorithms.style_synthesis import Styled, StyleSynthesis
+from alae_core.capabilities import Form
 from alae_core.networks.mapping import LinearDiscriminator, Mapping
 from alae_core.networks.plain_encoder import PlainEncoder
 from alae_core.networks.style_discriminator import StyleDiscriminator
@@ -39,6 +39,16 @@ class OfficialCode:
     """Epsilon of the encoder's instance norm; 1e-5 in the official code."""
     dead_discriminator_outputs: bool = False
     """D has 2 * latent outputs and reads one of them."""
+
+
+OFFICIAL = OfficialCode(
+    mixing_cut="batch",
+    first_noise="batch",
+    from_rgb_activations=2,
+    deviation_eps=0.0,
+    encoder_norm_eps=1e-5,
+    dead_discriminator_outputs=True,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +85,29 @@ class Config:
     official: OfficialCode = field(default_factory=OfficialCode)
     """Habits of the official code; `<preset>_compat` takes them all."""
 
+    grouped_by = "discriminator"
+
+    @property
+    def together(self) -> int:
+        """Images in a row that training keeps together."""
+        return STDDEV_GROUP if self.discriminator == "image" else 1
+
+    def search_space(self) -> tuple[str, ...]:
+        return LATENT_SPACE
+
+    def official_form(self) -> Form:
+        """All habits of the official code, in training and in the distances."""
+        # The official code follows the mean style in each of the three updates, by 0.995.
+        loss = LossConfig(w_mean_decay=0.995**3)
+        return Form(
+            replace(self, official=OFFICIAL, rgb_gain=0.03, mixing_probability=0.9, loss=loss),
+            {
+                "schedule": {"fade": "cosine", "clear_moments": "level"},
+                "training": {"averages_from": "other weights"},
+                "evaluation": {"mixing_probability": 0.9, "rounding": "official"},
+            },
+        )
+
     def build(self) -> "StyleALAE":
         """Networks with fresh weights from torch's global generator; seed it around this call."""
         size = (self.resolution, self.channels, self.latent, self.base_channels, self.max_channels)
@@ -104,7 +137,7 @@ class Config:
         return StyleDiscriminator(*size, stddev_group=STDDEV_GROUP)
 
 
-class StyleALAE(ALAE):
+class StyleALAE(Styled, ALAE):
     """ALAE whose codes are styles, one per layer."""
 
     def __init__(self, networks: dict[str, nn.Module], config: Config) -> None:
@@ -117,7 +150,7 @@ class StyleALAE(ALAE):
             first_noise=config.official.first_noise,
         )
         if config.discriminator == "image":
-            self.critics, self.together = ("discriminator",), STDDEV_GROUP
+            self.critics, self.together = ("discriminator",), config.together
 
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
         styles = self.synthesis.sampled_styles(networks, batch, sampling)
@@ -143,9 +176,6 @@ class StyleALAE(ALAE):
     def _fake(self, batch: Batch) -> Tensor:
         styles = self.synthesis.training_styles(self.networks, batch)
         return self.synthesis.decode(self.networks, styles, batch)
-
-    def _decode(self, networks: Networks, w: Tensor, batch: Batch) -> Tensor:
-        return self.synthesis.decode(networks, latents.broadcast_styles(w, layers_of(batch)), batch)
 
     def _encode(self, networks: Networks, images: Tensor, batch: Batch) -> Tensor:
         return networks["encoder"](images, batch.level.depth, batch.level.blend)

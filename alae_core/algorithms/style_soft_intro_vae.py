@@ -19,7 +19,7 @@ from alae_core.alarms import introspection as health
 from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, Terms
 from alae_core.algorithms.introspection import Posterior, of_iteration
 from alae_core.algorithms.soft_intro_vae import LossConfig, SoftIntroVAE
-from alae_core.algorithms.style_synthesis import StyleSynthesis, layers_of
+from alae_core.algorithms.style_synthesis import Styled, StyleSynthesis, layers_of
 from alae_core.networks.mapping import Mapping
 from alae_core.networks.posterior import StylePosterior
 from alae_core.networks.style_encoder import StyleEncoder
@@ -74,7 +74,7 @@ class Config:
         return StyleSoftIntroVAE(networks, self)
 
 
-class StyleSoftIntroVAE(SoftIntroVAE):
+class StyleSoftIntroVAE(Styled, SoftIntroVAE):
     """Soft-IntroVAE whose codes are styles: [n, D], one for all layers, or [n, layers, D]."""
 
     encoders: tuple[str, ...] = ("encoder", "posterior")
@@ -98,16 +98,17 @@ class StyleSoftIntroVAE(SoftIntroVAE):
         coarse, fine = self.embed(networks, sources), self.embed(networks, destinations)
         return self.synthesis.crossed(networks, coarse, fine, destinations)
 
-    def mapped(self, networks: Networks, z: Tensor) -> Tensor:
-        code: Tensor = networks["mapping"](z)
-        return code
-
     def encode(self, networks: Networks, images: Tensor, batch: Batch) -> Posterior:
         style = networks["encoder"](images, batch.level.depth, batch.level.blend)
         return Posterior(*networks["posterior"](style))
 
-    def decode(self, networks: Networks, codes: Tensor, batch: Batch) -> Tensor:
-        """Images [m, C, R, R] of codes; m is a multiple of the batch's n, and each image has its own noise."""
+    def decode(self, networks: Networks, codes: Tensor, batch: Batch, sampling: Sampling | None = None) -> Tensor:
+        """Images [m, C, R, R] of codes; m is a multiple of the batch's n, and each image has its own noise.
+
+        With `sampling` m is n.
+        """
+        if sampling is not None:
+            return super().decode(networks, codes, batch, sampling)
         styles = self._styles(codes, batch)
         parts = len(styles) // batch.size
 

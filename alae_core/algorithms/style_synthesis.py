@@ -12,6 +12,7 @@ from alae_core.algorithm import Batch, Networks, Sampling
 from alae_core.layers import pixel_norm
 from alae_core.networks.mapping import Mapping
 from alae_core.networks.style_generator import Noise
+from alae_core.schedule import Level
 
 TRUNCATED_LEVELS = 4
 """Number of levels, from 4x4 to 32x32, to which a single psi applies, as in StyleGAN's figures."""
@@ -31,6 +32,11 @@ class StyleSynthesis:
     """"batch": one coin and one cut for the whole batch, the last layer included, as the official ALAE's."""
     first_noise: Literal["image", "batch"] = "image"
     """"batch": the first noise map is one for the whole batch, as the official ALAE's."""
+
+    def mapped(self, networks: Networks, z: Tensor) -> Tensor:
+        """Codes [n, D] of z [n, D]."""
+        code: Tensor = _mapping(networks)(z) if "mapping" in networks else pixel_norm(z)
+        return code
 
     def training_styles(self, networks: Networks, batch: Batch) -> Tensor:
         """Styles [n, layers, D] for training, randomly mixed."""
@@ -62,19 +68,38 @@ class StyleSynthesis:
         return torch.cat([self.decode(networks, part, batch) for part in styles.split(batch.size)])
 
     def _mixed(self, networks: Networks, batch: Batch, probability: float) -> Tensor:
-        layers, mapping = layers_of(batch), _mapping(networks) if "mapping" in networks else pixel_norm
-        coarse = mapping(batch.noise("z", self.latent))
+        layers = layers_of(batch)
+        coarse = self.mapped(networks, batch.noise("z", self.latent))
         if probability == 0:
             return latents.broadcast_styles(coarse, layers)
         whole_batch = self.mixing_cut == "batch"
         coin, position = batch.uniform("mixing", 2, shared=whole_batch).unbind(1)
         cut = latents.random_cuts(coin, position, probability, layers, with_last=whole_batch)
-        return latents.mix_styles(coarse, mapping(batch.noise("z_mixed", self.latent)), cut, layers)
+        return latents.mix_styles(coarse, self.mapped(networks, batch.noise("z_mixed", self.latent)), cut, layers)
 
     def _training_noise(self, batch: Batch) -> Noise:
         if self.first_noise == "image":
             return batch.noise
         return lambda name, *shape: batch.noise(name, *shape, shared=name == "layer0")
+
+
+class Styled:
+    """`capabilities.Styles` of an algorithm with a `StyleSynthesis`."""
+
+    synthesis: StyleSynthesis
+
+    def mapped(self, networks: Networks, z: Tensor) -> Tensor:
+        """w [n, D] of z [n, D]."""
+        return self.synthesis.mapped(networks, z)
+
+    def decode(self, networks: Networks, codes: Tensor, batch: Batch, sampling: Sampling | None = None) -> Tensor:
+        """Images [n, C, R, R] of codes [n, D], one for all layers, or of styles [n, layers, D]."""
+        styles = latents.broadcast_styles(codes, layers_of(batch)) if codes.ndim == 2 else codes
+        return self.synthesis.decode(networks, styles, batch, sampling)
+
+    def style_layers(self, level: Level) -> int:
+        """Two per block."""
+        return layers_at(level)
 
 
 def _mapping(networks: Networks) -> Mapping:
@@ -83,7 +108,12 @@ def _mapping(networks: Networks) -> Mapping:
 
 def layers_of(batch: Batch) -> int:
     """Styles that the batch's level uses: two per block."""
-    return 2 * (batch.level.depth + 1)
+    return layers_at(batch.level)
+
+
+def layers_at(level: Level) -> int:
+    """Styles that the level uses."""
+    return 2 * (level.depth + 1)
 
 
 def layer_psi(truncation: float | tuple[float, ...], layers: int) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from alae_core import losses
 from alae_core.algorithm import PLAIN_SAMPLING, Batch, Networks, Sampling, SamplingError, Terms, Update
 from alae_core.algorithms.logistic_game import LogisticGame, check_r1_every
-from alae_core.algorithms.style_synthesis import StyleSynthesis
+from alae_core.algorithms.style_synthesis import Styled, StyleSynthesis
 from alae_core.convolution import penalised
 from alae_core.networks.mapping import Mapping
 from alae_core.networks.style_discriminator import StyleDiscriminator
@@ -80,6 +80,20 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     """The adversarial loss and its regularisation."""
 
+    grouped_by = "stddev_group"
+
+    @property
+    def together(self) -> int:
+        """Images in a row that training keeps together."""
+        return self.stddev_group
+
+    def search_space(self) -> tuple[str, ...]:
+        """The weight of the gradient penalty: what fits grows with the pixels (10 at 1024 px, 1 at 32 px)."""
+        if self.loss.adversarial == "wgan_gp":
+            return ("algorithm.loss.wgan_lambda=loguniform(1, 100)",)
+        low, high = (0.1, 10) if self.resolution <= 128 else (1, 100)
+        return (f"algorithm.loss.r1_gamma=loguniform({low}, {high})",)
+
     def __post_init__(self) -> None:
         if self.stddev_group < 1:
             raise ValueError(f"algorithm.stddev_group={self.stddev_group}; give 1 (no deviation) or more, such as 4")
@@ -103,7 +117,7 @@ class Config:
         return StyleGAN(networks, self)
 
 
-class StyleGAN(LogisticGame):
+class StyleGAN(Styled, LogisticGame):
     """The two updates of one iteration, or three where R1 is lazy."""
 
     loss: LossConfig
@@ -114,7 +128,8 @@ class StyleGAN(LogisticGame):
         self.networks = networks
         self.form = config.form
         self.loss = config.loss
-        self.together = config.stddev_group
+        self.latent = config.latent
+        self.together = config.together
         self.averaged: tuple[str, ...] = tuple(role for role in networks if role != "discriminator")
         self.synthesis = StyleSynthesis(latent=config.latent, mixing_probability=config.mixing_probability)
 
@@ -130,7 +145,7 @@ class StyleGAN(LogisticGame):
     def observe(self, batch: Batch, terms: Terms) -> None:
         if "mapping" in self.networks:
             mapping: Mapping = self.networks["mapping"]  # type: ignore[assignment]
-            mapping.follow_mean(batch.noise("w_mean", self.synthesis.latent), self.loss.w_mean_decay)
+            mapping.follow_mean(batch.noise("w_mean", self.latent), self.loss.w_mean_decay)
 
     def generate(self, networks: Networks, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
         """Generate images [n, C, R, R]; raises SamplingError for options of parts that the form lacks."""

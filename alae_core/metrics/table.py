@@ -84,6 +84,8 @@ class Metric:
     """Whether it learns from codes of labelled train images and is scored on those of another split."""
     attributes: bool = False
     """Whether it needs the classifier of the dataset's binary attributes."""
+    codes: bool = False
+    """Whether it needs the codes that samples are made of."""
     encodes: bool = False
     """Whether it needs an encoder, whatever it is taken of."""
     unfit: Callable[[int, Crop], str] = _fits
@@ -203,6 +205,7 @@ METRICS: dict[str, Metric] = {
         unused=_unused("mixing", truncation="paths are not truncated; leave psi out"),
         rounded=False,
         unfit=path_length.unfit,
+        codes=True,
     ),
     "ls": Metric(
         title="linear separability",
@@ -214,6 +217,7 @@ METRICS: dict[str, Metric] = {
         needs=("space",),
         unused=_unused("split", "truncation", "mixing"),
         attributes=True,
+        codes=True,
     ),
     "lpips": Metric(
         title="learned perceptual distance",
@@ -271,6 +275,7 @@ METRICS: dict[str, Metric] = {
         drawn="codes",
         unused=_unused("truncation", "mixing"),
         encodes=True,
+        codes=True,
     ),
     "probe1nn": Metric(
         title="accuracy of the nearest neighbour",

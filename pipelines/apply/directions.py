@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alae_core.capabilities import Codes, Encodes
 from alae_core.metrics.separability import most_confident
 from pipelines import storage
 from pipelines.data.format.shards import Dataset
@@ -85,6 +86,8 @@ def find_and_keep(place: str, *, images: int = IMAGES, overrides: Sequence[str] 
         raise ValueError(
             f"{url} translates between two domains and has no codes to edit; give a run of another algorithm"
         )
+    if not isinstance(subject.algorithm, Codes):
+        raise ValueError(f"{url}: {experiment.algorithm.kind} offers no codes to edit; give a run of another algorithm")
     dataset = Dataset.open(experiment.data.path, experiment.data.damaged)
     directions, source = find(subject, dataset, images)
     run = layout.run_of(url)
@@ -130,7 +133,9 @@ def find(subject: Subject, dataset: Dataset, images: int = IMAGES) -> tuple[dict
     if images < 2 * HELD_OUT:
         raise ValueError(f"{images} images are too few to find directions in; take {2 * HELD_OUT} or more")
     attributes.check(dataset)
-    coded = _real(subject, dataset, images) if subject.encodes else _made(subject, dataset, images)
+    coded = (
+        _real(subject, dataset, images) if isinstance(subject.algorithm, Encodes) else _made(subject, dataset, images)
+    )
     codes, labels, source = coded.codes, coded.sure, coded.source
     found = {}
     changes = dict(zip(labels, _changes(codes, coded.labels), strict=True))
@@ -150,7 +155,7 @@ def find(subject: Subject, dataset: Dataset, images: int = IMAGES) -> tuple[dict
 
 def draw(subject: Subject, dataset: Dataset, directions: Mapping[str, Direction]) -> dict[str, Pixels]:
     """A page for each direction: held-out images, or samples where nothing encodes, moved by steps along it."""
-    if subject.encodes:
+    if isinstance(subject.algorithm, Encodes):
         split = dataset.split("validation" if "validation" in dataset.manifest.splits else "train")
         real = blended(split, subject.level.resolution, subject.level.blend, 0, min(SHOWN, split.rows))
         codes = subject.encoded(subject.batch(0, len(real), real))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from alae_core import images
 from alae_core.algorithm import DOMAINS, Batch
+from alae_core.capabilities import Attends, DrawsStyles, Translates
 from pipelines import storage
 from pipelines.apply.inputs import Input, fitted, folders, lies_in, opened
 from pipelines.evaluation.loading import load
@@ -104,6 +104,7 @@ class _Translator:
     """The networks with all that is the same for every image."""
 
     subject: Subject
+    algorithm: Translates
     how: How
     to: int
     size: int | None
@@ -113,14 +114,14 @@ class _Translator:
     @classmethod
     def of(cls, subject: Subject, kind: str, how: How) -> "_Translator":
         """Raises ValueError for what cannot be."""
-        algorithm: Any = subject.algorithm
-        if subject.domains != len(DOMAINS):
-            raise ValueError(f"{kind} has one domain and translates nothing; name a run of two, such as munit's")
+        algorithm = subject.algorithm
+        if not isinstance(algorithm, Translates):
+            raise ValueError(f"{kind} has one domain and translates nothing; name a run of two domains")
         if how.to.lower() not in DOMAINS:
             raise ValueError(f"to={how.to} is no domain; give {' or '.join(DOMAINS)}")
         to = DOMAINS.index(how.to.lower())
         chosen = (how.styles is not None, how.example is not None, how.shared)
-        if any(chosen) and not subject.draws_styles:
+        if any(chosen) and not isinstance(algorithm, DrawsStyles):
             raise ValueError(f"{kind} translates an image in one way only; leave out styles, example and shared")
         if how.example is not None and (how.styles is not None or how.shared):
             raise ValueError("styles are drawn or an example's, not both; leave out the example, or styles and shared")
@@ -130,38 +131,36 @@ class _Translator:
             raise ValueError(f"size={how.size} is too small for the networks; give {2 * algorithm.step} or more")
         if algorithm.side and how.size not in (None, algorithm.side):
             raise ValueError(f"size={how.size}: these networks take {algorithm.side} px alone; leave the size out")
-        bare = cls(subject, how, to, how.size or algorithm.side, None)
-        return replace(bare, example=None if how.example is None else bare._style_of(how.example))
+        bare = cls(subject, algorithm, how, to, how.size or algorithm.side, None)
+        if how.example is None or not isinstance(algorithm, DrawsStyles):
+            return bare
+        return replace(bare, example=bare._style_of(algorithm, how.example))
 
     def fitted(self, pixels: Pixels) -> Pixels:
         """uint8 [H, W, C] of sides that the networks take; raises ImageRejectedError."""
-        algorithm: Any = self.subject.algorithm
-        return fitted(pixels, algorithm.step, size=self.size, side=algorithm.side)
+        return fitted(pixels, self.algorithm.step, size=self.size, side=self.algorithm.side)
 
     def made(self, shown: Pixels, number: int) -> dict[str, Pixels]:
-        """The translations of image number `number` by the ends of their names, then its heat map where there are no styles."""
+        """The translations of image number `number` by the ends of their names, then its heat map where there is one."""
         content = _tensor(shown)
         found = {str(place): _pixels(image) for place, image in enumerate(self._images(content, number))}
-        algorithm: Any = self.subject.algorithm
-        if hasattr(algorithm, "attention"):
-            heat = algorithm.attention(self.subject.networks, content, 1 - self.to)
+        if isinstance(self.algorithm, Attends):
+            heat = self.algorithm.attention(self.subject.networks, content, 1 - self.to)
             found["attention"] = heat_maps.over(shown[None], heat)[0]
         return found
 
     def _images(self, image: Tensor, number: int) -> Iterator[Tensor]:
         """One at a time: so their bytes do not depend on how many there are."""
-        algorithm: Any = self.subject.algorithm
-        networks = self.subject.networks
+        algorithm, networks = self.algorithm, self.subject.networks
         batch = self._batch(image, number)
-        if not self.subject.draws_styles:
+        if not isinstance(algorithm, DrawsStyles):
             yield algorithm.translate(networks, batch, self.to)
             return
         styles = self.example
         if styles is None:
             styles = algorithm.drawn_styles(batch, self.how.styles or 1, shared=self.how.shared)[0]
-        content = algorithm.content_of(networks, image, 1 - self.to)
         for style in styles:
-            yield algorithm.image_of(networks, content, style[None], self.to)
+            yield algorithm.translate(networks, batch, self.to, style[None])
 
     def _batch(self, image: Tensor, number: int) -> Batch:
         return Batch(
@@ -173,13 +172,12 @@ class _Translator:
             update="translate",
         )
 
-    def _style_of(self, address: str) -> Tensor:
-        algorithm: Any = self.subject.algorithm
+    def _style_of(self, algorithm: DrawsStyles, address: str) -> Tensor:
         found = opened([address], self.subject.channels)
         if len(found) != 1:
             raise ValueError(f"example {address} holds {len(found)} images; name one")
         try:
-            style: Tensor = algorithm.style_of(self.subject.networks, _tensor(self.fitted(found[0].load())), self.to)
+            style = algorithm.style_of(self.subject.networks, _tensor(self.fitted(found[0].load())), self.to)
         except ValueError as error:
             raise ValueError(f"example {address} cannot be used: {error}") from error
         return style

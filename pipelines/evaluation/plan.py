@@ -9,7 +9,7 @@ from pipelines.data.format.shards import Dataset
 from pipelines.evaluation import draws, measures, requirements
 from pipelines.evaluation.material import Material
 from pipelines.evaluation.recipes import RECIPES
-from pipelines.evaluation.subject import Subject
+from pipelines.evaluation.subject import Subject, offered
 from pipelines.experiment import EvaluationConfig
 
 
@@ -42,8 +42,7 @@ class Planner:
         What cannot be taken at the subject's level alone is left out, with the reason, for the other metrics' sake.
         """
         material = self.material
-        can = {name: getattr(material.subject, name) for name in ("encodes", "encodes_long", "draws_styles")}
-        requirements.check(names, material.config, material.datasets, **can)
+        requirements.check(names, material.config, material.datasets, **offered(material.subject.algorithm))
         return [self._task(parse(name)) for name in names]
 
     def _task(self, protocol: Protocol) -> Task:

@@ -13,7 +13,7 @@ from pipelines.evaluation.features import attributes, counterparts, weights
 from pipelines.evaluation.features.extractors import ensure_extractor
 from pipelines.evaluation.features.pretrained import EXTRA
 from pipelines.evaluation.material import domain_of
-from pipelines.evaluation.subject import draws_styles, encodes_long
+from pipelines.evaluation.subject import offered
 from pipelines.experiment import EvaluationConfig, Experiment
 from pipelines.experiment.metric_choice import best_metric, default_names, metric_names
 
@@ -36,13 +36,8 @@ def check_experiment(experiment: Experiment, datasets: Sequence[Dataset]) -> Non
         return
     with torch.device("meta"):
         algorithm = experiment.algorithm.build()
-    can = {
-        "encodes": hasattr(algorithm, "embed"),
-        "encodes_long": encodes_long(algorithm),
-        "draws_styles": draws_styles(algorithm),
-    }
     names = metric_names(experiment.evaluation, len(datasets))
-    check(names, experiment.evaluation, datasets, by_default=not experiment.evaluation.metrics, **can)
+    check(names, experiment.evaluation, datasets, by_default=not experiment.evaluation.metrics, **offered(algorithm))
     for name in names:
         if reason := left_out(parse(name), max(experiment.schedule.resolutions)):
             raise ValueError(f"{name} can be taken at no level of the schedule: {reason}; leave it out")
@@ -54,6 +49,7 @@ def check(
     datasets: Sequence[Dataset],
     *,
     encodes: bool,
+    codes: bool = True,
     encodes_long: bool = False,
     draws_styles: bool = False,
     by_default: bool = False,
@@ -65,6 +61,7 @@ def check(
     rules = (
         _domains,
         _measured,
+        _codes,
         _encoder,
         _styles,
         _split,
@@ -76,7 +73,9 @@ def check(
         _paired,
     )
     for name in names:
-        asked = _Asked(name, parse(name), config, tuple(datasets), encodes, encodes_long, draws_styles, by_default)
+        asked = _Asked(
+            name, parse(name), config, tuple(datasets), codes, encodes, encodes_long, draws_styles, by_default
+        )
         for rule in rules:
             rule(asked)
 
@@ -104,6 +103,7 @@ class _Asked:
     protocol: Protocol
     config: EvaluationConfig
     datasets: tuple[Dataset, ...]
+    codes: bool
     encodes: bool
     encodes_long: bool
     draws_styles: bool
@@ -138,6 +138,13 @@ def _measured(asked: _Asked) -> None:
     if set_in_vain:
         what = f"{protocol.metric} of {protocol.of}" if given else protocol.metric
         raise ValueError(f"{name} cannot be measured: {what} has no {' and no '.join(set_in_vain)}; leave it out")
+
+
+def _codes(asked: _Asked) -> None:
+    if asked.protocol.row.codes and not asked.codes:
+        raise ValueError(
+            f"{asked.name} needs the codes that images are made of, and the algorithm offers none; leave it out"
+        )
 
 
 def _encoder(asked: _Asked) -> None:

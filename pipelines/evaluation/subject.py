@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from alae_core import latents
 from alae_core.algorithm import PLAIN_SAMPLING, Algorithm, Batch, Networks, Sampling
-from alae_core.algorithms.style_synthesis import layers_of
-from alae_core.layers import pixel_norm
+from alae_core.capabilities import Codes, DrawsStyles, Encodes, EncodesLong, Styles, Translates
 from alae_core.schedule import Level
 from pipelines.evaluation.features.extractor import batches, most_at_once
 
@@ -49,102 +46,95 @@ class Subject:
 
     def reconstruction(self, real: Tensor, domain: int = 0) -> Tensor | None:
         """[n, C, R, R], encoded and decoded within the domain; None without an encoder; RuntimeError if one is not finite."""
-        algorithm: Any = self.algorithm
-        within = (domain,) if self.domains > 1 else ()
         parts = []
         for part in real.split(batches(len(real), self.level.resolution)):
-            batch = self.batch(0, len(part), part, domain=domain)
-            reconstructed = algorithm.reconstruct(self.networks, batch, *within)
+            reconstructed = self._reconstructed(self.batch(0, len(part), part, domain=domain), domain)
             if reconstructed is None:
                 return None
             parts.append(reconstructed)
         return _finite("reconstructions", torch.cat(parts))
 
-    # Of translators.
+    def _reconstructed(self, batch: Batch, domain: int) -> Tensor | None:
+        if isinstance(self.algorithm, Translates):
+            return self.algorithm.reconstruct(self.networks, batch, domain)
+        return self.algorithm.reconstruct(self.networks, batch)
 
     @property
     def domains(self) -> int:
         """Image streams: 1, or 2 of a translator."""
-        return getattr(self.algorithm, "domains", 1)
+        return self.algorithm.domains
 
-    @property
-    def draws_styles(self) -> bool:
-        """Whether an image has many translations, each by a style; else it has one."""
-        return draws_styles(self.algorithm)
-
-    def translated(self, real: Tensor, to: int, number: int, purpose: str = "translations", **how: Any) -> Tensor:
+    def translated(
+        self,
+        real: Tensor,
+        to: int,
+        number: int,
+        purpose: str = "translations",
+        *,
+        style: Tensor | None = None,
+        count: int = 1,
+        shared: bool = False,
+    ) -> Tensor:
         """Real images [n, C, R, R] of the other domain in domain `to`, each by a style of its own where styles are drawn.
 
-        Styles are named by `purpose` and by `number`, that of the batch; `how` is the algorithm's own, as `style` or `count`.
-        RuntimeError if one is not finite.
+        Styles are named by `purpose` and by `number`, that of the batch; `style`, `count` and `shared` are those of
+        `DrawsStyles.translate`, and none of an algorithm without styles. RuntimeError if one is not finite.
         """
-        algorithm: Any = self.algorithm
         batch = self.batch(number, len(real), real, purpose, domain=1 - to)
-        return _finite("translations", algorithm.translate(self.networks, batch, to, **how))
-
-    # Codes: what path lengths, reciprocity, interpolation and editing need of an algorithm of the family.
+        algorithm = self.algorithm
+        if isinstance(algorithm, DrawsStyles):
+            made = algorithm.translate(self.networks, batch, to, style, count=count, shared=shared)
+        elif isinstance(algorithm, Translates):
+            assert style is None and (count, shared) == (1, False), "one translation of an image"
+            made = algorithm.translate(self.networks, batch, to)
+        else:
+            raise ValueError("the algorithm has one domain and translates nothing; name a run of two domains")
+        return _finite("translations", made)
 
     @property
     def latent(self) -> int:
         """Length of z and w."""
-        algorithm: Any = self.algorithm
-        return self._synthesis.latent if self._synthesis else algorithm.latent
-
-    @property
-    def encodes(self) -> bool:
-        """Whether codes of real images can be had."""
-        return hasattr(self.algorithm, "embed")
-
-    @property
-    def encodes_long(self) -> bool:
-        """Whether it has long codes too."""
-        return encodes_long(self.algorithm)
+        return self._codes.latent
 
     def mapped(self, z: Tensor) -> Tensor:
-        """w [n, D] of z [n, D]: what the algorithm says it is; or else the normalised z without a mapping."""
-        algorithm: Any = self.algorithm
-        if hasattr(algorithm, "mapped"):
-            return algorithm.mapped(self.networks, z)
-        return self.networks["mapping"](z) if "mapping" in self.networks else pixel_norm(z)
+        """w [n, D] of z [n, D]."""
+        return self._codes.mapped(self.networks, z)
 
     def encoded(self, batch: Batch) -> Tensor:
-        """w [n, D] of the batch's images; only where it `encodes`."""
-        algorithm: Any = self.algorithm
-        return algorithm.embed(self.networks, batch)
+        """w [n, D] of the batch's images; only of an algorithm that `Encodes`."""
+        assert isinstance(self.algorithm, Encodes), "asked only where codes of images can be had"
+        return self.algorithm.embed(self.networks, batch)
 
     def encoded_long(self, batch: Batch) -> Tensor:
-        """Long codes [n, hidden] of the batch's images, the layer before the code; only where it `encodes_long`."""
-        encoder: Any = self.networks["encoder"]
-        return encoder.features(batch.images[0])
+        """Long codes [n, hidden] of the batch's images; only of an algorithm that `EncodesLong`."""
+        assert isinstance(self.algorithm, EncodesLong), "asked only where long codes can be had"
+        return self.algorithm.embed_long(self.networks, batch)
 
     def decoded(self, codes: Tensor, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
         """Images [n, C, R, R] of codes [n, D], or of styles [n, layers, D]; their noise is the batch's, as `sampling` says."""
-        algorithm: Any = self.algorithm
-        if self._synthesis is None and hasattr(algorithm, "decode"):
-            return _finite("images", algorithm.decode(self.networks, codes, batch))
-        if self._synthesis is None:
-            return _finite("images", self.networks["generator"](codes))
-        styles = latents.broadcast_styles(codes, layers_of(batch)) if codes.ndim == 2 else codes
-        return _finite("images", self._synthesis.decode(self.networks, styles, batch, sampling))
+        return _finite("images", self._codes.decode(self.networks, codes, batch, sampling))
 
     @property
     def styles(self) -> int:
         """Layers of the level that take a style each; 1 where an image has one code."""
-        return 1 if self._synthesis is None else layers_of(self.batch(0, 1))
+        return self.algorithm.style_layers(self.level) if isinstance(self.algorithm, Styles) else 1
 
     @property
-    def _synthesis(self) -> Any:
-        return getattr(self.algorithm, "synthesis", None)
+    def _codes(self) -> Codes:
+        if not isinstance(self.algorithm, Codes):
+            raise ValueError("the algorithm says of no code what image it makes, as this needs; see capabilities.Codes")
+        return self.algorithm
 
 
-def encodes_long(algorithm: Algorithm) -> bool:
-    """Whether the layer before the code can be had of real images."""
-    return hasattr(algorithm, "embed") and hasattr(algorithm.networks.get("encoder"), "features")
-
-
-def draws_styles(algorithm: Algorithm) -> bool:
-    """Whether a translator has many translations of an image."""
-    return hasattr(algorithm, "style_of")
+def offered(algorithm: Algorithm) -> dict[str, bool]:
+    """What metrics and pages may need of an algorithm, and whether it is there."""
+    one = algorithm.domains == 1
+    return {
+        "codes": one and isinstance(algorithm, Codes),
+        "encodes": one and isinstance(algorithm, Encodes),
+        "encodes_long": one and isinstance(algorithm, EncodesLong),
+        "draws_styles": isinstance(algorithm, DrawsStyles),
+    }
 
 
 def _finite(what: str, content: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """What a run is: its fields, their rules, their text form, and where they may change."""
 
+from alae_core.capabilities import LimitsSearch, Searched
 from pipelines.experiment.config import (
     AlgorithmConfig,
     DataConfig,
@@ -15,7 +16,9 @@ __all__ = [
     "DataConfig",
     "EvaluationConfig",
     "Experiment",
+    "LimitsSearch",
     "ScalingConfig",
+    "Searched",
     "TrackingConfig",
     "TrainingConfig",
 ]

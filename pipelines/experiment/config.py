@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import ConfigDict
 
 from alae_core.algorithm import Algorithm
+from alae_core.capabilities import HasDomains, Warmed
 from alae_core.optim import AdamConfig
 from alae_core.schedule import ProgressiveSchedule
 from pipelines.experiment import algorithms, rules, schema
@@ -201,7 +202,7 @@ class Experiment:
     @property
     def domains(self) -> int:
         """Image streams of the algorithm: 1, or 2 of a translator."""
-        return int(getattr(self.algorithm, "domains", 1))
+        return self.algorithm.domains if isinstance(self.algorithm, HasDomains) else 1
 
     @property
     def evaluation_nimg(self) -> int:
@@ -282,9 +283,11 @@ _TINY_LR_KIMG = 0.016
 def _shrunk(algorithm: Any) -> Any:
     given = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
     small = {key: min(given[key], cap) for key, cap in _TINY_SIZES.items() if given.get(key) is not None}
-    if hasattr(given.get("loss"), "warmup_kimg"):
-        loss = given["loss"]
-        small["loss"] = replace(loss, warmup_kimg=tuple(min(kimg, _TINY_WARMUP_KIMG) for kimg in loss.warmup_kimg))
+    loss: Any = given.get("loss")
+    if isinstance(loss, Warmed):
+        small["loss"] = replace(
+            given["loss"], warmup_kimg=tuple(min(kimg, _TINY_WARMUP_KIMG) for kimg in loss.warmup_kimg)
+        )
     for resolution in _TINY_RESOLUTIONS:
         with suppress(ValueError):
             return replace(algorithm, **small, resolution=min(resolution, algorithm.resolution))

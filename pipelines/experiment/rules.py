@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from alae_core.capabilities import Grouped, Grown, Mixes, Perceptual
 from alae_core.order import sizes
 from alae_core.schedule import at_level
 
@@ -111,7 +112,7 @@ def _resolutions(experiment: "Experiment") -> Iterator[str]:
             f"algorithm.resolution={experiment.algorithm.resolution} is not the last of "
             f"schedule.resolutions={listed}; make both the same"
         )
-    elif hasattr(experiment.algorithm, "first_resolution"):
+    elif isinstance(experiment.algorithm, Grown):
         first = experiment.algorithm.first_resolution or resolutions[-1]
         if coarsest < first:
             yield (
@@ -133,8 +134,7 @@ def _batches(experiment: "Experiment") -> Iterator[str]:
     ranks = experiment.scaling.workers
     for index, batch in enumerate(experiment.schedule.batch_size):
         if batch % ranks:
-            below = batch // ranks * ranks
-            near = _alternatives([size for size in (below, below + ranks) if size])
+            near = _near(batch, ranks)
             yield (f"schedule.batch_size[{index}]={batch} does not divide over scaling.workers={ranks}; use {near}")
 
 
@@ -147,34 +147,53 @@ def _microbatch(experiment: "Experiment") -> Iterator[str]:
     if len(sizes) > len(levels):
         yield f"training.microbatch has {len(sizes)} entries for {len(levels)} levels; give 1 to that many"
         return
+    config: object = experiment.algorithm
+    group = config.together if isinstance(config, Grouped) else 1
     for entry, size in enumerate(sizes):
         shares = {batches[level] // ranks for level in levels if min(level, len(sizes) - 1) == entry}
         broken = sorted(share for share in shares if share % size)
+        fitting = [part for part in _divisors(math.gcd(*shares)) if part % group == 0]
+        place = f"[{entry}]" if len(sizes) > 1 else ""
         if broken:
-            place = f"[{entry}]" if len(sizes) > 1 else ""
             yield (
                 f"training.microbatch{place}={size} does not divide {broken[0] * ranks}/{ranks} ranks = "
-                f"{broken[0]} images per rank; use {_alternatives(_divisors(math.gcd(*shares)))}"
+                f"{broken[0]} images per rank; use {_alternatives(fitting or _divisors(math.gcd(*shares)))}"
             )
             return
+        if isinstance(config, Grouped) and size % group and fitting:
+            yield f"training.microbatch{place}={size} is not {_whole(config)}; use {_alternatives(fitting)}"
 
 
 def _groups(experiment: "Experiment") -> Iterator[str]:
-    """Images whose statistics are taken together stay in one rank and micro-batch; the batches are sound already."""
-    group, ranks = getattr(experiment.algorithm, "together", 1), experiment.scaling.workers
+    """Images whose statistics are taken together stay in one rank; micro-batches are `_microbatch`'s."""
+    config, ranks = experiment.algorithm, experiment.scaling.workers
+    if not isinstance(config, Grouped):
+        return
+    group = config.together
     for index, batch in enumerate(experiment.schedule.batch_size):
         share = batch // ranks
         if batch % ranks == 0 and share % group:
             yield (
-                f"schedule.batch_size[{index}]={batch} over scaling.workers={ranks} is {share} images per rank, which are "
-                f"not whole groups of algorithm.group={group}; use a multiple of {group * ranks}, or another group"
+                f"schedule.batch_size[{index}]={batch} over scaling.workers={ranks} is {share} images per rank, not "
+                f"{_whole(config)}; use {_near(batch, group * ranks)} images{_fitting_workers(batch, group)}"
             )
-    for index, size in enumerate(experiment.training.microbatch or ()):
-        if size % group:
-            yield (
-                f"training.microbatch[{index}]={size} are not whole groups of algorithm.group={group}; use a multiple of "
-                f"{group}, or another group"
-            )
+
+
+def _whole(config: Grouped) -> str:
+    field = config.grouped_by
+    return f"whole groups of {config.together} images, which algorithm.{field}={getattr(config, field)} keeps together"
+
+
+def _near(number: int, step: int) -> str:
+    """The multiples of `step` to either side of a number."""
+    below = number // step * step
+    return _alternatives([size for size in (below, below + step) if size])
+
+
+def _fitting_workers(batch: int, group: int) -> str:
+    """The numbers of workers over which a batch divides into whole groups."""
+    known = _divisors(batch // group) if batch % group == 0 else []
+    return f", or {_alternatives(known)} workers" if known else ""
 
 
 def _window(experiment: "Experiment") -> Iterator[str]:
@@ -211,7 +230,7 @@ def _tick(experiment: "Experiment") -> Iterator[str]:
 
 def _mixing(experiment: "Experiment") -> Iterator[str]:
     probability = experiment.evaluation.mixing_probability
-    if probability and not hasattr(experiment.algorithm, "mixing_probability"):
+    if probability and not isinstance(experiment.algorithm, Mixes):
         yield (
             f"evaluation.mixing_probability={probability:g} needs styles to mix, and "
             f"algorithm.kind={experiment.algorithm.kind} has one code per image; use 0"
@@ -228,16 +247,19 @@ def _augmentations(experiment: "Experiment") -> Iterator[str]:
 
 
 def _perceptual(experiment: "Experiment") -> Iterator[str]:
-    weight = getattr(getattr(experiment.algorithm, "loss", None), "vgg_w", 0.0)
+    config = experiment.algorithm
+    if not isinstance(config, Perceptual):
+        return
+    weight, field = config.perceptual_weight, f"algorithm.{config.perceptual_field}"
     if weight and experiment.training.vgg16_weights is None:
         yield (
-            f"algorithm.loss.vgg_w={weight:g} needs the weights of a VGG-16; give training.vgg16_weights=<path or URL of "
-            "torchvision's vgg16-397923af.pth>, or use algorithm.loss.vgg_w=0"
+            f"{field}={weight:g} needs the weights of a VGG-16; give training.vgg16_weights=<path or URL of "
+            f"torchvision's vgg16-397923af.pth>, or use {field}=0"
         )
     elif weight and experiment.algorithm.resolution < _VGG16_SIDE:
         yield (
-            f"algorithm.loss.vgg_w={weight:g} compares images of {_VGG16_SIDE} px or more, and algorithm.resolution="
-            f"{experiment.algorithm.resolution}; use algorithm.loss.vgg_w=0"
+            f"{field}={weight:g} compares images of {_VGG16_SIDE} px or more, and algorithm.resolution="
+            f"{experiment.algorithm.resolution}; use {field}=0"
         )
 
 

@@ -5,7 +5,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from alae_core.alarms import Raised, alarms_of, raised
+from alae_core.alarms import Raised, raised
+from alae_core.capabilities import Charted, alarms_of
 from pipelines import storage
 from pipelines.experiment import Experiment
 from pipelines.pictures import grids
@@ -28,7 +29,8 @@ class Watch:
 
     def __init__(self, experiment: Experiment, history: Path) -> None:
         self._alarms = alarms_of(experiment.algorithm)
-        self._charts: Mapping[str, Sequence[str]] = getattr(experiment.algorithm, "charts", {})
+        config = experiment.algorithm
+        self._charts: Mapping[str, Sequence[str]] = config.charts if isinstance(config, Charted) else {}
         self._schedule = experiment.schedule
         self._tick_nimg = experiment.training.tick_nimg
         self._history, self._offset = history, 0

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from alae_core.algorithm import Algorithm
+from alae_core.capabilities import ComparesFeatures
 from alae_core.metrics import backbones
 from pipelines.evaluation.features import weights
 
@@ -17,7 +18,7 @@ def give(algorithm: Algorithm, url: str | None, device: torch.device) -> None:
 
     Errors as `weights.read`.
     """
-    if url is not None and hasattr(algorithm, "features"):
+    if url is not None and isinstance(algorithm, ComparesFeatures):
         algorithm.features = _deepest(url, device)
 
 

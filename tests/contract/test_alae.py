@@ -17,7 +17,6 @@ from alae_core.networks.plain_encoder import PlainEncoder
 from alae_core.networks.style_encoder import StyleEncoder
 from alae_core.schedule import Level
 from pipelines import presets
-from pipelines.experiment.official import OFFICIAL
 from tests.support import tiny
 
 SMALL = style_alae.Config(resolution=8, latent=6, base_channels=4, max_channels=8, mapping_layers=2, rgb_gain=1.0)
@@ -206,9 +205,9 @@ def test_the_official_first_noise_is_one_map_for_the_batch(first_noise: Any, dif
 
 def test_the_compat_form_takes_every_habit_of_the_official_code() -> None:
     default = style_alae.OfficialCode()
-    assert all(value != getattr(default, name) for name, value in vars(OFFICIAL).items())
+    assert all(value != getattr(default, name) for name, value in vars(style_alae.OFFICIAL).items())
     config: Any = presets.load("celeba128_style_alae_compat").tiny().algorithm
-    assert config.official == OFFICIAL
+    assert config.official == style_alae.OFFICIAL
     algorithm = config.build()
     assert algorithm.networks["discriminator"].logit == config.latent
     assert (algorithm.synthesis.mixing_cut, algorithm.synthesis.first_noise) == ("batch", "batch")

@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from alae_core.alarms import Alarm, Raised, Window, alarms_of, raised
+from alae_core.alarms import Alarm, Raised, Window, raised
 from alae_core.alarms.introspection import hinge_alarms, hinge_space, soft_alarms, vae_alarms
+from alae_core.capabilities import alarms_of
 from alae_core.schedule import ProgressiveSchedule
 
 SCHEDULE = ProgressiveSchedule(resolutions=(32,), stable_kimg=(100.0,), batch_size=(10,))

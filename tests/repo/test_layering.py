@@ -23,6 +23,7 @@ MUST_NOT_IMPORT = {"pipelines": {"tuning", "cluster"}, "tuning": {"alae_core", "
 CORE_MAY_IMPORT = {
     "algorithms": {
         "alarms",
+        "capabilities",
         "networks",
         "losses",
         "convolution",
@@ -30,8 +31,6 @@ CORE_MAY_IMPORT = {
         "layers",
         "algorithm",
         "schedule",
-        "noise",
-        "optim",
     },
     "networks": {"layers"},
     "fused": set(),
@@ -50,6 +49,7 @@ CORE_MAY_IMPORT = {
     "optim": {"algorithm"},
     "order": {"schedule", "seeds"},
     "algorithm": {"noise", "schedule"},
+    "capabilities": {"alarms", "algorithm", "schedule"},
     "state": {"algorithm", "ema", "optim", "noise"},
     "nonfinite": set(),
     "engine": {"algorithm", "fused", "nonfinite", "state", "schedule", "sync", "ema", "images", "optim"},

@@ -12,6 +12,7 @@ from torch import Tensor
 from alae_core.algorithms import munit, nice_gan
 from alae_core.images import to_float
 from alae_core.schedule import Level
+from pipelines import presets
 from pipelines.data.domains import open_datasets, urls
 from pipelines.data.format.shards import Dataset
 from pipelines.data.pack.pack import pack
@@ -20,6 +21,16 @@ from pipelines.evaluation.subject import Subject
 SIDE = 16
 MUNIT = munit.Config(resolution=SIDE, latent=3, base_channels=4, hidden=8, residual_blocks=1, scales=2)
 NICE_GAN = nice_gan.Config(resolution=48, base_channels=4, residual_blocks=1, discriminator_layers=6)
+
+
+def one_preset_of_each() -> dict[str, str]:
+    """The first preset of each algorithm of two domains, by its kind."""
+    found: dict[str, str] = {}
+    for name in presets.names():
+        experiment = presets.load(name)
+        if experiment.domains == 2:
+            found.setdefault(experiment.algorithm.kind, name)
+    return found
 
 
 def discs(count: int, side: int = SIDE) -> np.ndarray:
@@ -63,6 +74,8 @@ class Known:
 
     function: Callable[[Tensor, int], Tensor]
     domains = 2
+    step = 4
+    side = None
 
     @property
     def networks(self) -> dict[str, Any]:

@@ -157,24 +157,33 @@ def test_a_margin_below_the_known_real_kl_is_refused(tmp_path: Path) -> None:
     manifest["ticks"] = [{"nimg": 1000, "metrics": {"encoder/kl_real": 100.0}, "time": 1.0}]
     (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
     warm = override(begun, [f"training.init_from={folder}"])
-    assert space.plateau(warm) == 100.0
     with pytest.raises(ValueError, match=r"margin=104 is below 1\.05 times the real KL of 100 .* use 105 or more$"):
         space.parse(warm, [f"{MARGIN}=choice(120, 104)"])
     space.parse(warm, [f"{MARGIN}=choice(120, 105)"])
     # At another weight the real KL is not known.
     other = override(warm, [f"{REAL_WEIGHT}=0.5"])
-    assert space.plateau(other) is None
     space.parse(other, [f"{MARGIN}=choice(120, 104)"])
 
 
 def test_what_is_searched_without_asking_is_the_algorithms_own() -> None:
     assert space.default(presets.load(FOLLOWING)) == ("algorithm.loss.reconstruction_weight=loguniform(0.05, 2.0)",)
     assert space.default(BASE) == ("algorithm.loss.latent_reconstruction_weight=loguniform(0.1, 10)",)
-    known = [presets.load(name) for name in presets.names()]
-    free = {each.algorithm.kind: each for each in known if getattr(each.algorithm.loss, "margin", None) is None}  # type: ignore[attr-defined]
-    for experiment in free.values():
-        if hasattr(experiment.algorithm, "search_space"):
-            assert space.parse(experiment, space.default(experiment))
+    assert space.default(presets.load(FIXED)) == (f"{MARGIN}=uniform(120, 180)",)
+    assert space.default(presets.load("cartoon32_stylegan")) == ("algorithm.loss.r1_gamma=loguniform(0.1, 10)",)
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_can_be_searched_without_asking(name: str) -> None:
+    experiment = presets.load(name)
+    assert space.parse(experiment, space.default(experiment))
+
+
+def test_an_algorithm_that_declares_no_space_is_refused_with_what_to_give() -> None:
+    unknown: Any = replace(BASE, algorithm=SimpleNamespace(kind="other"))
+    with pytest.raises(
+        ValueError, match=r"^algorithm\.kind=other says nothing of what to search; give it, as in --over "
+    ):
+        space.default(unknown)
 
 
 RAISED = Raised("posterior_collapse", 6000, "it collapsed", True)

@@ -22,6 +22,7 @@ from pipelines.training.worker import engine
 from tests.support import tiny
 from tests.support.packed import pack_two_domains
 from tests.support.runs import differing, final_state, prompt_ray, train_workers
+from tests.support.translators import one_preset_of_each
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -43,14 +44,16 @@ def _cluster() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=["munit", "nice_gan"])
+@pytest.fixture(scope="module", params=one_preset_of_each().values())
 def experiment(request: pytest.FixtureRequest, pair: str, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """Two dozen iterations with one worker, flips and cuts, saved every 64 images."""
+    """Two dozen iterations with one worker, flips and cuts, saved every 64 images; of each algorithm that there is."""
     return override(
-        presets.load(f"debug_emoji_noto2twemoji64_{request.param}"),
+        presets.load(f"debug_{request.param}"),
         [
             f"data.path={pair}",
+            "data.flip=true",
             "data.enlarge=1.117",
+            "evaluation.metrics=null",
             f"schedule.stable_kimg={TOTAL / 1000}",
             f"training.storage={tmp_path_factory.mktemp(request.param)}",
             "training.checkpoint_ticks=2",

@@ -14,7 +14,7 @@ from alae_core import images
 from alae_core.algorithm import Sampling, SamplingError
 from alae_core.latents import broadcast_styles
 from pipelines.evaluation.features.extractor import most_at_once
-from pipelines.evaluation.subject import Subject
+from pipelines.evaluation.subject import Subject, offered
 from pipelines.pictures import grids
 from pipelines.sources.decoding import Pixels
 
@@ -35,7 +35,8 @@ def drawn_from_codes(subject: Subject, real: Tensor, columns: int) -> dict[str, 
     # Without a mean to pull towards there is no such page.
     with suppress(SamplingError):
         pages["truncation"] = truncated(subject, columns)
-    if not subject.encodes:
+    can = offered(subject.algorithm)
+    if not (can["codes"] and can["encodes"]):
         return pages
     if len(real) >= 4:
         pages["interpolation"] = interpolated(subject, real[:4])

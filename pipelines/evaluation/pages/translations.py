@@ -10,6 +10,7 @@ from torch import Tensor
 
 from alae_core import images
 from alae_core.algorithm import DOMAINS
+from alae_core.capabilities import Attends, DrawsStyles
 from pipelines.evaluation.features.extractor import most_at_once
 from pipelines.evaluation.subject import Subject
 from pipelines.pictures import grids, heat_maps
@@ -20,21 +21,22 @@ from pipelines.sources.decoding import Pixels
 def pages(subject: Subject, reals: tuple[Tensor, ...], columns: int) -> dict[str, Pixels]:
     """Pages uint8 [H, W, C] by figure name, of real images of domain a and b, each [n, C, R, R] in [-1, 1].
 
-    Of both domains: `reals_*`, `reconstructions_*`, `translations_to_*`, and, if it draws styles, `guided_to_*`; else
+    Of both domains: `reals_*`, `reconstructions_*`, `translations_to_*`, if it draws styles `guided_to_*`, and if it attends
     `attention_*`. Translations by styles are a row for each of the first `columns` images. Raises RuntimeError where an image
     is not finite.
     """
-    found = {}
+    found, algorithm = {}, subject.algorithm
     for domain, name in enumerate(DOMAINS):
         own, other = (reals[index][: columns * columns] for index in (domain, 1 - domain))
         found[f"reals_{name}"] = grids.sample_page(_bytes(own), columns)
         found[f"reconstructions_{name}"] = _reconstructions(subject, own, domain, columns)
-        if subject.draws_styles:
+        if isinstance(algorithm, DrawsStyles):
             found[f"translations_to_{name}"] = _by_drawn_styles(subject, other[:columns], domain, max(columns - 1, 1))
-            found[f"guided_to_{name}"] = _by_examples(subject, other[:columns], own[:columns], domain)
+            found[f"guided_to_{name}"] = _by_examples(subject, algorithm, other[:columns], own[:columns], domain)
         else:
             found[f"translations_to_{name}"] = _beside(other, _translated(subject, other, domain), columns)
-            found[f"attention_{name}"] = _attention(subject, own, domain, columns)
+        if isinstance(algorithm, Attends):
+            found[f"attention_{name}"] = _attention(subject, algorithm, own, domain, columns)
     return found
 
 
@@ -43,17 +45,15 @@ def _by_drawn_styles(subject: Subject, real: Tensor, to: int, count: int) -> Pix
     return grids.edited_page(_bytes(real), _bytes(drawn))
 
 
-def _by_examples(subject: Subject, real: Tensor, examples: Tensor, to: int) -> Pixels:
+def _by_examples(subject: Subject, algorithm: DrawsStyles, real: Tensor, examples: Tensor, to: int) -> Pixels:
     """Images down the left edge, examples of domain `to` along the top."""
-    algorithm: Any = subject.algorithm
     styles = algorithm.style_of(subject.networks, examples, to)
     columns = [_translated(subject, real, to, style=style[None]) for style in styles]
     guided = torch.stack(columns, 1).flatten(0, 1)
     return grids.mixing_page(_bytes(real), _bytes(examples), _bytes(guided))
 
 
-def _attention(subject: Subject, real: Tensor, domain: int, columns: int) -> Pixels:
-    algorithm: Any = subject.algorithm
+def _attention(subject: Subject, algorithm: Attends, real: Tensor, domain: int, columns: int) -> Pixels:
     parts = real.split(most_at_once(subject.level.resolution))
     heat = torch.cat([algorithm.attention(subject.networks, part, domain) for part in parts])
     shown = _bytes(real)

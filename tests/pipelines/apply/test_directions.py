@@ -28,6 +28,7 @@ from pipelines.pictures.grids import THIN_PX, WIDE_PX
 from tests.pipelines.evaluation.test_metric_separability import Bars, Crossed
 from tests.support import tiny
 from tests.support.attributes import SIDE, packed_bars
+from tests.support.coded import Coded
 
 
 class Halves(nn.Module):
@@ -37,11 +38,8 @@ class Halves(nn.Module):
         return w.repeat_interleave(SIDE // 2, 1).view(-1, 1, SIDE, 1).expand(-1, 1, SIDE, SIDE)
 
 
-class Encoding:
+class Encoding(Coded):
     """w_0 is the shade of the ground, w_1 how much brighter the brightest row is than the brightest column."""
-
-    latent = 2
-    networks: dict[str, nn.Module] = {}  # noqa: RUF012
 
     def embed(self, networks: Any, batch: Any) -> Tensor:
         images = batch.images[0][:, 0]
@@ -55,11 +53,11 @@ def subject(algorithm: Any, **networks: nn.Module) -> Subject:
 
 
 def encoding() -> Subject:
-    return subject(Encoding(), generator=Halves())
+    return subject(Encoding(2), generator=Halves())
 
 
 def generating() -> Subject:
-    return subject(SimpleNamespace(latent=4, networks={}), mapping=Crossed(), generator=Bars())
+    return subject(Coded(4), mapping=Crossed(), generator=Bars())
 
 
 def shades(page: np.ndarray, top: int, left: int, size: int) -> list[int]:
@@ -87,7 +85,7 @@ def test_the_change_is_what_an_attribute_adds_to_a_code_where_the_others_are_equ
     found, _ = find(encoding(), barred, 100)
     split, rows = barred.split("train"), np.arange(100)
     real = split.read(SIDE, rows) / np.float32(127.5) - 1
-    codes = Encoding().embed({}, SimpleNamespace(images=(torch.from_numpy(real).permute(0, 3, 1, 2),))).numpy()
+    codes = Encoding(2).embed({}, SimpleNamespace(images=(torch.from_numpy(real).permute(0, 3, 1, 2),))).numpy()
     has = {name: np.unique(split.attribute(name, rows), return_inverse=True)[1].astype(float) for name in found}
     # Frisch and Waugh: the codes by what the other attribute leaves of this one.
     for name, other in (("down", "bright"), ("bright", "down")):

@@ -288,6 +288,4 @@ def test_a_missing_image_and_a_run_of_one_domain_are_refused(
     state = TrainState.build(experiment.algorithm, 0, AdamConfig())
     tiny.checkpointed(tmp_path / "other", state, experiment)
     message = refused(capsys, "translate", str(tmp_path / "other"), str(photos), "--to", "b")
-    assert message == (
-        "alae translate: alae has one domain and translates nothing; name a run of two, such as munit's\n"
-    )
+    assert message == ("alae translate: alae has one domain and translates nothing; name a run of two domains\n")

@@ -103,7 +103,9 @@ def test_a_name_with_clean_takes_the_clean_extractor(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(pretrained, "inception", lambda url, clean: asked.append(clean) or known)
     monkeypatch.setattr("pipelines.evaluation.requirements.check", lambda *_, **__: None)
     level: Any = type("Level", (), {"resolution": 8})()
-    subject = Subject(algorithm=type("None", (), {"networks": {}})(), networks={}, level=level, channels=1, seed=0)  # type: ignore[arg-type]
+    subject = Subject(
+        algorithm=type("None", (), {"networks": {}, "domains": 1})(), networks={}, level=level, channels=1, seed=0
+    )  # type: ignore[arg-type]
     planner = plan.Planner(subject, (barred,), EvaluationConfig(inception_weights="given"))
     planner.plan(["fid0.1k_clean", "fid0.1k", "kid0.1k_pairs_clean"])
     assert asked == [True, False]

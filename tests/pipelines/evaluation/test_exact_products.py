@@ -1,7 +1,6 @@
 """Path lengths are taken without TF32, in the images and in their distance, and leave the process as it was."""
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,6 +13,7 @@ from pipelines.data.format.shards import Dataset
 from pipelines.evaluation.draws import Drawn, Paths
 from pipelines.evaluation.measures import PathLength
 from pipelines.evaluation.subject import Subject
+from tests.support.coded import Coded
 
 Flags = tuple[bool, bool]
 
@@ -55,7 +55,7 @@ def test_images_along_a_path_and_their_distances_are_computed_without_it(allowed
         seen.append(flags())
         return (a - b).square().flatten(1).sum(1)
 
-    algorithm: Any = SimpleNamespace(latent=16, networks={})
+    algorithm: Any = Coded(16)
     level = Level(index=0, resolution=4, blend=1.0, batch_size=8, lr=1e-3)
     networks = {"mapping": Watching(), "generator": Watching()}
     subject = Subject(algorithm=algorithm, networks=networks, level=level, channels=1, seed=0)

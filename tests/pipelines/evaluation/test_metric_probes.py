@@ -18,7 +18,7 @@ from pipelines.data.format.shards import Dataset, Split
 from pipelines.evaluation import requirements, runner
 from pipelines.evaluation.evaluate import describe
 from pipelines.evaluation.probes import chosen_svm_accuracy
-from pipelines.evaluation.subject import Subject, encodes_long
+from pipelines.evaluation.subject import Subject, offered
 from pipelines.experiment import EvaluationConfig
 from tests.support.attributes import SIDE
 
@@ -37,6 +37,7 @@ class Encoding:
     """An algorithm that has it."""
 
     latent = SIDE * SIDE // 2
+    domains = 1
 
     def __init__(self, encoder: nn.Module) -> None:
         self.networks = {"encoder": encoder}
@@ -44,9 +45,13 @@ class Encoding:
     def embed(self, networks: Any, batch: Any) -> Tensor:
         return batch.images[0].flatten(1)[:, : self.latent]
 
+    def embed_long(self, networks: Any, batch: Any) -> Tensor:
+        long: Tensor = networks["encoder"].features(batch.images[0])
+        return long
 
-def subject(encoder: nn.Module | None = None) -> Subject:
-    algorithm: Any = Encoding(encoder or Flat())
+
+def subject() -> Subject:
+    algorithm: Any = Encoding(Flat())
     level = Level(index=1, resolution=SIDE, blend=1.0, batch_size=8, lr=1e-3)
     return Subject(algorithm=algorithm, networks=algorithm.networks, level=level, channels=1, seed=0)
 
@@ -165,8 +170,7 @@ def test_what_a_probe_lacks_is_one_sentence() -> None:
 @pytest.mark.parametrize(("preset", "long"), [("mnist32_alae", True), ("mnist32_style_alae", False)])
 def test_long_codes_are_those_of_encoders_that_have_a_layer_before_the_code(preset: str, long: bool) -> None:
     with torch.device("meta"):
-        assert encodes_long(presets.load(preset).algorithm.build()) is long
-    assert subject(nn.Identity()).encodes_long is False and subject().encodes_long is True
+        assert offered(presets.load(preset).algorithm.build())["encodes_long"] is long
 
 
 def test_how_they_were_taken_is_told_in_words() -> None:

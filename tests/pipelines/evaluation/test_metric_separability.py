@@ -21,6 +21,7 @@ from pipelines.evaluation.subject import Subject
 from pipelines.experiment import EvaluationConfig
 from tests.support import tiny
 from tests.support.attributes import SIDE, bars, packed_bars
+from tests.support.coded import Coded
 
 CONFIG = EvaluationConfig()
 NAMES = ("ls1.5k_w", "ls1.5k_z")
@@ -45,7 +46,7 @@ class Bars(nn.Module):
 
 
 def subject() -> Subject:
-    algorithm: Any = SimpleNamespace(latent=4, networks={})
+    algorithm: Any = Coded(4)
     level = Level(index=1, resolution=SIDE, blend=1.0, batch_size=8, lr=1e-3)
     networks = {"mapping": Crossed(), "generator": Bars()}
     return Subject(algorithm=algorithm, networks=networks, level=level, channels=1, seed=0)

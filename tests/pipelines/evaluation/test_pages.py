@@ -26,14 +26,18 @@ class Bands:
     """Four styles of one number, each the shade of a band of two rows; an image's code is its mean."""
 
     latent: int = 1
+    domains: int = 1
     seen: list[Sampling | None] = field(default_factory=list)
 
-    @property
-    def synthesis(self) -> "Bands":
-        return self
+    def style_layers(self, level: Level) -> int:
+        return 2 * (level.index + 1)
+
+    def mapped(self, networks: Any, z: Tensor) -> Tensor:
+        return z
 
     def decode(self, networks: Any, styles: Tensor, batch: Any, sampling: Sampling | None = None) -> Tensor:
         self.seen.append(sampling)
+        styles = styles if styles.ndim == 3 else styles.unsqueeze(1).expand(-1, LAYERS, -1)
         return styles[:, :, 0].repeat_interleave(2, 1).view(-1, 1, SIDE, 1).expand(-1, 1, SIDE, SIDE)
 
     def embed(self, networks: Any, batch: Any) -> Tensor:
@@ -127,7 +131,7 @@ def test_pages_are_drawn_as_far_as_the_networks_allow() -> None:
     assert set(from_codes.drawn_from_codes(subject(), real[:6], 4)) == {"truncation", "interpolation"}
 
     class Bare(Bands):
-        embed = property()  # type: ignore[assignment]
+        embed = None  # type: ignore[assignment]
 
         def generate(self, *_: Any) -> Tensor:
             raise SamplingError("no mean")

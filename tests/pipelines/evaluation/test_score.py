@@ -66,6 +66,7 @@ class Memory:
 
     images: Tensor
     mixes: bool = True
+    domains: int = 1
 
     def generate(self, networks: Any, batch: Any, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
         start = batch.nimg * 250

@@ -191,11 +191,11 @@ class TestValidate:
         grouped = replace(experiment, algorithm=intro_vae.Config(resolution=16, latent=8, first_resolution=4, group=8))
         override(grouped, ["scaling.workers=4", "training.microbatch=8"]).validate()
         assert invalid(override(grouped, ["scaling.workers=8"])) == (
-            "schedule.batch_size[1]=32 over scaling.workers=8 is 4 images per rank, which are not whole groups of "
-            "algorithm.group=8; use a multiple of 64, or another group"
+            "schedule.batch_size[1]=32 over scaling.workers=8 is 4 images per rank, not whole groups of 8 images, which "
+            "algorithm.group=8 keeps together; use 64 images, or 1, 2 or 4 workers"
         )
         assert invalid(override(grouped, ["training.microbatch=16,4"])) == (
-            "training.microbatch[1]=4 are not whole groups of algorithm.group=8; use a multiple of 8, or another group"
+            "training.microbatch[1]=4 is not whole groups of 8 images, which algorithm.group=8 keeps together; use 8, 16 or 32"
         )
 
     @pytest.mark.parametrize("resolutions", ["7,14,28", "2,4,8"])
