@@ -50,7 +50,7 @@ Curve = Callable[[int], dict[str, float | None]]
 
 
 class Tick(NamedTuple):
-    """What an alarm reads of a tick."""
+    """The fields of a tick that an alarm reads."""
 
     nimg: int
     metrics: dict[str, float | None]

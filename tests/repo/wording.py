@@ -18,11 +18,24 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 
 NOT_YET = (
-    "pipelines/",
-    "tests/",
-    "docs/",
-    "README.md",
-    "CONTRIBUTING.md",
+    "pipelines/apply/",
+    "pipelines/evaluation/",
+    "pipelines/experiment/",
+    "pipelines/presets/",
+    "pipelines/runs/",
+    "pipelines/tracking/",
+    "pipelines/training/",
+    "tests/contract/",
+    "tests/pipelines/apply/",
+    "tests/pipelines/cli/",
+    "tests/pipelines/evaluation/",
+    "tests/pipelines/experiment/",
+    "tests/pipelines/presets/",
+    "tests/pipelines/runs/",
+    "tests/pipelines/training/",
+    "tests/support/",
+    "tests/system/",
+    "docs/algorithms.md",
 )
 """Folders and files whose wording has not been gone through; take an entry out once it has."""
 HISTORY = ("dev/LOG.md", "CHANGELOG.md")
