@@ -52,7 +52,8 @@ def test_a_stored_run_whose_last_checkpoint_is_lost_resumes_and_ends_as_it_ended
 ) -> None:
     """Bit-identical to a resume without Ray on this machine, and close to what was stored.
 
-    Bit-identity with the stored tensors cannot be promised: another CPU's kernels sum in another order.
+    Bit-identity with the stored tensors cannot be promised: another CPU's kernels sum in another order. Ray's record of the
+    run still names the checkpoint that is lost; Ray refused such a folder.
     """
     folder = unpack(tmp_path)
     run = Run(f"{folder}/runs/finished")
@@ -66,8 +67,7 @@ def test_a_stored_run_whose_last_checkpoint_is_lost_resumes_and_ends_as_it_ended
 
     monkeypatch.chdir(tmp_path)
     with prompt_ray():
-        outcome = train(run.experiment())
-    assert outcome.nimg == END
+        train(run.experiment())
     final = checkpoint.read_state(newest)
 
     found = dict(tensors_of(final))
