@@ -19,7 +19,7 @@ fast: .venv/dev.installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not ray and not store and not distributed and not slow"
 
 # The pure part alone, where Ray is not installed: an environment of its own, whose packages are pyproject's.
-core: .venv-core/installed
+core: .venv-core/installed compiler
 	$(CORE)/python -m pytest -q -n 2 --dist loadgroup tests/core
 
 # The contract of every algorithm; with ALAE_PRESETS=/path/to/my_preset.py, of yours alone (docs/your_own.md).
@@ -67,8 +67,8 @@ endef
 export CORE_REQUIREMENTS
 
 # The tests of compiled kernels need g++ and Python's headers; Debian's are fetched where they are missing.
-compiler: | .venv/bin/python
-	@$(BIN)/python -c 'import os, shutil, sys, sysconfig; sys.exit(not (shutil.which("g++") and os.path.exists(sysconfig.get_path("include") + "/Python.h")))' \
+compiler:
+	@$(PYTHON) -c 'import os, shutil, sys, sysconfig; sys.exit(not (shutil.which("g++") and os.path.exists(sysconfig.get_path("include") + "/Python.h")))' \
 	  || { echo "installing g++ and python3-dev ..."; $(AS_ROOT) apt-get update -q && $(AS_ROOT) apt-get install -y -q g++ python3-dev; }
 
 # The tests of object stores run a Ceph of one node; Debian's packages of it are fetched where they are missing.

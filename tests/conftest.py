@@ -12,6 +12,7 @@ if find_spec("ray"):
     pytest_plugins += [
         "tests.support.store",
         "tests.support.runs",
+        "tests.support.stored",
         "tests.support.packed",
         "tests.support.toy_run",
         "tests.support.attributes",

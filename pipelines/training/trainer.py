@@ -11,6 +11,7 @@ import ray
 import ray.data
 from ray.exceptions import RayError
 from ray.train import DataConfig
+from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
 from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from ray.train.v2.api.validation_config import ValidationConfig
@@ -84,10 +85,20 @@ def train(
         connect()
         preflight.check_capacity(experiment)
         run.begin()
+        _forget_deleted_checkpoints(run)
         if experiment.training.init_from and checkpoint.latest(run.url) is None:
             log.warning("%s starts from the networks of %s", experiment.name, experiment.training.init_from)
         _fit(experiment, run, partial(follow, run, on_tick, on_evaluation, Watch(experiment, run.history), on_alarm))
     return Outcome(run, experiment, finished, _track(experiment, run, "FINISHED"))
+
+
+def _forget_deleted_checkpoints(run: Run) -> None:
+    """Remove Ray's record of the run's checkpoints where one of them was deleted: Ray would refuse the run's folder."""
+    record = f"{run.url}/{CHECKPOINT_MANAGER_SNAPSHOT_FILENAME}"
+    if storage.exists(record):
+        named = {result["checkpoint_dir_name"] for result in storage.read_json(record)["checkpoint_results"]}
+        if not named <= {layout.checkpoint_name(saved.nimg) for saved in checkpoint.finished(run.url)}:
+            storage.delete_file(record)
 
 
 def _fit(experiment: Experiment, run: Run, following: Callable[[], AbstractContextManager[None]]) -> None:

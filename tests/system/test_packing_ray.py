@@ -255,7 +255,9 @@ def test_on_ray_a_source_that_a_node_cannot_see_is_a_sentence(
                 yield from super().__call__(batch)
 
     monkeypatch.setattr(on_ray, "_Task", Elsewhere)
-    with pytest.raises(ValueError, match=r"images is not on node .*; move it where all nodes can read it .*--executor here"):
+    with pytest.raises(
+        ValueError, match=r"images is not on node .*; move it where all nodes can read it .*--executor here"
+    ):
         pack(source, str(tmp_path / "d"), rows_per_shard=8, max_rejected_fraction=0.5, executor="ray")
 
 

@@ -16,7 +16,7 @@ from pipelines.evaluation.loading import load_subject
 from pipelines.evaluation.validation import evaluate_checkpoint
 from pipelines.experiment import Experiment
 from pipelines.experiment.override import override
-from pipelines.runs.history import read_evaluations
+from pipelines.runs.evaluations import read_evaluations
 from tests.support import tiny
 from tests.support.packed import pack_two_domains
 from tests.support.translators import one_preset_of_each
