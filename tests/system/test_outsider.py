@@ -183,7 +183,7 @@ def test_the_contract_of_every_algorithm_is_held_against_it_by_one_line(mine: Mi
 def test_an_experiment_json_is_read_from_a_store(s3: str, project: Project) -> None:
     project.algorithm("their_plain")
     mine = presets.load(str(project.preset("their_preset.py", "their_plain")))
-    storage.write_bytes_verified(mine.to_json().encode(), f"{s3}/runs/theirs/experiment.json")
+    storage.write_bytes_verified(f"{s3}/runs/theirs/experiment.json", mine.to_json().encode())
     assert presets.load(f"{s3}/runs/theirs/experiment.json") == mine
     with pytest.raises(ValueError, match=r"/runs/other/experiment\.json"):
         presets.load(f"{s3}/runs/other/experiment.json")
