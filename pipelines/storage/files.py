@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 import fsspec
 import pyarrow.fs
 
-from pipelines import storage
 from pipelines.storage.address import bucket_and_key, holds_credentials, is_local, is_s3, join, local_path, s3fs_options
 from pipelines.storage.errors import (
     StorageDeniedError,
@@ -28,38 +27,8 @@ from pipelines.storage.errors import (
     is_taken,
     raise_if_bucket_missing,
 )
-from pipelines.storage.patience import patience, patiently
+from pipelines.storage.patience import patiently
 from pipelines.storage.patient_s3 import s3_filesystem
-
-__all__ = [
-    "StorageDeniedError",
-    "StorageError",
-    "StorageNotFoundError",
-    "StorageUnreachableError",
-    "check_writable",
-    "delete_file",
-    "delete_tree",
-    "download",
-    "exists",
-    "explained",
-    "is_local",
-    "join",
-    "list_dir",
-    "list_files",
-    "local_path",
-    "open_filesystem",
-    "patience",
-    "patiently",
-    "pyarrow_filesystem",
-    "read_bytes",
-    "read_json",
-    "sha256",
-    "size",
-    "upload_verified",
-    "write_bytes_verified",
-    "write_json_verified",
-    "write_once",
-]
 
 RETRY_WAITS_S = (0.5, 2.0)
 READ_BLOCK_BYTES = 16 * 2**20
@@ -364,5 +333,5 @@ def _digest(file: Any) -> str:
 
 def modified(url: str) -> float:
     """The time of the last write of a file, in Unix seconds."""
-    filesystem, path = storage.open_filesystem(url)
+    filesystem, path = open_filesystem(url)
     return filesystem.modified(path).timestamp()
