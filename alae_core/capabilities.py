@@ -122,6 +122,19 @@ class DrawsStyles(Translates, Protocol):
 
 
 @runtime_checkable
+class Contents(Protocol):
+    """A translation has two steps, so that one content serves many styles; together they are `DrawsStyles.translate`."""
+
+    def content_of(self, networks: Networks, images: Tensor, domain: int) -> Tensor:
+        """Contents [n, ...] of images [n, C, H, W] of the domain; raises ValueError for sides that do not fit."""
+        ...
+
+    def image_of(self, networks: Networks, content: Tensor, style: Tensor, domain: int) -> Tensor:
+        """Images [n, C, H, W] of the domain, of n contents of either and n styles [n, D]."""
+        ...
+
+
+@runtime_checkable
 class Attends(Protocol):
     """Heat maps show where the encoder of a domain looks."""
 

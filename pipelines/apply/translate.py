@@ -9,7 +9,7 @@ from torch import Tensor
 
 from alae_core import images
 from alae_core.algorithm import DOMAINS, Batch
-from alae_core.capabilities import Attends, DrawsStyles, Translates
+from alae_core.capabilities import Attends, Contents, DrawsStyles, Translates
 from pipelines import storage
 from pipelines.apply.inputs import Input, fitted, folders, lies_in, opened
 from pipelines.evaluation.loading import load
@@ -159,6 +159,10 @@ class _Translator:
         styles = self.example
         if styles is None:
             styles = algorithm.drawn_styles(batch, self.how.styles or 1, shared=self.how.shared)[0]
+        if isinstance(algorithm, Contents):
+            content = algorithm.content_of(networks, image, 1 - self.to)
+            yield from (algorithm.image_of(networks, content, style[None], self.to) for style in styles)
+            return
         for style in styles:
             yield algorithm.translate(networks, batch, self.to, style[None])
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from alae_core.algorithm import SamplingError
-from alae_core.capabilities import Attends, DrawsStyles, Translates
+from alae_core.capabilities import Attends, Contents, DrawsStyles, Translates
 from tests.support.offers import EXPERIMENTS, batch_at, batch_of, fresh, offering
 
 BOTH = ((0, 1), (1, 0))
@@ -104,6 +104,18 @@ def test_two_styles_make_two_translations_and_those_drawn_are_those_given(name: 
             torch.testing.assert_close(made[:, number], given)
         one = algorithm.translate(algorithm.networks, batch, to, styles[:1, 0])
         torch.testing.assert_close(one[0], made[0, 0])
+
+
+@offering(Contents)
+def test_one_content_serves_every_style(name: str) -> None:
+    algorithm, batch = translator(name), batch_at(EXPERIMENTS[name], 0, slice(0, COUNT))
+    styles = algorithm.drawn_styles(batch, 2)
+    for own, to in BOTH:
+        content = algorithm.content_of(algorithm.networks, batch.images[own], own)
+        for number in range(2):
+            made = algorithm.image_of(algorithm.networks, content, styles[:, number], to)
+            given = algorithm.translate(algorithm.networks, batch, to, styles[:, number])
+            torch.testing.assert_close(made, given)
 
 
 @offering(DrawsStyles)
