@@ -53,7 +53,7 @@ def violations(root: Path) -> Iterator[str]:
 
 
 def named(node: ast.AST) -> Iterator[str]:
-    """What this node says of one algorithm alone."""
+    """Everything in this node that one algorithm alone has."""
     if isinstance(node, ast.ImportFrom):
         modules = [f"{node.module}.{alias.name}" for alias in node.names]
         yield from (f"imports {found}" for found in modules if _is_algorithm(found))
