@@ -1,4 +1,4 @@
-"""What is due after an iteration."""
+"""The maintenance that is due after an iteration."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from pipelines.experiment import Experiment
 
 @dataclass(frozen=True)
 class Due:
-    """What is due after an iteration; pure functions of the images seen, so a resume ticks at the same places."""
+    """The maintenance that is due after an iteration, as a function of the images seen: a resume ticks at the same places."""
 
     report: bool
     checkpoint: bool
@@ -16,7 +16,7 @@ class Due:
 
     @classmethod
     def between(cls, experiment: Experiment, before: int, after: int) -> "Due":
-        """What became due when nimg went from `before` to `after`."""
+        """Everything that became due when nimg went from `before` to `after`."""
         done = after >= experiment.schedule.total_nimg
 
         def crossed(images: int) -> bool:

@@ -1,4 +1,4 @@
-"""The controller's callback: every tick into the local history, then MLflow is poked. Never raises into training."""
+"""The controller's callback: it appends every tick to the local history and wakes the MLflow writer. It never raises."""
 
 import logging
 from typing import Any
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Recorder(UserCallback):
-    """Runs in the controller; what it needs is made there, at the first report."""
+    """Runs in Ray Train's controller and builds its writers there, at the first report."""
 
     def __init__(self, run: Run, replica: MLflowReplica | None, experiment: Experiment | None = None) -> None:
         self._run = run

@@ -1,4 +1,4 @@
-"""Means over a tick, kept on the device until the tick: nothing waits for the device in between."""
+"""Means over a tick. The sums stay on the device until the tick, so nothing waits for the device in between."""
 
 import resource
 import time
@@ -12,7 +12,7 @@ from alae_core.state import TrainState
 STARTED = "time/data_start_s"
 """A metric of the first tick after the workers started."""
 
-# How the ranks' values become one: the slowest rank is what the user waits for.
+# How the ranks' values are merged: the user waits for the slowest rank.
 _WORST = {
     "time/data_wait_frac": max,
     STARTED: max,
@@ -22,23 +22,23 @@ _WORST = {
 
 
 class Meter:
-    """Adds up the terms, the time and the waiting of the iterations since the last tick."""
+    """Sums the loss terms, the time and the data waits of the iterations since the last tick."""
 
     def __init__(self) -> None:
         self._data_start_s: float | None = None
         self._reset(0, 0.0, 0)
 
     def add(self, metrics: dict[str, Tensor]) -> None:
-        """One iteration's terms; a lazy update's terms count only where they came."""
+        """Add one iteration's terms (scalar tensors); a lazy update's terms are averaged over the iterations that ran it."""
         for name, value in metrics.items():
             total = self._sums.get(name)
             self._sums[name] = value.double() if total is None else total + value.double()
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def tick(self, state: TrainState, level: Level, waited_s: float, skipped: int = 0) -> dict[str, float]:
-        """The record of the iterations since the last call, and a fresh start.
+        """Return the record of the iterations since the last call, and start anew.
 
-        `waited_s`, `skipped`: seconds waited for data and images skipped since the process began.
+        `waited_s`: seconds spent waiting for data since the process began. `skipped`: images skipped since then.
         """
         sums = torch.stack(list(self._sums.values())).tolist() if self._sums else []
         record = {name: value / self._counts[name] for name, value in zip(self._sums, sums, strict=True)}
@@ -67,7 +67,7 @@ class Meter:
     def start(self, nimg: int, waited_s: float = 0.0, skipped: int = 0, data_start_s: float | None = None) -> None:
         """Begin counting at image `nimg`, as after a resume.
 
-        `data_start_s`: seconds that the first batch has taken, which the next tick tells.
+        `data_start_s`: seconds until the first batch arrived; the next tick reports it.
         """
         self._reset(nimg, waited_s, skipped)
         self._data_start_s = data_start_s
@@ -81,7 +81,7 @@ class Meter:
 
 
 def merged(ranks: list[dict[str, float]]) -> dict[str, float]:
-    """One record of a tick from one per rank: means over equal shares of the batch, sums or worst cases of the rest."""
+    """Merge the ranks' records of one tick: means of the loss terms, worst cases of waits, rates and memory."""
     record = {}
     for name in ranks[0]:
         values = [rank[name] for rank in ranks]
@@ -91,7 +91,7 @@ def merged(ranks: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _peak_gib() -> float:
-    """Peak device memory since the last tick, or on a CPU this process's peak so far."""
+    """Peak device memory in GiB since the last tick; on a CPU, the peak of this process so far."""
     if not torch.cuda.is_available():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     peak = torch.cuda.max_memory_allocated() / 2**30

@@ -1,4 +1,4 @@
-"""The features that a perceptual loss compares images by, from weights that the user gives."""
+"""The features of a perceptual loss, computed with weights that the user supplies."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ WEIGHTS = weights.WeightFile("training.vgg16_weights", weights.VGG16.known)
 
 
 def give(algorithm: Algorithm, url: str | None, device: torch.device) -> None:
-    """Set the `features` of an algorithm that compares images by them; others, and None for a URL, are left alone.
+    """Set the `features` of an algorithm that compares images by them; do nothing for others, or if `url` is None.
 
     Errors as `weights.read`.
     """

@@ -1,4 +1,4 @@
-"""What is checked on the driver before any resource is taken."""
+"""The checks on the driver before any resource is taken."""
 
 import math
 from contextlib import suppress

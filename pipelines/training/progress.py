@@ -1,4 +1,4 @@
-"""Follows a run from the driver: each new tick of its history, each new evaluation, each alarm, as they come."""
+"""Follows a run from the driver: each new tick of its history, each new evaluation and each alarm."""
 
 import logging
 import threading
@@ -28,7 +28,7 @@ def follow(
 ) -> Iterator[None]:
     """Call back, from a thread of its own, for every tick and evaluation that is written inside the block.
 
-    And for every alarm that `watch` finds in the ticks and that earlier ones had not raised.
+    `on_alarm` gets every alarm that `watch` finds in the new ticks and had not found before.
     """
     follower = _Follower(run, on_tick, on_evaluation, watch, on_alarm)
     follower.start()
@@ -74,11 +74,11 @@ class _Follower(threading.Thread):
             if self._on_evaluation:
                 for path in sorted(set(list_evaluations(self._followed.url, own=True)) - self._seen):
                     self._seen.add(path)
-                    self._tell(self._on_evaluation, path)
+                    self._report(self._on_evaluation, path)
             if last:
                 return
 
-    def _tell(self, on_evaluation: Callable[[Evaluation], None], path: str) -> None:
+    def _report(self, on_evaluation: Callable[[Evaluation], None], path: str) -> None:
         try:
             evaluation = read_evaluation(self._followed.url, path)
         except EvaluationError as error:

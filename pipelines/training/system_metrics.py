@@ -1,4 +1,4 @@
-"""What the machine is doing, under MLflow's own names, so that its page of system metrics shows it."""
+"""The load of the machine, under MLflow's own names, so that its page of system metrics shows it."""
 
 import logging
 import os
@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 class SystemMetrics:
     """Reads the machine at each call; rates are since the call before (the first: since construction).
 
-    `folder` tells which disk is meant. `node` tells machines apart where several report: system/<node>/...
-    A call never raises: what cannot be read is left out, and said once.
+    The disk is the one that holds `folder`. `node` distinguishes machines where several report: system/<node>/...
+    A call never raises: it leaves out a value that cannot be read, and logs that once.
     """
 
     def __init__(self, folder: str | os.PathLike[str], node: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Experiment -> TorchTrainer: scaling, failures, checkpoints, validation, callbacks, data. `train` is `alae train`."""
+"""Builds a TorchTrainer from an Experiment: scaling, failures, checkpoints, evaluation, callbacks, data."""
 
 import logging
 from collections.abc import Callable
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: where it lies and what was measured."""
+    """A finished run, its folder and its evaluations."""
 
     run: Run
     experiment: Experiment
@@ -57,7 +57,7 @@ class Outcome:
     """False if MLflow lacks a part of the history, which `alae track` replays."""
 
     def evaluations(self) -> list[Evaluation]:
-        """What the run measured of its checkpoints, oldest first; not what `alae evaluate` added."""
+        """The run's own evaluations, oldest first; those added by `alae evaluate` are left out."""
         return read_evaluations(self.run.url, own=True)
 
 
@@ -71,7 +71,7 @@ def train(
     """Train `experiment` to its end, from where it stopped last; on the Ray cluster in use, or on a local one.
 
     `on_tick`, `on_evaluation` and `on_alarm` are called in this process, from a thread of their own, with each new record.
-    Raises ValueError for what the user can mend, before resources are taken, and RuntimeError if the training fails.
+    Raises ValueError for a mistake that the user can correct, before resources are taken, and RuntimeError if the training fails.
     """
     experiment = with_absolute_paths(experiment)
     datasets = preflight.check(experiment)
@@ -121,7 +121,7 @@ def _fit(experiment: Experiment, run: Run, following: Callable[[], AbstractConte
 
 
 def _draw_to_the_end(experiment: Experiment, run: Run) -> None:
-    """The controller draws with each checkpoint, before that one is evaluated."""
+    """Draw the last charts; the controller draws with each checkpoint, before that one is evaluated."""
     try:
         Watch(experiment, run.history).draw(run.url, experiment.schedule.total_nimg)
     except (ValueError, OSError) as error:
@@ -129,7 +129,7 @@ def _draw_to_the_end(experiment: Experiment, run: Run) -> None:
 
 
 def _sentence(error: TrainingFailedError | RayError, run: Run) -> str:
-    """What went wrong in which process, and what is left."""
+    """The error, the process that it occurred in, and the newest checkpoint."""
     if isinstance(error, WorkerGroupError):
         rank, cause = min(error.worker_failures.items())
         where = f"rank {rank}"
@@ -182,7 +182,7 @@ def _trainer(experiment: Experiment, run: Run) -> TorchTrainer:
 
 
 def _remaining_data(experiment_json: str, run_url: str) -> ray.data.Dataset:
-    """Called at every start of the worker group: the data from the newest checkpoint on."""
+    """The data from the newest checkpoint on; called at every start of the worker group."""
     newest = checkpoint.latest(run_url)
     return training_dataset(Experiment.from_json(experiment_json), newest.nimg if newest else 0)
 
@@ -193,7 +193,7 @@ def _evaluation_resources(experiment: Experiment) -> dict[str, Any]:
 
 
 def _evaluate_missed(experiment: Experiment, run: Run) -> None:
-    """Evaluate what a kill between a checkpoint's upload and its registration with Ray left out."""
+    """Evaluate checkpoints that a kill between their upload and their registration with Ray left unevaluated."""
     remote = ray.remote(evaluate_checkpoint).options(**_evaluation_resources(experiment))
     for saved in checkpoint.finished(run.url):
         batch = experiment.schedule.level_before(saved.nimg).batch_size
@@ -206,6 +206,6 @@ def _evaluate_missed(experiment: Experiment, run: Run) -> None:
 
 
 def _track(experiment: Experiment, run: Run, status: str) -> bool:
-    """The last sync, on the driver; an MLflow that is away costs the run nothing but this wait."""
+    """The last sync, on the driver; an unreachable MLflow costs the run only this wait. False if it is incomplete."""
     mlflow = replica(experiment, run)
     return mlflow is None or BackgroundSync(mlflow).close(timeout_s=LAST_SYNC_S, status=status)

@@ -1,4 +1,4 @@
-"""train_loop_per_worker: build, resume, loop, tick. One loop for all algorithms; the only caller of ray.train.report."""
+"""The training process of a rank: build, resume, loop, tick; one loop for all algorithms; the only caller of ray.train.report."""
 
 import time
 from collections.abc import Callable
@@ -28,11 +28,11 @@ from pipelines.training.meter import Meter, merged
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """Entry point of one rank; `config` holds plain values: experiment (JSON), run_url, commit."""
+    """Train as one rank; `config` holds plain values: experiment (JSON), run_url, commit."""
     experiment = Experiment.from_json(config["experiment"])
     device = ray.train.torch.get_device()
     if device.type == "cuda":
-        # What names no device means this one: gathered objects, pinned memory, the peak of the memory.
+        # The default device of gathered objects, pinned memory and the memory peak.
         torch.cuda.set_device(device)
     if experiment.training.compile:
         fused.require_compiler(device)
@@ -53,7 +53,7 @@ def train_worker(config: dict[str, Any]) -> None:
     try:
         loop.run(feed)
     except (NonFiniteError, UnreadableError) as error:
-        # Raised by every rank at once, and again after any restart: it is written down rather than retried.
+        # Every rank raises it at once, and would again after a restart: it is written down rather than retried.
         Run(config["run_url"]).fail_on_first_rank(str(error))
 
 
@@ -71,8 +71,8 @@ def _feed(experiment: Experiment, nimg: int, device: torch.device) -> Feed:
 
 
 def _restore(state: TrainState, experiment: Experiment, own: checkpoint.CheckpointRef | None) -> None:
-    """Where the state comes from, in this order."""
-    # 1. The run's own newest checkpoint. Ours rather than Ray's record of it: the data is planned from the same listing.
+    """Load the state from the first of these sources that there is."""
+    # 1. The run's own newest checkpoint, by our listing rather than Ray's record: the data is planned from the same listing.
     if own is not None:
         checkpoint.load_into(state, own.url)
     # 2. Another run's networks.
@@ -82,7 +82,7 @@ def _restore(state: TrainState, experiment: Experiment, own: checkpoint.Checkpoi
 
 
 class Loop:
-    """The loop of one rank: maintenance of the last iteration first, then the next iteration."""
+    """The loop of one rank: maintenance after the last iteration first, then the next iteration."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Loop:
         return Due.between(self.experiment, before, self.state.nimg)
 
     def _maintain(self, due: Due, feed: Feed) -> None:
-        """Report, by every rank; and rank 0's checkpoint where one is due."""
+        """Report from every rank, with rank 0's checkpoint where one is due."""
         level = self.engine.schedule.level_before(self.state.nimg)
         metrics = self.meter.tick(self.state, level, feed.waited_s, feed.skipped)
         if new := feed.damage[self._noted :]:
@@ -146,7 +146,7 @@ class Loop:
         self.meter.start(self.state.nimg, feed.waited_s, feed.skipped)
 
     def _gathered_ticks(self) -> list[Tick]:
-        """The ticks since the last checkpoint, of all ranks: what the controller may not have heard of when it dies."""
+        """The ticks since the last checkpoint, merged over the ranks; a controller that dies may not have recorded them."""
         ticks = []
         for ranks in zip(*sync.gather(self._ticks), strict=True):
             metrics = merged([own for own, _ in ranks])
@@ -157,7 +157,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Upload:
-    """Ray's upload hook: publishes the checkpoint verified, and says where it lies."""
+    """Ray's upload hook: publishes the checkpoint, verified, and returns its place."""
 
     run_url: str
 

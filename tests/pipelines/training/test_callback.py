@@ -1,4 +1,4 @@
-"""The controller's record: one line per tick from all ranks, and nothing of it can end the training."""
+"""The controller's record has one line per tick from all ranks, and no failure of it ends the training."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""The numbers of a tick: means of what came, rates of what passed."""
+"""The values of a tick: means of the loss terms, rates and waits since the last tick."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ LEVEL = Level(index=1, resolution=8, blend=0.5, batch_size=8, lr=0.002)
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, which passes only when a test says so."""
+    """A clock that only the test moves."""
     now = [100.0]
     monkeypatch.setattr("pipelines.training.meter.time.perf_counter", lambda: now[0])
     return now
@@ -55,7 +55,7 @@ def test_rates_and_waiting_are_those_since_the_last_tick(clock: list[float]) -> 
     assert (second["time/images_per_s"], second["time/data_wait_frac"]) == (100.0, 0.0)
 
 
-def test_the_start_of_the_data_is_told_once_and_is_no_waiting(clock: list[float]) -> None:
+def test_the_start_of_the_data_is_reported_once_and_is_not_counted_as_waiting(clock: list[float]) -> None:
     meter = Meter()
     clock[0] += 9.0  # the first batch is waited for
     meter.start(0, data_start_s=9.0)
@@ -77,7 +77,7 @@ def test_skipped_images_are_those_since_the_last_tick(clock: list[float]) -> Non
     assert meter.tick(state(24), LEVEL, 0.0, 7)["data/skipped_images"] == 2
 
 
-def test_what_passes_between_a_tick_and_a_new_start_counts_for_nobody(clock: list[float]) -> None:
+def test_time_between_a_tick_and_a_new_start_is_not_counted(clock: list[float]) -> None:
     meter = Meter()
     meter.start(0)
     clock[0] += 1.0

@@ -1,4 +1,4 @@
-"""MUNIT's perceptual loss: its formula, the features that the user's weights give it, and what is refused."""
+"""MUNIT's perceptual loss: its formula, the features from the user's weights, and the refusals."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_the_loss_is_the_mean_square_of_features_whose_channels_are_normalised_i
     torch.testing.assert_close(losses.perceptual(3 * a + 1, a), torch.zeros(2, dtype=a.dtype), atol=1e-4, rtol=0)
 
 
-def test_each_translation_is_compared_with_the_image_it_comes_of_and_moves_the_generators() -> None:
+def test_each_translation_is_compared_with_its_source_image_and_moves_the_generators() -> None:
     state = tiny.build(experiment())
     algorithm = state.algorithm
     assert isinstance(algorithm, munit.MUNIT)

@@ -1,4 +1,4 @@
-"""What a user can mend is one sentence, told on the driver before any Ray process exists."""
+"""A mistake that the user can correct is one sentence, raised on the driver before any Ray process exists."""
 
 import shutil
 from collections.abc import Iterator
@@ -95,7 +95,7 @@ def test_only_a_metric_that_is_measured_asks_for_labels(unlabelled: Experiment) 
 
 @pytest.fixture
 def translator(tmp_path: Path) -> Experiment:
-    """Of two domains, and fits both."""
+    """An experiment of two domains that fits both datasets."""
     preset = presets.load("debug_emoji_noto2twemoji64_munit")
     places = [
         f"data.path={pack_two_domains(tmp_path, validation_fraction=0.2)}",
@@ -244,7 +244,7 @@ def test_every_problem_of_storage_is_a_value_error() -> None:
     assert issubclass(StorageError, ValueError)
 
 
-def test_a_machine_too_small_for_any_worker_is_not_told_to_use_none(
+def test_a_machine_too_small_for_any_worker_gets_no_share_of_zero(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_a_cluster(monkeypatch, CPU=0.5)

@@ -1,4 +1,4 @@
-"""Following a run from the driver: every new record once, in order, none of before."""
+"""Following a run from the driver reports every new record once and in order, and no earlier one."""
 
 import json
 import threading
@@ -30,8 +30,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "POLL_S", 0.01)
 
 
-class Heard:
-    """What a follower was told, with a way to wait for it."""
+class Reported:
+    """The items that a follower reported, with a way to wait for them."""
 
     def __init__(self, key: Callable[[Any], Any]) -> None:
         self.items: list[Any] = []
@@ -55,11 +55,11 @@ def evaluate(run: Path, nimg: int) -> None:
     draft.rename(folder / f"{nimg:012d}.json")
 
 
-def test_each_tick_and_evaluation_is_told_once_and_in_order_while_the_run_goes_on(tmp_path: Path) -> None:
+def test_each_tick_and_evaluation_is_reported_once_and_in_order_while_the_run_goes_on(tmp_path: Path) -> None:
     history = History(tmp_path / "history.jsonl")
     history.append(8, TICK)
     evaluate(tmp_path, 8)
-    ticks, evaluations = Heard(lambda tick: tick.nimg), Heard(lambda evaluation: evaluation.nimg)
+    ticks, evaluations = Reported(lambda tick: tick.nimg), Reported(lambda evaluation: evaluation.nimg)
     with follow(Run(str(tmp_path)), ticks, evaluations):
         for count, nimg in enumerate((16, 24), start=1):
             history.append(nimg, TICK)
@@ -69,19 +69,19 @@ def test_each_tick_and_evaluation_is_told_once_and_in_order_while_the_run_goes_o
     assert (ticks.items, evaluations.items) == ([16, 24], [16, 24])
 
 
-def test_what_is_written_last_is_told_before_the_following_ends(
+def test_the_last_records_are_reported_before_the_following_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "POLL_S", 3600)
-    ticks, evaluations = Heard(lambda tick: tick.nimg), Heard(lambda evaluation: evaluation.nimg)
+    ticks, evaluations = Reported(lambda tick: tick.nimg), Reported(lambda evaluation: evaluation.nimg)
     with follow(Run(str(tmp_path)), ticks, evaluations):
         History(tmp_path / "history.jsonl").append(8, TICK)
         evaluate(tmp_path, 8)
     assert (ticks.items, evaluations.items) == ([8], [8])
 
 
-def test_the_end_of_a_run_that_fails_is_told_too(tmp_path: Path) -> None:
-    ticks = Heard(lambda tick: tick.nimg)
+def test_the_end_of_a_run_that_fails_is_reported_too(tmp_path: Path) -> None:
+    ticks = Reported(lambda tick: tick.nimg)
     with pytest.raises(RuntimeError, match="lost"), follow(Run(str(tmp_path)), ticks, None):
         History(tmp_path / "history.jsonl").append(8, TICK)
         raise RuntimeError("lost")
@@ -89,7 +89,7 @@ def test_the_end_of_a_run_that_fails_is_told_too(tmp_path: Path) -> None:
 
 
 def test_one_damaged_evaluation_does_not_silence_the_rest(tmp_path: Path) -> None:
-    ticks, evaluations = Heard(lambda tick: tick.nimg), Heard(lambda evaluation: evaluation.nimg)
+    ticks, evaluations = Reported(lambda tick: tick.nimg), Reported(lambda evaluation: evaluation.nimg)
     with follow(Run(str(tmp_path)), ticks, evaluations):
         (tmp_path / "evaluations").mkdir()
         (tmp_path / "evaluations" / "000000000008.json").write_text("{")
@@ -102,18 +102,18 @@ def test_one_damaged_evaluation_does_not_silence_the_rest(tmp_path: Path) -> Non
 
 def test_a_line_tells_progress_losses_rate_waiting_and_time_left() -> None:
     experiment = presets.load("debug_mnist32_style_alae")
-    told = line(experiment, Tick(240, dict(TICK), 0.0)).split()
-    assert "0.24/0" in told or "0.24/0.48" in told
-    assert " ".join(told).endswith("kimg 8 px blend 0.25 discriminator/fake 0.693 2 img/s wait 1.5% ETA 2:00")
+    shown = line(experiment, Tick(240, dict(TICK), 0.0)).split()
+    assert "0.24/0" in shown or "0.24/0.48" in shown
+    assert " ".join(shown).endswith("kimg 8 px blend 0.25 discriminator/fake 0.693 2 img/s wait 1.5% ETA 2:00")
 
 
 def test_a_term_that_was_not_finite_is_left_out_of_the_line() -> None:
-    told = line(presets.load("debug_mnist32_style_alae"), Tick(240, TICK | {"discriminator/fake": None}, 0.0))
-    assert "discriminator" not in told
+    shown = line(presets.load("debug_mnist32_style_alae"), Tick(240, TICK | {"discriminator/fake": None}, 0.0))
+    assert "discriminator" not in shown
 
 
 def test_skipped_images_stand_at_the_end_of_the_line_if_there_are_any() -> None:
     experiment = presets.load("debug_mnist32_style_alae")
     for skipped in (0, 5):
-        told = line(experiment, Tick(240, TICK | {"data/skipped_images": skipped}, 0.0))
-        assert told.endswith("ETA 2:00" + (f"  skipped {skipped} images" if skipped else ""))
+        shown = line(experiment, Tick(240, TICK | {"data/skipped_images": skipped}, 0.0))
+        assert shown.endswith("ETA 2:00" + (f"  skipped {skipped} images" if skipped else ""))

@@ -1,4 +1,4 @@
-"""A run goes on where its files lie elsewhere: weights and checkpoints it began with are known by content, not by place."""
+"""A run resumes after its files have moved: the weights and checkpoints it began with are identified by content."""
 
 import json
 import shutil
@@ -33,14 +33,14 @@ def experiment(tmp_path: Path, pair: str, *changes: str) -> Experiment:
 
 
 def claim(asked: Experiment) -> Run:
-    """As `train` does before anything is started."""
+    """Claim the run as `train` does before it starts anything."""
     run = Run.of(asked)
     run.claim(asked, open_datasets(asked.data.path, asked.domains), preflight.file_digests(asked))
     return run
 
 
 def weights(path: Path, value: float = 1.0) -> str:
-    """A file of weights, as a user names it. Torch saves a file's name in it, so it is saved under one and then moved."""
+    """Write a file of weights and return its URL. Torch saves the file's name in it, so all are saved under one and moved."""
     path.parent.mkdir(exist_ok=True)
     draft = path.with_name("draft")
     mark = stored(draft, {"a": torch.full((2,), value)}).removeprefix(str(draft))
