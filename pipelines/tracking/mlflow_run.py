@@ -44,7 +44,7 @@ class FigureError(ValueError):
 
 
 class RemoteRun:
-    """What MLflow has of one run, asked once, and the pushes that add to it."""
+    """The part of one run that MLflow has already, asked once, and the pushes that add to it."""
 
     def __init__(self, client: "MlflowClient", run: "Run", models: "Models") -> None:
         self.client, self.run, self.run_id, self.models = client, run, run.info.run_id, models

@@ -29,7 +29,7 @@ class Best:
     """The best checkpoint of a run."""
 
     metric: str
-    """That it is the best by."""
+    """The metric that decides."""
     checkpoint: str
     """Where it was saved."""
     place: str | None

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What one sync added to MLflow."""
+    """The records that one sync added to MLflow."""
 
     run_id: str
     ticks: int = 0

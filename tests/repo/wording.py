@@ -23,7 +23,6 @@ NOT_YET = (
     "pipelines/experiment/",
     "pipelines/presets/",
     "pipelines/runs/",
-    "pipelines/tracking/",
     "tests/contract/",
     "tests/pipelines/apply/",
     "tests/pipelines/cli/",
