@@ -181,7 +181,7 @@ class Evaluations:
         return list(self.these(list_evaluations(self.run_url, own=own)).values())
 
     def these(self, paths: Iterable[str]) -> dict[str, Evaluation]:
-        """As `all`, of these paths, by path."""
+        """The evaluations at these paths that read, by path."""
         found = {}
         for path in paths:
             try:

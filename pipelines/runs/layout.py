@@ -12,7 +12,7 @@ FAILURE = "failure.json"
 DAMAGE = "damage.json"
 ALARMS = "alarms.json"
 LEADER = "best.json"
-"""Which evaluations were compared to find the best checkpoint."""
+"""The evaluations that were compared to find the best checkpoint."""
 
 HISTORY = "history.jsonl"
 TRACKING = "tracking.json"

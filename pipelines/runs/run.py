@@ -151,7 +151,7 @@ class Run:
 
 
 def _identity(datasets: Sequence[Dataset]) -> dict[str, Any]:
-    """What tells them from others packed at the same places; of two domains, by their folders."""
+    """Checksums that identify the datasets; those of two domains by their folders."""
     if len(datasets) == 1:
         return datasets[0].identity
     return {folder: dataset.identity for folder, dataset in zip(FOLDERS, datasets, strict=True)}

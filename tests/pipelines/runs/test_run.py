@@ -138,7 +138,7 @@ def test_a_run_is_finished_when_a_checkpoint_has_reached_the_end_of_the_schedule
     assert found is not None and found.nimg == total
 
 
-def test_a_failure_is_told_with_the_last_checkpoint_until_a_new_attempt_begins(tmp_path: Path) -> None:
+def test_a_failure_is_reported_with_the_last_checkpoint_until_a_new_attempt_begins(tmp_path: Path) -> None:
     run = Run(str(tmp_path))
     run.raise_failure()
     run.fail_on_first_rank("discriminator/fake is not finite at 0.064 kimg")
