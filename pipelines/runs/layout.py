@@ -52,6 +52,17 @@ def run_of(checkpoint_url: str) -> str:
     return checkpoint_url.rpartition("/")[0].removesuffix(f"/{BEST}") or "."
 
 
+def checkpoint_in(run_url: str, address: str) -> str:
+    """The address inside `run_url` of a checkpoint of that run, given relative to the run or as it was when it was saved."""
+    *folders, name = address.rstrip("/").split("/")
+    return f"{run_url}/{best_path(name) if folders[-1:] == [BEST] else name}"
+
+
+def relative_checkpoint(address: str) -> str:
+    """The path of a checkpoint relative to its run: `checkpoint_<nimg>`, or that name inside `best`."""
+    return checkpoint_in("", address)[1:]
+
+
 def evaluation_path(nimg: int, added: str = "") -> str:
     """The run's own evaluation of the checkpoint at `nimg`, or with a digest `added` one beside it."""
     return f"{EVALUATIONS}/{_digits(nimg)}{f'_{added}' if added else ''}.json"
