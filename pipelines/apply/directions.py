@@ -102,7 +102,7 @@ def find_and_keep(place: str, *, images: int = IMAGES, overrides: Sequence[str] 
     about = {
         "nimg": nimg,
         "time": time.time(),
-        "checkpoint": url,
+        "checkpoint": layout.relative_checkpoint(url),
         "dataset": dataset_record((dataset,)),
         "space": "w",
         "source": source,

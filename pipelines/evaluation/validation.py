@@ -1,6 +1,7 @@
 """A checkpoint's averaged networks -> an evaluation and figures with its run, and the best one kept."""
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,23 +17,27 @@ from pipelines.runs.best import keep_best
 from pipelines.runs.evaluations import Evaluation, read_evaluation, write_evaluation
 
 
-def evaluate_checkpoint(run_url: str, url: str) -> dict[str, float]:
-    """The metrics of the checkpoint at `url`, kept with its run; taken already, they are only read."""
+def evaluate_checkpoint(run_url: str, url: str, data_path: str | None = None) -> dict[str, float]:
+    """The metrics of the checkpoint at `url`, kept with its run; taken already, they are only read.
+
+    `data_path` is where the dataset lies now, if it was moved since the checkpoint was saved.
+    """
     manifest = checkpoints.read_manifest(url)
     path = layout.evaluation_path(manifest["nimg"])
     if storage.exists(f"{run_url}/{path}"):
         evaluation = read_evaluation(run_url, path)
     else:
-        evaluation = _evaluated(run_url, url, manifest)
+        evaluation = _evaluated(run_url, url, manifest, data_path)
         write_evaluation(run_url, evaluation)
     # Also of an evaluation that is there: a kill may have come between the two.
     keep_best(run_url, checkpoints.experiment_of(manifest), only=url, manifest=manifest)
     return {name: math.nan if value is None else value for name, value in evaluation.metrics.items()}
 
 
-def _evaluated(run_url: str, url: str, manifest: dict[str, Any]) -> Evaluation:
+def _evaluated(run_url: str, url: str, manifest: dict[str, Any], data_path: str | None) -> Evaluation:
     """A fresh evaluation, its figures stored before."""
     experiment, subject, nimg = load_subject(url, manifest)
+    experiment = replace(experiment, data=replace(experiment.data, path=data_path or experiment.data.path))
     datasets = open_datasets(experiment.data.path, experiment.domains, experiment.data.damaged)
     take = partial(measure_checkpoint, url, experiment, subject, datasets)
     scores = evaluate(subject, datasets, experiment.evaluation, take)

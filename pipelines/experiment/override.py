@@ -9,12 +9,14 @@ from pipelines.experiment import Experiment, schema
 
 # What a resumed run may change: groups and single fields. Workers and micro-batches split the same global
 # batch: they change only the order in which floats are summed, and the one must be free to follow the other.
-# A run that damaged images have stopped may be told to skip them. All else here happens beside the training.
-# A moved dataset is refused: nothing proves its images the same.
+# A run that damaged images have stopped may skip them from then on. A run's name and storage follow its folder, and
+# data.path follows the dataset: dataset.json holds the checksums of its images. All else happens beside the training.
 RESUMABLE = (
+    "name",
     "scaling",
     "tracking",
     "evaluation",
+    "data.path",
     "data.read_ahead_gib",
     "data.damaged",
     "training.microbatch",

@@ -19,7 +19,7 @@ from pipelines.runs.results import Reading, best, readable, series
 
 @dataclass(frozen=True)
 class Leader:
-    """Which of a run's own evaluations were compared by a metric, and which two of them stand for all.
+    """The run's own evaluations that were compared by a metric, and the two of them that represent all.
 
     It names records and holds none of their values. Where it is lost or does not fit the records, all are read again.
     """
@@ -32,7 +32,7 @@ class Leader:
 
     @classmethod
     def read(cls, run_url: str) -> "Leader | None":
-        """The one that a run keeps; None if there is none, or it is damaged."""
+        """The stored leader of a run; None if there is none, or it is damaged."""
         url = f"{run_url}/{layout.LEADER}"
         if not storage.exists(url):
             return None
@@ -54,9 +54,9 @@ class Standing:
 
     newest: Reading | None = None
     best: Reading | None = None
-    """Of the values that compare with the newest."""
+    """The best of the values that compare with the newest."""
     news: Leader | None = None
-    """What the run's `Leader` should say; None where it says so, and where `alae evaluate` added evaluations."""
+    """The `Leader` to write; None where the run has it already, and where `alae evaluate` added evaluations."""
 
 
 def standing(run_url: str, metric: str, *, own: bool = False, afresh: bool = False) -> Standing:
@@ -124,7 +124,7 @@ def _alike(evaluations: Evaluations, paths: Sequence[str], metric: str, kept: Le
 def _standing(
     evaluations: Evaluations, paths: Sequence[str], metric: str, kept: Leader | None, before: Sequence[str] = ()
 ) -> Standing:
-    """That of the evaluations at `paths`, which stand for those compared `before` too."""
+    """The standing of the evaluations at `paths`, which represent those compared `before` too."""
     read = evaluations.these(paths)
     found = series(read.values(), metric)
     newest, leader = found[-1] if found else None, best(found)

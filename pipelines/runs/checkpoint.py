@@ -24,7 +24,7 @@ from pipelines.runs.history import Tick
 from pipelines.runs.layout import EMA, MANIFEST, STATE
 
 BLOCK_BYTES = 16 * 2**20
-"""What rank 0 hands on to the others at a time."""
+"""Bytes that rank 0 sends to the other ranks at a time."""
 
 Result = TypeVar("Result")
 
@@ -172,7 +172,7 @@ def load_averages(
 
 
 def _by_first_rank(call: Callable[[], Result]) -> Result:
-    """What `call` returns on rank 0, on every rank; its error is raised by every rank, where others would wait for ever."""
+    """The result of `call` on rank 0, on every rank; every rank raises its error, so that none waits forever."""
     result, error = None, None
     if sync.rank() == 0:
         try:

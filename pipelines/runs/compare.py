@@ -14,9 +14,9 @@ Z = 2.0
 
 
 def compare(first: str, second: str) -> str:
-    """A table of the metrics that were taken of both: two checkpoints, or of a run the newest one that was measured.
+    """A table of the metrics measured for both sides; a run is represented by its newest measured checkpoint.
 
-    A metric that was not taken alike of both is told with the reason. Raises ValueError where no metric was.
+    A metric that does not compare is listed with the reason. Raises ValueError if no metric compares.
     """
     sides = [_side(place.rstrip("/")) for place in (first, second)]
     a, b = (side.by_key for side in sides)
@@ -45,7 +45,7 @@ class _Side:
 
 
 def _side(place: str) -> _Side:
-    """What was measured of a checkpoint, or of the newest of a run that was; what the run took itself counts first."""
+    """The measurements of a checkpoint, or of a run's newest measured one; the run's own evaluation takes precedence."""
     is_run = storage.exists(f"{place}/{layout.EXPERIMENT}")
     if not is_run and not storage.exists(f"{place}/{layout.MANIFEST}"):
         raise ValueError(f"{place} is neither a run nor a checkpoint; name one of the two")

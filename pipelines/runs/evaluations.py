@@ -78,6 +78,7 @@ class Evaluation:
     figures: dict[str, str]
     """Paths inside the run's folder by key."""
     checkpoint: str | None
+    """Address of the checkpoint; its record holds the path relative to the run, so the run's folder may be moved."""
     time: float
     """Unix seconds: the record's own `time`, else when it was last written."""
     measured: dict[str, Any] = field(default_factory=dict)
@@ -116,8 +117,11 @@ class Evaluation:
         )
 
     @classmethod
-    def of(cls, record: Mapping[str, Any], path: str, written: float) -> "Evaluation":
-        """The evaluation in a record at `path`, which was `written` at that Unix time; raises EvaluationError."""
+    def of(cls, record: Mapping[str, Any], run_url: str, path: str, written: float) -> "Evaluation":
+        """The evaluation in a record at `path` of a run, `written` at that Unix time; raises EvaluationError.
+
+        Earlier versions recorded the checkpoint's absolute address; its last folders name the checkpoint in this run.
+        """
         try:
             own = layout.is_own_evaluation(path)
             measured = dict(record.get("measured") or {})
@@ -126,7 +130,7 @@ class Evaluation:
                 nimg=int(record["nimg"]),
                 metrics=_all_metrics(measured, record["metrics"], resolution if own else None),
                 figures=dict(record.get("figures") or {}),
-                checkpoint=record.get("checkpoint"),
+                checkpoint=(saved := record.get("checkpoint")) and layout.checkpoint_in(run_url.rstrip("/"), saved),
                 time=float(record.get("time") or written),
                 measured=measured,
                 dataset=record.get("dataset"),
@@ -145,7 +149,7 @@ class Evaluation:
             "metrics": {name: value for name, value in self.metrics.items() if name not in derived},
             "measured": self.measured,
             "figures": self.figures,
-            "checkpoint": self.checkpoint,
+            "checkpoint": self.checkpoint and layout.relative_checkpoint(self.checkpoint),
             "dataset": self.dataset,
             "resolution": self.resolution,
         }
@@ -181,7 +185,7 @@ class Evaluations:
         return list(self.these(list_evaluations(self.run_url, own=own)).values())
 
     def these(self, paths: Iterable[str]) -> dict[str, Evaluation]:
-        """As `all`, of these paths, by path."""
+        """The evaluations at these paths that read, by path."""
         found = {}
         for path in paths:
             try:
@@ -207,7 +211,7 @@ def read_evaluation(run_url: str, path: str) -> Evaluation:
         written = 0.0 if record.get("time") else modified(url)
     except (ValueError, AttributeError) as error:
         raise EvaluationError(f"{path} is not an evaluation: {error!r}") from error
-    return Evaluation.of(record, path, written)
+    return Evaluation.of(record, run_url, path, written)
 
 
 def list_evaluations(run_url: str, *, own: bool = False) -> list[str]:

@@ -1,4 +1,4 @@
-"""The run's ticks, written before any tracking server hears of them: one JSON object per line, in a local folder."""
+"""The run's ticks, written before they are sent to any tracking server: one JSON object per line, in a local folder."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tick:
-    """What one tick measured; a metric is None where it was not a finite number."""
+    """The metrics of one tick; a metric is None where its value was not finite."""
 
     nimg: int
     metrics: dict[str, float | int | None]
@@ -43,14 +43,14 @@ class History:
         self._recorded = {tick.nimg for tick in self.records()}
 
     def append(self, nimg: int, metrics: Mapping[str, Any], time: float | None = None) -> bool:
-        """Records one tick; False if this nimg is already recorded, as after a resume.
+        """Record one tick; False if this nimg is already recorded, as after a resume.
 
         Raises ValueError for a metric that is not a number, OSError if the line could not be written whole.
         """
         return self.add(Tick.of(nimg, metrics, time))
 
     def add(self, tick: Tick) -> bool:
-        """As `append`, of a tick that is already made."""
+        """Record an existing tick, as `append` does."""
         if tick.nimg in self:
             return False
         record = {"nimg": tick.nimg, "time": tick.time, "metrics": tick.metrics}

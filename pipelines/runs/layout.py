@@ -12,7 +12,7 @@ FAILURE = "failure.json"
 DAMAGE = "damage.json"
 ALARMS = "alarms.json"
 LEADER = "best.json"
-"""Which evaluations were compared to find the best checkpoint."""
+"""The evaluations that were compared to find the best checkpoint."""
 
 HISTORY = "history.jsonl"
 TRACKING = "tracking.json"
@@ -50,6 +50,17 @@ def best_path(name: str) -> str:
 def run_of(checkpoint_url: str) -> str:
     """The run's folder of a checkpoint, whether it lies there or in `best`."""
     return checkpoint_url.rpartition("/")[0].removesuffix(f"/{BEST}") or "."
+
+
+def checkpoint_in(run_url: str, address: str) -> str:
+    """The address inside `run_url` of a checkpoint of that run, given relative to the run or as it was when it was saved."""
+    *folders, name = address.rstrip("/").split("/")
+    return f"{run_url}/{best_path(name) if folders[-1:] == [BEST] else name}"
+
+
+def relative_checkpoint(address: str) -> str:
+    """The path of a checkpoint relative to its run: `checkpoint_<nimg>`, or that name inside `best`."""
+    return checkpoint_in("", address)[1:]
 
 
 def evaluation_path(nimg: int, added: str = "") -> str:

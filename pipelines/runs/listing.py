@@ -17,23 +17,23 @@ UNKNOWN = "-"
 
 @dataclass(frozen=True)
 class RunState:
-    """What is known of one run from its folder."""
+    """The state of one run, as read from its folder."""
 
     name: str
     algorithm: str = UNKNOWN
     nimg: int | None = None
-    """Of its newest checkpoint."""
+    """Images seen at its newest checkpoint."""
     state: str = "unreadable"
     """finished, failed, unfinished, new (without a checkpoint), or unreadable."""
     newest: Reading | None = None
     best: Reading | None = None
     best_place: str | None = None
-    """Where the best checkpoint lies; None where there is none any more."""
+    """Address of the best checkpoint; None if it was not kept."""
     alarms: tuple[Raised, ...] = ()
 
 
 def runs(place: str, metric: str | None = None) -> list[RunState]:
-    """The runs in a folder of runs, by name, with their values of `metric`: by default, what each tells its best one by.
+    """The runs in a folder of runs, by name, with their values of `metric`; by default, of each run's own `best_metric`.
 
     Raises ValueError where there is none.
     """

@@ -1,4 +1,4 @@
-"""What a person watches a run by: the alarms and charts that its algorithm declares, from its ticks, kept in its folder."""
+"""Alarms and charts that an algorithm declares, computed from the run's ticks and kept in its folder."""
 
 import dataclasses
 import logging

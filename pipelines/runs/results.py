@@ -1,4 +1,4 @@
-"""The values in a run's evaluations, each with all that another must share to be compared with it, and the best of them."""
+"""The values in a run's evaluations, each with the properties that comparable values share, and the best of them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class Reading:
     dataset: str
     """Digest of all images of the dataset."""
     resolution: int
-    """Of the images, in px: distances are to the reals of one level."""
+    """Side of the images in px: distances are to the real images of one level."""
     nimg: int
     checkpoint: str
 
     def unlike(self, other: "Reading") -> str:
-        """What forbids to compare two readings, in words; "" where nothing does."""
+        """The reason why two readings do not compare, as a sentence; "" if they do."""
         if self.protocol != other.protocol:
             return "they follow different protocols"
         if self.dataset != other.dataset:
@@ -69,7 +69,7 @@ def _reading(evaluation: Evaluation, key: str, measured: Measured, estimate: Est
 def series(evaluations: Iterable[Evaluation], key: str) -> list[Reading]:
     """The values of one metric that compare with the newest of them, one for each checkpoint, oldest first.
 
-    What the run measured itself counts before what `alae evaluate` did. An evaluation that does not read has none.
+    The run's own evaluation takes precedence over those of `alae evaluate`. Unreadable evaluations are left out.
     """
     by_nimg: dict[int, tuple[bool, Reading]] = {}
     for evaluation in evaluations:
@@ -93,7 +93,7 @@ def best(found: Sequence[Reading]) -> Reading | None:
 
 
 def readable(evaluation: Evaluation) -> dict[str, Reading]:
-    """`readings`, of an evaluation that does not say how they were taken none."""
+    """The `readings` of an evaluation; none if it does not say how they were taken."""
     try:
         return readings(evaluation)
     except EvaluationError:

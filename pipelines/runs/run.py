@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,17 @@ class Run:
     def history(self) -> Path:
         return self.spool / layout.HISTORY
 
+    @property
+    def name(self) -> str:
+        """The name of the run's folder, which is the run's name also after the folder was renamed or copied."""
+        return self.url.rpartition("/")[2]
+
     def experiment(self) -> Experiment:
-        """The experiment this run was started with; ValueError if the folder is not a run."""
+        """The experiment this run was started with, named as its folder is now; ValueError if the folder is not a run."""
         path = f"{self.url}/{layout.EXPERIMENT}"
         if not storage.exists(path):
             raise ValueError(f"{self.url} is not a run: it has no {layout.EXPERIMENT}")
-        return Experiment.from_json(storage.read_bytes(path).decode())
+        return replace(Experiment.from_json(storage.read_bytes(path).decode()), name=self.name)
 
     def claim(
         self, experiment: Experiment, datasets: Sequence[Dataset], files: Mapping[str, str] | None = None
@@ -64,15 +69,25 @@ class Run:
                 + "; ".join(differences)
                 + ". Repeat the earlier settings to resume it, or give another name=... to start a new run"
             )
-        identity = _identity(datasets)
-        storage.write_once(f"{self.url}/{layout.DATASET}", json.dumps(identity).encode())
-        if storage.read_json(f"{self.url}/{layout.DATASET}") != identity:
-            raise ValueError(
-                f"the dataset {experiment.data.path} was packed anew since the run {experiment.name!r} began; bring "
-                "the old one back to resume it, or give another name=... to start a new run"
-            )
-
+        self._claim_dataset(began, experiment, _identity(datasets))
         self._claim_files(began, experiment, files or {})
+
+    def _claim_dataset(self, began: Experiment, experiment: Experiment, identity: dict[str, Any]) -> None:
+        """Write down the checksums of the dataset that the run begins with, and refuse a dataset with others."""
+        path, kept = experiment.data.path, f"{self.url}/{layout.DATASET}"
+        known = storage.exists(kept)
+        if not known and path != began.data.path and checkpoint.latest(self.url) is not None:
+            raise ValueError(
+                f"data.path={path}: the run {experiment.name!r} began with {began.data.path} and kept no checksums, so "
+                f"nothing proves the images the same; resume it with data.path={began.data.path} once, which keeps them"
+            )
+        storage.write_once(kept, json.dumps(identity).encode())
+        if storage.read_json(kept) != identity:
+            raise ValueError(
+                f"data.path={path} is not the dataset that the run {experiment.name!r} began with: its images have other "
+                f"checksums than {layout.DATASET} in {self.url}; give the dataset that it began with, from any place, to "
+                "resume it, or give another name=... to start a new run"
+            )
 
     def _claim_files(self, began: Experiment, experiment: Experiment, files: Mapping[str, str]) -> None:
         """Write down the digests of the files that the run begins with, and refuse other files; runs of before have none."""
@@ -151,7 +166,7 @@ class Run:
 
 
 def _identity(datasets: Sequence[Dataset]) -> dict[str, Any]:
-    """What tells them from others packed at the same places; of two domains, by their folders."""
+    """Checksums that identify the datasets; those of two domains by their folders."""
     if len(datasets) == 1:
         return datasets[0].identity
     return {folder: dataset.identity for folder, dataset in zip(FOLDERS, datasets, strict=True)}

@@ -21,7 +21,7 @@ def curves(
 
 
 def measured_names(evaluations: Iterable[Evaluation]) -> list[str]:
-    """The metrics of evaluations in the order they first appear, without their errors and what tells only of the evaluation."""
+    """The metrics of evaluations in the order they first appear, without standard errors and bookkeeping."""
     names = dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics)
     about = {"eval/resolution", "eval/samples", "eval/seconds"}
     return [name for name in names if name not in about and not name.endswith(ERROR)]

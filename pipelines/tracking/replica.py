@@ -150,11 +150,21 @@ class MLflowReplica:
 
     def _find_or_create(self, client: "MlflowClient") -> "Run":
         run = mlflow_run.get_run(client, self._remembered())
-        if run is not None:
+        if run is not None and self._is_of_this_folder(run):
             return run
         experiment_id = mlflow_run.experiment_id(client, self.experiment, self._uri)
         found = mlflow_run.find_run(client, experiment_id, self.tags[RUN_TAG])
         return found or client.create_run(experiment_id, self._started_ms(), self.tags, self.run_name)
+
+    def _is_of_this_folder(self, run: "Run") -> bool:
+        """Whether an MLflow run was made for this folder and not for one that it was copied from."""
+        own, other = self.tags[RUN_TAG], run.data.tags.get(RUN_TAG)
+        if other is None or other == own:
+            return True
+        log.warning(
+            "%s was copied or moved from %s: it gets a run of its own in MLflow, with the whole history", own, other
+        )
+        return False
 
     def _started_ms(self) -> int:
         ticks, _ = read_history(self.spool / layout.HISTORY)

@@ -200,7 +200,7 @@ def _evaluate_missed(experiment: Experiment, run: Run) -> None:
         due = Due.between(experiment, saved.nimg - batch, saved.nimg).validate
         if due and not storage.exists(f"{run.url}/{layout.evaluation_path(saved.nimg)}"):
             try:
-                ray.get(remote.remote(run.url, saved.url))
+                ray.get(remote.remote(run.url, saved.url, experiment.data.path))
             except RayError as error:
                 log.warning("%s could not be evaluated: %s", saved.url, str(error).strip().splitlines()[-1])
 

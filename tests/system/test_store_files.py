@@ -54,7 +54,7 @@ def test_a_checkpoint_on_s3_comes_back_bit_for_bit(s3: str) -> None:
 def test_a_run_on_s3_is_claimed_finished_and_refused_as_a_local_one(s3: str) -> None:
     run = Run(f"{s3}/runs/a")
     run.claim(BASE, PACKED)
-    assert run.experiment() == BASE and run.finished_at(BASE) is None
+    assert run.experiment() == replace(BASE, name="a") and run.finished_at(BASE) is None
     with pytest.raises(ValueError, match="seed: 0 -> 1"):
         run.claim(replace(BASE, seed=1), PACKED)
     checkpoint_at(run, BASE.schedule.total_nimg)

@@ -215,7 +215,7 @@ def test_the_command_keeps_directions_description_and_pages_with_the_run(
     for name, known in about["attributes"].items():
         assert float(kept[f"normal/{name}"].norm()) == pytest.approx(1.0)
         assert float(kept[f"change/{name}"].norm()) == pytest.approx(known["length"])
-    assert (about["nimg"], about["checkpoint"], about["space"]) == (4000, str(folder), "w")
+    assert (about["nimg"], about["checkpoint"], about["space"]) == (4000, folder.name, "w")
     assert about["source"] == "codes of 200 train images with their own attributes"
     for name, known in about["attributes"].items():
         assert known["figure"] == f"figures/attribute_{name}_000000004000.png" and known["figure"] in printed

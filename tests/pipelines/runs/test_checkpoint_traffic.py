@@ -1,4 +1,4 @@
-"""What a checkpoint costs the storage: each file hashed once a way, one manifest an evaluation, one download for all ranks."""
+"""Storage traffic of a checkpoint: each file hashed once a way, one manifest an evaluation, one download for all ranks."""
 
 import hashlib
 import os
@@ -98,7 +98,7 @@ def test_an_evaluation_reads_the_manifest_once(
 
 
 def digest_of(state: TrainState) -> str:
-    """Of every tensor and counter, the moments and averages too."""
+    """Digest of every tensor and counter, moments and averages included."""
     total = hashlib.sha256()
     for path, value in sorted(tiny.flat(state.state_dict()).items()):
         shown = (

@@ -39,7 +39,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[list[st
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
 
 
-def test_the_runs_of_a_folder_are_told_with_state_newest_and_best_value(
+def test_the_runs_of_a_folder_are_listed_with_state_newest_and_best_value(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     begin(tmp_path / "a_new")
@@ -65,7 +65,9 @@ def test_the_runs_of_a_folder_are_told_with_state_newest_and_best_value(
     ]
 
 
-def test_runs_are_told_by_any_metric_that_was_taken_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_are_listed_by_any_metric_that_was_taken_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     measured(tmp_path / "run", 240, fd_pixels1k=3.0, is_classifier1k=2.0)
     evaluate(tmp_path / "run", 120, extra="_a", is_classifier1k=4.0)
     _, run = printed(capsys, "runs", str(tmp_path), "--metric", "is_classifier1k")

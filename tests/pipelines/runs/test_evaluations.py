@@ -1,7 +1,9 @@
 """An evaluation's record holds each value once, and records of earlier versions read alike."""
 
 import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -89,7 +91,7 @@ def test_a_record_of_version_0_1_reads_with_the_same_values_in_the_same_order(tm
     assert list(found.metrics.items()) == list(json.loads(STORED)["metrics"].items())
     assert (found.nimg, found.time, found.resolution, found.own) == (480, 1796038987.768215, 8, True)
     assert found.figures == {"reals": "figures/reals_000000000480.png"}
-    assert found.checkpoint == "/data/runs/finished/checkpoint_000000000480"
+    assert found.checkpoint == f"{tmp_path}/checkpoint_000000000480"  # the run was moved here from /data/runs
     reading = readings(found)["fd_classifier0.032k"]
     assert reading.estimate == Estimate(
         77.84959298351089,
@@ -115,7 +117,7 @@ def test_a_new_record_holds_each_value_once_and_comes_back_whole(tmp_path: Path)
     assert record["metrics"] == {"eval/reconstruction_l1": 0.75}
     found = list(leaves(record))
     assert [found.count(value) for value in (3.25, 0.125, 0.75, 16, 480)] == [1] * 5
-    assert read_evaluation(str(tmp_path), PATH) == taken
+    assert read_evaluation(str(tmp_path), PATH) == replace(taken, checkpoint=f"{tmp_path}/checkpoint")
     assert taken.metrics == {
         "eval/fd_pixels1k": 3.25,
         "eval/fd_pixels1k_se": 0.125,
@@ -135,7 +137,7 @@ def test_an_added_evaluation_has_the_metrics_that_were_asked_for_and_no_others(t
     added = just_taken(own=False, metrics=None, figures=None)
     url = write_evaluation(str(tmp_path), added, "5f5c")
     found = read_evaluation(str(tmp_path), layout.evaluation_path(480, "5f5c"))
-    assert url.endswith("480_5f5c.json") and found == added and not found.own
+    assert url.endswith("480_5f5c.json") and found == replace(added, checkpoint=found.checkpoint) and not found.own
     assert set(found.metrics) == {"eval/fd_pixels1k", "eval/fd_pixels1k_se"} and found.resolution == 16
 
 
@@ -174,3 +176,13 @@ def test_a_run_s_evaluations_are_read_once_and_one_that_was_not_whole_again(
     (tmp_path / PATH).write_text(whole)
     assert [each.nimg for each in evaluations.all()] == [480, 960] and len(reads) == 3
     assert evaluations.all() == read_evaluations(str(tmp_path)) and len(reads) == 5
+
+
+@pytest.mark.parametrize("place", ["checkpoint_000000000480", "best/checkpoint_000000000480"])
+def test_a_copied_run_s_evaluations_name_the_checkpoints_of_the_copy(tmp_path: Path, place: str) -> None:
+    taken = replace(just_taken(), checkpoint=f"{tmp_path}/a/{place}")
+    url = write_evaluation(f"{tmp_path}/a", taken)
+    assert json.loads(Path(url).read_text())["checkpoint"] == place
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for name in "ab":
+        assert read_evaluation(f"{tmp_path}/{name}", PATH).checkpoint == f"{tmp_path}/{name}/{place}"

@@ -101,7 +101,7 @@ def test_a_full_disk_leaves_no_half_line_behind(path: Path, monkeypatch: pytest.
     assert path.read_bytes().count(b"\n") == 2 and len(history.records()) == 2
 
 
-def test_a_refused_write_is_told_to_the_caller(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_write_is_reported_to_the_caller(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(descriptor: int, line: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 

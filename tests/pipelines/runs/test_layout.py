@@ -1,4 +1,4 @@
-"""What the layout builds, it parses; stored runs keep their names."""
+"""The layout parses the names that it builds; stored runs keep their names."""
 
 import pytest
 

@@ -33,7 +33,7 @@ def falling(windows: Sequence[Window]) -> bool:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """Whose KL must not be negative, and is drawn beside its margin."""
+    """An algorithm whose KL must not be negative, and is drawn beside its margin."""
 
     charts: ClassVar[dict[str, tuple[str, ...]]] = {"KL, in nats": ("a/kl", "a/margin", "a/never")}
 
@@ -51,7 +51,7 @@ BELOW = Raised("below", 6000, "it fell; lift it (a/kl -2)", True)
 
 
 def metrics(kimg: int) -> dict[str, float]:
-    """Of a KL that is 1, 0, -1, ..."""
+    """Metrics of a tick whose KL falls by 1 each kimg: 2, 1, 0, ... from 1 kimg on."""
     return {"a/kl": 3.0 - kimg, "a/margin": 2.0, "progress/nimg": 1000 * kimg, "progress/kimg": kimg}
 
 
@@ -151,17 +151,17 @@ def test_a_chart_has_its_curves_on_one_pair_of_axes_over_kimg_with_their_values_
         chart_page("KL", {})
 
 
-def test_the_follower_tells_an_alarm_once_and_none_of_before(tmp_path: Path) -> None:
+def test_the_follower_reports_an_alarm_once_and_none_from_before(tmp_path: Path) -> None:
     history = History(tmp_path / "history.jsonl")
     for kimg in range(1, 5):
         history.append(1000 * kimg, metrics(kimg))
 
     def followed(*kimgs: int) -> list[str]:
-        told = Heard(str)
-        with follow(Run(str(tmp_path)), None, None, Watch(EXPERIMENT, history.path), told):
+        heard = Heard(str)
+        with follow(Run(str(tmp_path)), None, None, Watch(EXPERIMENT, history.path), heard):
             for kimg in kimgs:
                 history.append(1000 * kimg, metrics(kimg))
-        return told.items
+        return heard.items
 
     assert followed(5, 6, 7) == [str(BELOW)] == ["at 6.0 kimg: it fell; lift it (a/kl -2)"]
     assert followed(8, 9, 10) == []

@@ -1,4 +1,4 @@
-"""Which numbers of a run compare, which of them is the best, and that the best checkpoint outlives the retention."""
+"""Comparable values of a run, the best of them, and the copy of the best checkpoint that outlives the retention."""
 
 import json
 import shutil
@@ -77,7 +77,7 @@ def test_an_evaluation_that_does_not_say_how_it_was_taken_compares_with_nothing(
         assert series([evaluation], KEY) == []
 
 
-def test_what_a_run_measured_itself_is_told_from_what_was_added(tmp_path: Path) -> None:
+def test_the_runs_own_measurements_are_distinguished_from_added_ones(tmp_path: Path) -> None:
     evaluate(tmp_path, 1000, fd_pixels1k=1.0)
     evaluate(tmp_path, 1000, extra="_a", fd_pixels1k=1.0)
     (tmp_path / "evaluations/000000002000.json").write_text("{")

@@ -71,7 +71,7 @@ def test_local_paths_become_absolute_and_urls_stay(tmp_path: Path, monkeypatch: 
 
 
 def test_a_run_remembers_its_experiment(tmp_path: Path) -> None:
-    run = Run(str(tmp_path / "a"))
+    run = Run(str(tmp_path / BASE.name))
     run.claim(BASE, PACKED)
     assert run.experiment() == BASE
     run.claim(BASE, PACKED)  # a resume
@@ -102,15 +102,38 @@ def test_a_resume_may_change_what_does_not_touch_the_mathematics(tmp_path: Path,
     run.claim(override(BASE, [change]), PACKED)
 
 
-def test_a_resume_on_a_dataset_that_was_packed_anew_is_refused(tmp_path: Path) -> None:
+def test_a_dataset_may_lie_elsewhere_and_must_have_the_same_checksums(tmp_path: Path) -> None:
     run, repacked = Run(str(tmp_path)), (SimpleNamespace(identity={"train": "xyz"}),)
+    elsewhere = override(BASE, ["data.path=elsewhere"])
     run.claim(BASE, PACKED)
+    run.claim(elsewhere, PACKED)
+    for experiment in (BASE, elsewhere):
+        with pytest.raises(
+            ValueError,
+            match=f"data.path={experiment.data.path} is not the dataset that the run 'debug_mnist32_alae' began",
+        ):
+            run.claim(experiment, repacked)  # type: ignore[arg-type]
+
+
+def test_a_run_without_checksums_of_its_dataset_keeps_to_the_path(tmp_path: Path) -> None:
+    run = Run(str(tmp_path))
+    run.claim(BASE, PACKED)
+    checkpoint_at(run, 32)
+    (tmp_path / "dataset.json").unlink()
     with pytest.raises(
-        ValueError, match="the dataset data/mnist32 was packed anew since the run 'debug_mnist32_alae' began"
+        ValueError, match=r"began with data/mnist32 and kept no checksums, .* resume it with data\.path=data"
     ):
-        run.claim(BASE, repacked)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"data\.path: data/mnist32 -> elsewhere"):
-        run.claim(override(BASE, ["data.path=elsewhere"]), repacked)  # type: ignore[arg-type]
+        run.claim(override(BASE, ["data.path=elsewhere"]), PACKED)
+    run.claim(BASE, PACKED)
+    run.claim(override(BASE, ["data.path=elsewhere"]), PACKED)
+
+
+def test_a_renamed_folder_is_the_run_of_its_new_name(tmp_path: Path) -> None:
+    Run(str(tmp_path / "old")).claim(override(BASE, ["name=old"]), PACKED)
+    (tmp_path / "old").rename(tmp_path / "new")
+    run = Run(str(tmp_path / "new"))
+    run.claim(override(BASE, ["name=new"]), PACKED)
+    assert run.experiment() == override(BASE, ["name=new"])
 
 
 def test_a_run_of_two_domains_remembers_both_datasets_and_refuses_either_packed_anew(tmp_path: Path) -> None:
@@ -119,7 +142,7 @@ def test_a_run_of_two_domains_remembers_both_datasets_and_refuses_either_packed_
     run.claim(BASE, (a, b))  # type: ignore[arg-type]
     assert json.loads((tmp_path / "dataset.json").read_text()) == {"a": a.identity, "b": b.identity}
     for changed in ((c, b), (a, c), (b, a)):
-        with pytest.raises(ValueError, match="was packed anew since the run"):
+        with pytest.raises(ValueError, match="is not the dataset that the run"):
             run.claim(BASE, changed)  # type: ignore[arg-type]
 
 
@@ -138,7 +161,7 @@ def test_a_run_is_finished_when_a_checkpoint_has_reached_the_end_of_the_schedule
     assert found is not None and found.nimg == total
 
 
-def test_a_failure_is_told_with_the_last_checkpoint_until_a_new_attempt_begins(tmp_path: Path) -> None:
+def test_a_failure_is_reported_with_the_last_checkpoint_until_a_new_attempt_begins(tmp_path: Path) -> None:
     run = Run(str(tmp_path))
     run.raise_failure()
     run.fail_on_first_rank("discriminator/fake is not finite at 0.064 kimg")

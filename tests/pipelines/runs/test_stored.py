@@ -1,4 +1,4 @@
-"""What an older commit stored is read as on its day: datasets, runs, checkpoints, evaluations and histories."""
+"""Files of an older commit read as they did then: datasets, runs, checkpoints, evaluations and histories."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ VALUES = {
     "reciprocity0.1k": 5.782518691094754,
     "fd_classifier0.032k": 77.84959298351089,
 }
-"""What `finished` measured of its last checkpoint."""
+"""Metrics of the last checkpoint of `finished`."""
 EVERY_RUN = pytest.mark.parametrize("name", RUNS)
 EVERY_CHECKPOINT = pytest.mark.parametrize(("name", "nimg"), [(name, nimg) for name in RUNS for nimg in RUNS[name]])
 

@@ -4,7 +4,9 @@ import base64
 import json
 import logging
 import pickle
+import shutil
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -283,6 +285,24 @@ def test_a_replica_travels_to_another_process_as_a_writer_of_its_own(toy: Toy, c
     toy.tick(2000)
     assert travelled.sync() == SyncResult(run_id, ticks=1)
     assert replica.sync() == SyncResult(run_id)
+
+
+@pytest.mark.parametrize("deed", [shutil.copytree, shutil.move])
+def test_a_copied_or_moved_run_has_a_run_of_its_own_in_mlflow_and_leaves_the_other_alone(
+    toy: Toy, tmp_path: Path, client: MlflowClient, deed: Callable[[Path, Path], Any]
+) -> None:
+    toy.tick(1000)
+    toy.evaluate(1000)
+    first = toy.replica().sync(final=True).run_id
+    for folder in (toy.spool, toy.run):
+        deed(folder, tmp_path / "other" / folder.name)
+    other = Toy(tmp_path / "other", toy.uri)
+    other.run = tmp_path / "other" / toy.run.name
+    other.tick(2000)
+    second = other.replica().sync()
+    assert second.run_id != first and (second.ticks, second.evaluations, second.figures) == (2, 1, 1)
+    assert other.replica().sync().run_id == second.run_id
+    assert steps(client, first, "loss") == [1000] and client.get_run(first).info.status == "FINISHED"
 
 
 class Server(BaseHTTPRequestHandler):

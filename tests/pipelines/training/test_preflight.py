@@ -116,7 +116,7 @@ def test_a_translator_on_two_datasets_gets_as_far_as_ray_and_resumes_on_the_same
     with pytest.raises(AssertionError, match="Ray was started"):
         trainer.train(translator)
     repacked(translator, "b", seed=7)
-    assert "was packed anew since the run" in refusal(translator)
+    assert "is not the dataset that the run" in refusal(translator)
 
 
 @pytest.mark.parametrize("domain", ["a", "b"])
