@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,11 +76,36 @@ def explain(address: str, token: Token | None) -> Iterator[None]:
         raise PermissionError(_refusal(address, token)) from None
     except ConnectionError:
         raise ConnectionError(
-            f"nothing answers at {address}; start the cluster (ray up ray_cluster.yaml) "
-            "and open the tunnel to its dashboard (ray dashboard ray_cluster.yaml)"
+            f"nothing answers at {address}; start a cluster on this machine (ray get-auth-token --generate > /dev/null, then "
+            "RAY_AUTH_MODE=token ray start --head --block), or one on AWS (ray up ray_cluster.yaml) and the tunnel to its "
+            "dashboard (ray dashboard ray_cluster.yaml)"
         ) from None
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ConnectionError(f"what answers at {address} is not a Ray dashboard ({type(error).__name__})") from error
+
+
+def is_this_machine(client: JobSubmissionClient) -> bool:
+    """Whether the cluster consists of this machine alone, so that its jobs reach the files that are here.
+
+    An address on loopback says nothing: it may be a tunnel. A name says little: containers share names; so the machine must
+    have the nodes' network address too.
+    """
+    with explain(client.get_address(), None):
+        response = client._do_request("GET", "/nodes", params={"view": "summary"}, timeout=30)
+        response.raise_for_status()
+        nodes = [node for node in response.json()["data"]["summary"] if node["raylet"].get("state") == "ALIVE"]
+    return bool(nodes) and all(node["hostname"] == socket.gethostname() and _is_ours(node["ip"]) for node in nodes)
+
+
+def _is_ours(address: str) -> bool:
+    """Whether a network address belongs to this machine."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _refusal(address: str, token: Token | None) -> str:

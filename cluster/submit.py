@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import re
 import secrets
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cluster import secrets as exposed
 from cluster import working_dir as folder
 
 if TYPE_CHECKING:  # ray takes a second to import, and `--help` should not
@@ -60,6 +63,7 @@ def submit(
     """
     from cluster.client import connect
 
+    exposed.refuse(entrypoint, env_vars or {})
     if working_dir is not None:
         folder.check(working_dir, tuple(excludes))
     client = connect(address)
@@ -237,13 +241,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # Ray reports each file that it leaves out, each upload and each end of the log's connection.
+    for part in ("ray._private.runtime_env", "ray.dashboard"):
+        logging.getLogger(part).setLevel(logging.ERROR)
     env_vars = read_env(arguments.env)
+    exposed.refuse([arguments.preset, *arguments.overrides], env_vars)
     folder.check(arguments.working_dir, folder.DEFAULT_EXCLUDES)
     preset = folder.preset(arguments.preset, arguments.working_dir, folder.DEFAULT_EXCLUDES)
-    from cluster.client import connect
+    from cluster.client import connect, is_this_machine
 
     client = connect(arguments.address)
-    entrypoint = ["python", "-m", "pipelines.cli", "train", preset, *arguments.overrides]
+    experiment = [preset, *arguments.overrides]
+    _check(experiment, arguments.working_dir, env_vars, several=not is_this_machine(client))
+    entrypoint = ["python", "-m", "pipelines.cli", "train", *experiment]
     job = start(
         client,
         entrypoint,
@@ -256,6 +266,28 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     print(f"job {job} submitted to {arguments.address}; Ctrl-C leaves it running", file=sys.stderr)
     return _follow_from_terminal(client, job, arguments.address)
+
+
+def _check(experiment: Sequence[str], working_dir: str, env_vars: Mapping[str, str], several: bool) -> None:
+    """Check the experiment here, on the code that the job will run, which lies in `working_dir` or is installed.
+
+    A process of its own, because this package imports none of the others. Raises ValueError with what has to be corrected.
+    """
+    print(f"checking {shlex.join(experiment)}", file=sys.stderr)
+    checked = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli.check", *(["--several"] if several else []), *experiment],
+        cwd=working_dir,
+        env={**os.environ, **env_vars},
+        capture_output=True,
+        text=True,
+    )
+    said = checked.stderr.strip()
+    if checked.returncode == 2:
+        raise ValueError(said)
+    if checked.returncode != 0:
+        raise RuntimeError(f"the experiment cannot be checked with the code of {working_dir}: {_last_line(said)}")
+    if said:
+        print(said, file=sys.stderr)
 
 
 def _follow_from_terminal(client: JobSubmissionClient, job: str, address: str) -> int:

@@ -4,8 +4,9 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from pipelines import user_code
+from pipelines import ray_log, user_code
 
 
 def on_cluster() -> bool:
@@ -27,8 +28,11 @@ def connect() -> None:
         # A client with an explicit address does not turn token authentication on by itself.
         if os.environ.get("RAY_AUTH_TOKEN") or _token_file().exists():
             os.environ.setdefault("RAY_AUTH_MODE", "token")
-        variables = user_code.worker_environment()
-        ray.init(address=address, runtime_env={"env_vars": variables} if variables else None)
+        runtime_env: dict[str, Any] = {"worker_process_setup_hook": ray_log.SETUP_HOOK}
+        if variables := user_code.worker_environment():
+            runtime_env["env_vars"] = variables
+        ray.init(address=address, runtime_env=runtime_env, logging_level=logging.WARNING)
+        ray_log.divert()
     else:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 

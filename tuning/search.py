@@ -12,14 +12,13 @@ from ray.tune.search import BasicVariantGenerator
 from pipelines.evaluation import requirements
 from pipelines.experiment import Experiment, metric_choice
 from pipelines.experiment.metric_choice import Deciding
-from pipelines.experiment.paths import with_absolute_paths
 from pipelines.runs.monitor import Watch
 from pipelines.runs.run import Run
 from pipelines.storage.address import redact
 from pipelines.tracking.mlflow_run import connect as connect_mlflow
 from pipelines.tracking.mlflow_run import experiment_id
 from pipelines.tracking.track import replica
-from pipelines.training import preflight
+from pipelines.training import places, preflight
 from pipelines.training.trainer import connect
 from tuning import space, summary
 from tuning.trial import PROGRESS, alarmed, run_name, trial
@@ -54,7 +53,7 @@ def search(
     config = config or SearchConfig()
     decides = _deciding(experiment, config)
     # Tune runs every trial in a folder of its own.
-    experiment = with_absolute_paths(experiment)
+    experiment = places.reachable(experiment)
     sampled = space.parse(experiment, tuple(spaces) or space.default(experiment))
     datasets = preflight.check(experiment)
     requirements.prepare(metric_choice.metric_names(experiment.evaluation, len(datasets)), datasets)

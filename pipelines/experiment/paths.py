@@ -1,11 +1,49 @@
-"""An experiment's local paths, made absolute: Ray's actors and tasks run in folders of their own."""
+"""An experiment's addresses: which of them are local paths, and those made absolute."""
 
+import re
+import urllib.parse
 from dataclasses import replace
 from pathlib import Path
 
 from pipelines import storage
 from pipelines.experiment import Experiment
 from pipelines.storage.address import absolute_uri
+
+TRACKING = "tracking.uri"
+PLACES = (
+    "data.path",
+    "training.storage",
+    "training.init_from",
+    "training.vgg16_weights",
+    "evaluation.inception_weights",
+    "evaluation.vgg16_weights",
+    "evaluation.lpips_heads",
+    "evaluation.alexnet_weights",
+    "evaluation.alexnet_heads",
+    TRACKING,
+)
+"""The fields that hold an address."""
+
+
+def local_places(experiment: Experiment) -> dict[str, Path]:
+    """The local paths of an experiment by dotted field, relative ones as they are; URLs of stores and servers are left out."""
+    values = experiment.flatten()
+    given = {field: str(values[field]) for field in PLACES if values[field] is not None}
+    found = {field: _tracked(url) if field == TRACKING else _stored(url) for field, url in given.items()}
+    return {field: path for field, path in found.items() if path is not None}
+
+
+def _stored(url: str) -> Path | None:
+    return Path(url.removeprefix("file://")).expanduser() if storage.is_local(url) else None
+
+
+def _tracked(uri: str) -> Path | None:
+    """The file or folder in which MLflow writes, or None for a server."""
+    if sqlite := re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri):
+        return Path(sqlite[1])
+    if uri.startswith("file:"):
+        return Path(urllib.parse.urlsplit(uri).path)
+    return None if ":" in uri or uri.startswith("databricks") else Path(uri)
 
 
 def with_absolute_paths(experiment: Experiment) -> Experiment:

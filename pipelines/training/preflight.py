@@ -1,7 +1,10 @@
 """The checks on the driver before any resource is taken."""
 
 import math
+import re
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import ray
 
@@ -11,9 +14,11 @@ from pipelines.data.format.shards import Dataset
 from pipelines.evaluation import requirements
 from pipelines.evaluation.features import weights
 from pipelines.experiment import Experiment
+from pipelines.experiment.paths import local_places
 from pipelines.runs import checkpoint, layout
 from pipelines.runs.run import Run
-from pipelines.training import perceptual
+from pipelines.storage.errors import raise_if_bucket_missing
+from pipelines.training import perceptual, places
 
 
 @storage.patience(0)
@@ -23,15 +28,61 @@ def check(experiment: Experiment) -> tuple[Dataset, ...]:
     A store that does not answer is not waited for: the address may be wrong.
     """
     experiment.validate()
+    datasets = _fitting_datasets(experiment)
+    storage.check_writable(experiment.training.storage)
+    _check_init_from(experiment)
+    _check_loss_weights(experiment)
+    return datasets
+
+
+@storage.patience(0)
+def check_from_client(experiment: Experiment, *, several: bool) -> Iterator[str]:
+    """Check what a client can know of a run that a cluster will do; yields a sentence for each store that it cannot look into.
+
+    `several`: the cluster is not this machine alone. Raises ValueError for a place out of the cluster's reach, a dataset that
+    its store says is not there or that does not fit, and a bucket that does not exist.
+    """
+    experiment.validate()
+    places.refuse(experiment, job=True, several=several or experiment.scaling.autoscaling, folder=Path.cwd())
+    if several:
+        yield from _own_loopback(experiment)
+    local = local_places(experiment)
+    looks: dict[str, Callable[[Experiment], object]] = {
+        "data.path": _fitting_datasets,
+        "training.storage": _check_storage,
+        "training.init_from": _check_init_from,
+        "training.vgg16_weights": _check_loss_weights,
+    }
+    for field, look in looks.items():
+        if several and field in local:  # a folder that the cluster's machines mount; this one need not
+            continue
+        try:
+            look(experiment)
+        except (storage.StorageUnreachableError, storage.StorageDeniedError) as error:
+            if field in local:
+                raise
+            yield f"{field} is not checked from here, and the job checks it again: {error}"
+
+
+def _own_loopback(experiment: Experiment) -> Iterator[str]:
+    if re.match(r"https?://(localhost|127\.|\[::1\])", experiment.tracking.uri or ""):
+        yield f"tracking.uri={experiment.tracking.uri} means on the cluster a server on each of its own machines"
+
+
+def _check_storage(experiment: Experiment) -> None:
+    url = experiment.training.storage
+    if storage.is_local(url):
+        storage.check_writable(url)
+    else:  # the cluster's rights may be others than those here, so nothing is written
+        raise_if_bucket_missing(url)
+
+
+def _fitting_datasets(experiment: Experiment) -> tuple[Dataset, ...]:
     datasets = open_datasets(experiment.data.path, experiment.domains, experiment.data.damaged)
     _check_same_channels(datasets)
     for dataset in datasets:
         _check_dataset(experiment, dataset)
     requirements.check_experiment(experiment, datasets)
-    storage.check_writable(experiment.training.storage)
-    _check_init_from(experiment)
-    if experiment.training.vgg16_weights:
-        weights.check_exists(perceptual.WEIGHTS, experiment.training.vgg16_weights)
     return datasets
 
 
@@ -67,6 +118,11 @@ def _check_init_from(experiment: Experiment) -> None:
         checkpoint.read_manifest(source)
     except ValueError as error:
         raise ValueError(f"training.init_from: {error}") from error
+
+
+def _check_loss_weights(experiment: Experiment) -> None:
+    if experiment.training.vgg16_weights:
+        weights.check_exists(perceptual.WEIGHTS, experiment.training.vgg16_weights)
 
 
 @storage.patience(0)

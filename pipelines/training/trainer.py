@@ -24,7 +24,6 @@ from pipelines.evaluation import requirements
 from pipelines.evaluation.tasks import validate_checkpoint
 from pipelines.evaluation.validation import evaluate_checkpoint
 from pipelines.experiment import Experiment, metric_choice
-from pipelines.experiment.paths import with_absolute_paths
 from pipelines.ray_connection import connect
 from pipelines.runs import checkpoint, layout
 from pipelines.runs.best import keep_best
@@ -35,7 +34,7 @@ from pipelines.runs.monitor import Watch
 from pipelines.runs.run import Run
 from pipelines.tracking.background import BackgroundSync
 from pipelines.tracking.track import replica
-from pipelines.training import preflight
+from pipelines.training import places, preflight
 from pipelines.training.cadence import Due
 from pipelines.training.callback import Recorder
 from pipelines.training.progress import follow
@@ -73,7 +72,7 @@ def train(
     `on_tick`, `on_evaluation` and `on_alarm` are called in this process, from a thread of their own, with each new record.
     Raises ValueError for a mistake that the user can correct, before resources are taken, and RuntimeError if the training fails.
     """
-    experiment = with_absolute_paths(experiment)
+    experiment = places.reachable(experiment)
     datasets = preflight.check(experiment)
     run = Run.of(experiment)
     run.claim(experiment, datasets, preflight.file_digests(experiment))
@@ -184,6 +183,7 @@ def _trainer(experiment: Experiment, run: Run) -> TorchTrainer:
 def _remaining_data(experiment_json: str, run_url: str) -> ray.data.Dataset:
     """The data from the newest checkpoint on; called at every start of the worker group."""
     newest = checkpoint.latest(run_url)
+    ray.data.DataContext.get_current().enable_progress_bars = False  # in the controller, which has a context of its own
     return training_dataset(Experiment.from_json(experiment_json), newest.nimg if newest else 0)
 
 

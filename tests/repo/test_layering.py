@@ -60,7 +60,8 @@ CORE_MAY_IMPORT = {
 # The rooms of pipelines, and the rooms that each may import; the order is that of the floors, lowest first.
 ROOMS_MAY_IMPORT: dict[str, set[str]] = {
     "user_code": set(),
-    "ray_connection": {"user_code"},
+    "ray_log": set(),
+    "ray_connection": {"user_code", "ray_log"},
     "storage": set(),
     "experiment": {"user_code", "storage"},
     "sources": {"storage"},
