@@ -89,7 +89,7 @@ def _cases(options: argparse.Namespace) -> list[Case]:
     batches = options.batch or default
     if len(batches) != len(options.resolutions):
         raise ValueError(
-            f"--batch has {len(batches)} numbers for {len(options.resolutions)} --resolutions; give one each"
+            f"--batch has {len(batches)} values for {len(options.resolutions)} --resolutions; give one each"
         )
     return [
         Case(

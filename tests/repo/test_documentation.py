@@ -67,7 +67,7 @@ def broken_links(name: str, text: str, root: Path = ROOT) -> Iterator[str]:
 
 
 def commands(text: str) -> Iterator[tuple[str, bool]]:
-    """What a page has of `alae ...`, and whether it stands in a block, where it must be complete."""
+    """The `alae ...` commands of a page, and whether each stands in a block, where it must be complete."""
     for block in FENCE.findall(text):
         for line in block.replace("\\\n", " ").splitlines():
             if match := re.match(r"(?:\$ )?(?:[A-Z_]+=\S+ )*(alae [a-z]+(?!\w|:).*)", line.strip()):

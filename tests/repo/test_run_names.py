@@ -49,7 +49,7 @@ def _spelled(name: str, tree: ast.Module) -> Iterator[str]:
 
 
 def _joined(node: ast.AST) -> list[ast.expr]:
-    """What a call of `join` or the operator `/` makes a path of."""
+    """Operands of a call of `join` or of the operator `/`."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
         return [node.left, node.right]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("join", "joinpath"):

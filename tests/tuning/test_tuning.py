@@ -84,7 +84,7 @@ def test_a_search_without_evaluation_is_refused_before_ray_starts(tiny_dataset: 
 
 
 def grid(*trials: dict[str, Any]) -> Any:
-    """What Tune returns, in the order the trials were made."""
+    """Results as Tune returns them, in the order in which the trials were made."""
     return [
         SimpleNamespace(metrics=trial.get("metrics"), config=trial.get("config", {}), error=trial.get("error"))
         for trial in trials
