@@ -4,12 +4,13 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.repo.trees import ROOT, calls, dotted, files, imports, plant
+
 PACKAGES = ("alae_core", "pipelines", "tuning", "cluster")
 MAX_LINES = 400
 
@@ -121,36 +122,6 @@ GLOBAL_DRAWS = {
 }
 
 Rule = Callable[[Path], Iterator[str]]
-
-
-def files(root: Path, *folders: str) -> Iterator[tuple[str, ast.Module]]:
-    """Relative path and syntax tree of every module."""
-    for folder in folders:
-        for path in sorted((root / folder).rglob("*.py")):
-            yield path.relative_to(root).as_posix(), ast.parse(path.read_text())
-
-
-def imports(name: str, tree: ast.Module) -> Iterator[str]:
-    """Dotted names of all that a module imports, wherever in it; `from a import b` gives a.b."""
-    package = name.split("/")[:-1]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            stem = ".".join([*base, *([node.module] if node.module else [])])
-            yield from (f"{stem}.{alias.name}" for alias in node.names)
-
-
-def dotted(node: ast.AST) -> str:
-    """`a.b.c` of an attribute or name, and "" of anything else."""
-    if isinstance(node, ast.Attribute):
-        return f"{dotted(node.value)}.{node.attr}"
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def calls(tree: ast.AST) -> Iterator[ast.Call]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
 
 
 def packages_import_downwards(root: Path) -> Iterator[str]:
@@ -393,9 +364,3 @@ def test_importing_every_module_of_alae_core_imports_neither_ray_nor_mlflow_nor_
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert (done.stdout.strip(), done.stderr) == ("set()", "")
-
-
-def plant(root: Path, contents: Iterable[tuple[str, str]]) -> None:
-    for name, content in contents:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(content)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repo.test_layering import ROOT, files, imports, plant
+from tests.repo.trees import ROOT, files, imports, plant
 
 CORE_MAY_IMPORT = {
     *("alae_core", "numpy", "torch", "pytest", "scipy", "PIL"),

@@ -312,6 +312,7 @@ def test_ray_packs_where_asked_on_a_cluster_or_for_many_images(
     assert packing._executor(asked, images) is (on_ray.pack_on_ray if uses_ray else packing.pack_here)
 
 
+@pytest.mark.slow
 def test_a_packing_task_loads_no_torch_which_would_double_its_memory() -> None:
     code = "import sys, pipelines.data.pack.job; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

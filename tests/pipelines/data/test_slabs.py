@@ -140,6 +140,7 @@ def test_a_reader_can_be_pickled_after_use_and_leaves_its_files_behind(experimen
     assert list(copy.read(span)) == expected
 
 
+@pytest.mark.slow
 def test_the_processes_that_plan_and_read_do_not_load_torch() -> None:
     code = "import sys, pipelines.data.feed.slab_tasks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

@@ -13,6 +13,8 @@ from pipelines.tracking.background import BackgroundSync
 from pipelines.tracking.replica import SyncResult
 from tests.support.toy_run import NO_WAIT, Toy, steps, until
 
+pytestmark = pytest.mark.slow
+
 # --- in the background --------------------------------------------------------------------------------
 
 
