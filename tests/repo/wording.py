@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[2]
 NOT_YET = (
     "pipelines/apply/",
     "pipelines/evaluation/",
-    "pipelines/experiment/",
     "pipelines/presets/",
     "tests/contract/",
     "tests/pipelines/apply/",
