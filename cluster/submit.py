@@ -202,7 +202,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "      training.storage=s3://bucket/runs",
     )
     parser.add_argument(
-        "preset", metavar="PRESET", help="as for alae train: a name from alae presets, a .py or a .json"
+        "preset", metavar="PRESET", help="as for alae train: a preset's name, a .py file, or a .json file or URL"
     )
     parser.add_argument(
         "overrides", metavar="a.b=c", nargs="*", default=[], help="changed settings, such as training.tick_kimg=2"

@@ -10,9 +10,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="train an experiment with several settings, and compare them",
         description="Train an experiment with several settings, stop the worse ones early, and print a table of all "
         "(Ray Tune). See docs/runs.md.",
-        epilog="example:\n  alae tune mnist32_style_alae --over 'training.ema_half_life_kimg=choice(5, 10, 20)'",
+        epilog="example:\n  alae tune mnist32_style_alae --over 'training.ema_half_life_kimg=choice(5,10)'",
     )
-    parser.add_argument("preset", metavar="PRESET", help="the ready experiment to start from; alae presets lists them")
+    parser.add_argument(
+        "preset",
+        metavar="PRESET",
+        help="a preset's name (alae presets lists them), a .py file, or a .json file or URL",
+    )
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="a.b=c", help="changed settings, such as training.tick_kimg=2"
     )
@@ -29,7 +33,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--metric",
         metavar="NAME",
         help="the metric of evaluation.metrics that decides, such as fd_lite0_5k; a distance is minimised, a score "
-        "maximised; default: tracking.best_metric, else the first metric that has a better side",
+        "maximised; default: tracking.best_metric, else the first metric for which lower or higher is better",
     )
     parser.add_argument(
         "--stop-on-alarm",

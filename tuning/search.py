@@ -36,8 +36,8 @@ class SearchConfig:
     trials: int = 8
     concurrent: int = 1
     metric: str | None = None
-    """One that the experiment measures, with or without `eval/`; None takes tracking.best_metric, else the first of
-    evaluation.metrics that has a better side. Lower or higher values are the better ones, as the metric has it."""
+    """A metric of evaluation.metrics, with or without `eval/`. None: tracking.best_metric, else the first one for which
+    lower or higher is better."""
     reduction_factor: int = 2
     stop_on_alarm: bool = True
     """End a trial whose alarm says that it cannot become good."""

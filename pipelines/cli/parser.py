@@ -112,7 +112,11 @@ def add_command(
 
 def add_preset(parser: argparse.ArgumentParser) -> None:
     """Add the two arguments that name an experiment: a preset and its changed settings."""
-    parser.add_argument("preset", metavar="PRESET", help="the ready experiment to start from; alae presets lists them")
+    parser.add_argument(
+        "preset",
+        metavar="PRESET",
+        help="a preset's name (alae presets lists them), a .py file, or a .json file or URL",
+    )
     parser.add_argument(
         "overrides",
         nargs="*",

@@ -16,7 +16,10 @@ ROOM = 36
 FORMS = """\
 debug_NAME      a tiny form, seconds on one CPU, to see that all works
 NAME_compat     StyleALAE only: the official code's choices where they differ
-alae show NAME  prints all settings of a preset"""
+alae show NAME  prints all settings of a preset
+
+Commands take as PRESET a name, a .py file with a function experiment(), or a
+.json file or URL."""
 
 
 def all_presets() -> list[About]:

@@ -59,7 +59,12 @@ def _add_explain(commands: Commands) -> None:
     parser.add_argument(
         "path", nargs="?", default="", metavar="a.b", help="a setting or a group of them; default: list the groups"
     )
-    parser.add_argument("preset", nargs="?", metavar="PRESET", help="show the values of this experiment too")
+    parser.add_argument(
+        "preset",
+        nargs="?",
+        metavar="PRESET",
+        help="show its values too: a preset's name, a .py file, or a .json file or URL",
+    )
 
 
 def _presets(arguments: argparse.Namespace) -> None:

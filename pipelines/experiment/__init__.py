@@ -1,4 +1,4 @@
-"""What a run is: its fields, their rules, their text form, and where they may change."""
+"""The experiment: the fields of a run, their rules, their text form, and what a resumed run may change."""
 
 from alae_core.capabilities import LimitsSearch, Searched
 from pipelines.experiment.config import (

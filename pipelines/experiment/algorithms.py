@@ -1,7 +1,7 @@
-"""Which `Config` the `kind` of an algorithm names: one of ours, an entry point of other packages, or a module.
+"""Finds the `Config` class of an algorithm by its `kind`: a module of alae_core, an entry point of another package, or a module.
 
-A kind that is no name of ours or of an entry point is the dotted path of a module. It is imported only if it is importable
-here already and its source has a `Config`: an experiment.json of unknown origin can name a module, but not bring one.
+A kind that neither alae_core nor an entry point defines is the dotted path of a module. The module is imported only if it is
+importable already and its source defines a `Config`: an experiment.json of unknown origin can name a module, not bring one.
 """
 
 import ast
@@ -25,20 +25,20 @@ _outsiders: dict[str, type] = {}
 
 
 def configs() -> dict[str, type]:
-    """The Config classes found so far, by kind: all of ours, and those of others that `find` was asked for."""
+    """Config classes found so far, by kind: all of alae_core, and those of other packages that `find` has returned."""
     return {**_outsiders, **CONFIGS}
 
 
 def kinds() -> list[str]:
-    """The kinds that can be named without knowing a module."""
+    """Kinds that are known by name: those of alae_core, of entry points, and of modules found so far, sorted."""
     return sorted({*configs(), *(point.name for point in entry_points(group=GROUP))})
 
 
 def find(kind: str) -> type | None:
-    """The Config class of a kind; None if there is none of that name.
+    """Return the Config class of a kind, or None for an unknown kind.
 
     Raises ValueError with one sentence for a dotted path that cannot be imported, and for an entry point or a module that
-    is no algorithm.
+    defines no algorithm.
     """
     if kind not in configs():
         points = tuple(entry_points(group=GROUP, name=kind))
@@ -90,7 +90,7 @@ def _stands_in(folder: Path, parts: list[str]) -> bool:
 
 
 def _source(module: str) -> Path | None:
-    """The file of a module that could be imported; imports at most the packages that hold it."""
+    """File of a module that can be imported, or None; imports only the packages that contain the module."""
     try:
         found = importlib.util.find_spec(module)
     except ModuleNotFoundError:
@@ -101,7 +101,7 @@ def _source(module: str) -> Path | None:
 
 
 def _defined(source: Path) -> set[str]:
-    """The names that the top level of a file defines, assigns or imports."""
+    """Names that the top level of a file defines, assigns or imports."""
     try:
         return {name for node in ast.parse(source.read_bytes()).body for name in _names(node)}
     except SyntaxError as error:

@@ -1,4 +1,7 @@
-"""One run, complete: what to train, on what, how, on how many workers. Frozen, checked, kept as JSON."""
+"""The complete description of a run: algorithm, schedule, data, training, evaluation, cluster and tracking.
+
+Experiments are frozen dataclasses, are validated before use, and are stored as JSON.
+"""
 
 import dataclasses
 import json
@@ -22,7 +25,7 @@ NotNegative = Annotated[float, Ge(0)]
 
 
 class AlgorithmConfig(Protocol):
-    """What every algorithm's Config offers, whatever else it holds."""
+    """Members that the Config of every algorithm has."""
 
     @property
     def kind(self) -> str: ...
@@ -41,22 +44,22 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which packed dataset is read, and how."""
+    """The packed dataset, and how its images are read and augmented."""
 
     path: str
-    """Folder or URL of the dataset: the place of its manifest.json; of two domains, of the folders `a` and `b`."""
+    """Folder or URL of the dataset. It holds manifest.json, or for two domains the folders `a` and `b`."""
     flip: bool = False
-    """Mirror every image left to right with probability one half."""
+    """Mirror each image left to right with probability 0.5. Use it only where mirrored images are plausible."""
     crop: Annotated[float, Ge(0), Le(0.5)] = 0.0
-    """Shift every image by chance by up to this share of its side, both ways; the border is filled by reflection."""
+    """Shift each image randomly along both axes by up to this share of its side, 0 to 0.5; reflection fills the border."""
     enlarge: Annotated[float, Ge(1), Le(2)] = 1.0
-    """Enlarge every image by this and cut a square of its old size out by chance; 1.117 is CycleGAN's 286 to 256 px."""
+    """Enlarge each image by this factor, 1 to 2, and crop a random square of the original size; CycleGAN uses 286/256."""
     window_images: Count = 2048
-    """Images are shuffled within windows of about this many, fewer where they take more than 256 MiB of pixels."""
+    """Images per shuffle window. Larger windows shuffle better and need more memory; pixels cap a window at 256 MiB."""
     read_ahead_gib: Positive = 1.0
-    """Images that Ray Data may hold ready in the object store."""
+    """Size in GiB of the images that Ray Data may keep ready in the object store."""
     damaged: Literal["stop", "skip"] = "stop"
-    """What happens where stored images cannot be read: the run stops, or others of their window take their places."""
+    """Reaction to stored images that cannot be read: stop the run, or train on others of the same window instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,36 +67,36 @@ class TrainingConfig:
     """How the networks are trained, reported and saved."""
 
     optimizer: AdamConfig = field(default_factory=AdamConfig)
-    """One such Adam per network; the learning rates are the schedule's."""
+    """Adam's settings, the same for each network. The learning rates are in schedule.lr."""
     ema_half_life_kimg: Positive = 10.0
-    """Thousands of images after which a weight counts half in its average."""
+    """Half-life of the moving averages of the weights, in thousands of images. Evaluation uses these averages."""
     averages_from: Literal["networks", "other weights"] = "networks"
-    """The averages start as exact copies of the networks, or from weights of their own, as in the official ALAE."""
+    """Start of the moving averages: copies of the networks, or separate random weights, as in the official ALAE code."""
     microbatch: tuple[Count, ...] | None = None
-    """Images per forward pass and rank, by level (the last entry repeats); null takes the rank's whole batch. Memory
-    only, not mathematics."""
+    """Images per forward pass and rank, one value per level (the last one repeats); null: the rank's whole batch. Smaller
+    values need less memory and accumulate gradients; the result is the same up to rounding."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Autocast type of the forward passes; weights stay float32."""
+    """Precision of the forward passes: float32, or autocast to bfloat16. The weights stay float32."""
     compile: bool = False
-    """Run chains of pointwise operations as compiled kernels: faster, equal up to rounding; CPUs need a C++ compiler."""
+    """Compile chains of pointwise operations into kernels: faster, equal up to rounding. CPUs need a C++ compiler."""
     tick_kimg: Positive = 1.0
-    """Thousands of images between two reports."""
+    """Interval between two reports of the training metrics, in thousands of images."""
     checkpoint_ticks: Count = 10
-    """A checkpoint every so many ticks."""
+    """Interval between two checkpoints, in ticks. A lost worker repeats at most this much."""
     keep_checkpoints: Count | None = None
-    """Newest checkpoints kept; null keeps all."""
+    """Number of newest checkpoints to keep; null keeps all."""
     storage: str = "runs"
-    """Folder or URL that holds the runs, each in a folder of its name."""
+    """Folder or URL of the runs. Each run is a folder in it, with the name of the experiment."""
     init_from: str | None = None
-    """Checkpoint whose networks a new run starts from; a run with checkpoints of its own resumes those."""
+    """Folder or URL of the checkpoint whose networks a new run starts from. A run that has checkpoints resumes instead."""
     vgg16_weights: str | None = None
-    """Path or URL of torchvision's VGG16, for MUNIT's perceptual loss (algorithm.loss.vgg_w)."""
+    """Path or URL of torchvision's VGG16 weights, for MUNIT's perceptual loss (algorithm.loss.vgg_w)."""
     check_replicas: bool = True
-    """Compare the ranks' weights bit for bit at every checkpoint."""
+    """Compare the weights of all ranks bit for bit at each checkpoint; a difference stops the run."""
 
     @property
     def tick_nimg(self) -> int:
-        """Images between two reports."""
+        """Images between two reports of the training metrics, at least 1."""
         return max(1, round(1000 * self.tick_kimg))
 
     @property
@@ -104,104 +107,104 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What is measured on checkpoints, beside the training."""
+    """Metrics and image grids of checkpoints, computed while the training continues."""
 
     enabled: bool = True
-    """Evaluate at all."""
+    """Evaluate checkpoints; false trains without metrics and image grids."""
     every_checkpoints: Count = 1
-    """Evaluate every so many checkpoints."""
+    """Interval between two evaluations, in checkpoints. The last checkpoint is always evaluated."""
     samples: Count = 5000
-    """Generated images that the distances are computed over."""
+    """Number of generated images of the default Fréchet distance. Values of different sizes are not comparable."""
     extractor: Literal["classifier", "pixels"] = "classifier"
-    """Features of the default distance: those of a classifier trained on the dataset, which needs labels, or the pixels."""
+    """Features of the default distance: those of a classifier trained on the dataset, which needs labels, or pixels."""
     metrics: tuple[str, ...] | None = None
-    """Metrics by name, such as fd_lite0_5k, kd_lite0_5k_x1000, reciprocity5k or fid50k_full; null takes the Fréchet
-    distance of `samples`, `extractor`, `mixing_probability` and `rounding`. A name says how its number is taken."""
+    """Metrics by name, such as fd_lite0_5k, kd_lite0_5k_x1000, reciprocity5k or fid50k_full; null: the Fréchet distance
+    given by `samples`, `extractor`, `mixing_probability` and `rounding`. docs/evaluation.md lists them."""
     inception_weights: str | None = None
-    """Path or URL of Inception's weights in torch-fidelity's form, for fid, kid and is; see docs/evaluation.md."""
+    """Path or URL of the Inception weights in torch-fidelity's format, for fid, kid and is; see docs/evaluation.md."""
     vgg16_weights: str | None = None
-    """Path or URL of torchvision's VGG16, for pr, ppl, lpips and diversity."""
+    """Path or URL of torchvision's VGG16 weights, for pr, ppl, lpips and diversity."""
     lpips_heads: str | None = None
-    """Path or URL of LPIPS' heads for VGG16, for ppl, lpips and diversity."""
+    """Path or URL of the LPIPS heads for VGG16, for ppl, lpips and diversity."""
     alexnet_weights: str | None = None
-    """Path or URL of torchvision's AlexNet, for diversity and lpips over alexnet."""
+    """Path or URL of torchvision's AlexNet weights, for diversity and lpips with AlexNet."""
     alexnet_heads: str | None = None
-    """Path or URL of LPIPS' heads for AlexNet, for the same."""
+    """Path or URL of the LPIPS heads for AlexNet, for diversity and lpips with AlexNet."""
     workers: Count = 1
-    """Ray tasks that share the metrics of one checkpoint; each reserves scaling.cpus_per_evaluation."""
+    """Number of Ray tasks that share the metrics of one checkpoint; each reserves scaling.cpus_per_evaluation CPUs."""
     reconstructions: Count = 500
-    """Images encoded and decoded for the reconstruction metrics."""
+    """Number of images that are encoded and decoded for the reconstruction metrics."""
     mixing_probability: Annotated[float, Ge(0), Le(1)] = 0.0
-    """Chance that styles are mixed in the images of the distances; 0.9 is the official ALAE's. The metric's name says it."""
+    """Probability, 0 to 1, that an image of the default distance mixes two styles; the official ALAE code uses 0.9."""
     rounding: Literal["nearest", "official"] = "nearest"
-    """How those images become bytes: the nearest value, or the official ALAE's floor of 127 (x + 1), a little darker."""
+    """Rounding of the default distance's images x to bytes: nearest, or floor(127 (x + 1)) as in the official ALAE code."""
     grid_columns: Count = 8
-    """Columns of the image grids."""
+    """Columns of the image grids of a checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingConfig:
-    """What the run asks of the cluster; changes the speed, not the mathematics."""
+    """Resources that the run reserves on the cluster. They change its speed, not its result."""
 
     workers: Count = 1
-    """Ranks; every level's global batch is divided over them."""
+    """Number of training processes (ranks). They share the global batch, so each entry of schedule.batch_size must divide."""
     cpus_per_worker: Positive = 1.0
-    """Logical CPUs reserved by each rank."""
+    """Logical CPUs that each rank reserves."""
     gpus_per_worker: NotNegative = 0.0
-    """Logical GPUs reserved by each rank."""
+    """Logical GPUs that each rank reserves; 0 trains on CPUs."""
     cpus_per_data_task: Positive = 1.0
-    """Logical CPUs reserved by each task that reads images; at least one must fit beside the workers."""
+    """Logical CPUs that each reading task reserves; at least one task must fit beside the ranks."""
     cpus_per_evaluation: Positive = 1.0
-    """Logical CPUs reserved by the evaluation of a checkpoint, which runs beside the training."""
+    """Logical CPUs that each evaluation task reserves; evaluation runs beside the training."""
     autoscaling: bool = False
-    """The cluster grows on demand: do not require that the run fits at its start."""
+    """Start although the run does not fit the cluster yet; the cluster adds nodes on demand."""
     max_failures: Annotated[int, Ge(0)] = 3
-    """Lost workers after which the run is given up."""
+    """Number of worker failures that the run survives; it resumes from its last checkpoint after each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
-    """Where the run is written down."""
+    """MLflow tracking of the run, and the metric that defines its best checkpoint."""
 
     uri: str | None = None
-    """MLflow tracking server; null writes the local history only."""
+    """URI of the MLflow tracking server; null writes only the history in the run's folder."""
     experiment: str = "alae"
-    """MLflow experiment."""
+    """Name of the MLflow experiment that holds the run."""
     best_metric: str | None = None
-    """The metric of evaluation.metrics that decides which checkpoint and which trial is best, such as fd_lite0_5k; null
-    takes the first that has a better side."""
+    """The metric of evaluation.metrics that ranks checkpoints and trials, such as fd_lite0_5k; null: the first one for
+    which lower or higher is better."""
     parent_run_id: str | None = None
-    """MLflow run that this one is nested under, as in a search."""
+    """Identifier of the MLflow run that contains this one, such as a search; null: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One run, complete. `validate()` before it is used; `name` is its identity on storage."""
+    """The complete description of a run. Call `validate()` before use; `name` identifies the run on storage."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     name: str
-    """Folder of the run on storage, and its name in MLflow."""
+    """Name of the run's folder in training.storage, and of its MLflow run: letters, digits, `_`, `-` and `.`."""
     seed: Annotated[int, Ge(0)] = 0
-    """Names every random draw together with the image count."""
+    """Seed of all random draws. The same seed repeats a run exactly, also on more ranks up to rounding."""
     algorithm: AnyAlgorithm
-    """Networks and losses: the Config that `kind` names; see pipelines.experiment.algorithms."""
+    """Networks and losses: the Config of the algorithm that `kind` names."""
     schedule: ProgressiveSchedule
-    """Resolution, blend, global batch and learning rate as functions of the images seen."""
+    """Resolution, fade-in, global batch and learning rate as functions of the images seen."""
     data: DataConfig
-    """Which packed dataset is read, and how."""
+    """The packed dataset, and how its images are read and augmented."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """How the networks are trained, reported and saved."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    """What is measured on checkpoints."""
+    """Metrics and image grids of checkpoints."""
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
-    """What the run asks of the cluster."""
+    """Resources that the run reserves on the cluster."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where the run is written down."""
+    """MLflow tracking, and the metric that defines the best checkpoint."""
 
     @property
     def domains(self) -> int:
-        """Image streams of the algorithm: 1, or 2 of a translator."""
+        """Number of image domains: 2 for a translator, otherwise 1."""
         return self.algorithm.domains if isinstance(self.algorithm, HasDomains) else 1
 
     @property
@@ -210,27 +213,27 @@ class Experiment:
         return self.training.checkpoint_nimg * self.evaluation.every_checkpoints
 
     def to_json(self) -> str:
-        """The experiment as indented JSON, every field written out."""
+        """Return the experiment as indented JSON with all fields."""
         # A value that JSON lacks becomes a list, which no scalar field accepts, so that validate() names it.
         return json.dumps(dataclasses.asdict(self), indent=2, default=lambda value: [repr(value)])
 
     @classmethod
     def from_json(cls, text: str) -> "Experiment":
-        """The experiment that `to_json` wrote. ValueError: a line per unknown, missing or mistyped field."""
+        """Read the JSON of `to_json`. Raises ValueError with one line per unknown, missing or mistyped field."""
         return schema.parse(cls, text)
 
     def flatten(self) -> dict[str, Scalar]:
-        """Dotted path -> scalar for every field; lists are written as `override` reads them: "4,8,16"."""
+        """Return a dictionary of dotted path -> scalar of all fields; a list becomes text such as "4,8,16"."""
         return dict(_leaves(dataclasses.asdict(self), ""))
 
     def validate(self) -> None:
-        """Raise ValueError, one line per problem, unless every field is sound and all fit together."""
+        """Raise ValueError with one line per problem if a field is invalid or fields contradict each other."""
         problems = rules.problems(Experiment.from_json(self.to_json()))
         if problems:
             raise ValueError("\n".join(problems))
 
     def tiny(self) -> "Experiment":
-        """The same experiment shrunk to train within seconds on one CPU: 160 images per phase, as small as its networks go."""
+        """Return the experiment shrunk to seconds on one CPU: 160 images per phase at the smallest possible resolution."""
         levels = min(2, len(self.schedule.resolutions))
         algorithm = _shrunk(self.algorithm)
         return replace(
@@ -262,7 +265,7 @@ class Experiment:
         )
 
 
-# The largest value of each size that an algorithm may have in tiny().
+# Largest value of each size of an algorithm in tiny().
 _TINY_SIZES = {
     "latent": 8,
     "base_channels": 4,
@@ -275,7 +278,7 @@ _TINY_SIZES = {
     "group": 4,
 }
 _TINY_RESOLUTIONS = (8, 16, 32, 64)
-"""The first that the networks take is that of tiny()."""
+"""Resolutions to try in tiny(), in order; it uses the first one that the networks accept."""
 _TINY_WARMUP_KIMG = 0.008
 _TINY_LR_KIMG = 0.016
 
@@ -295,7 +298,7 @@ def _shrunk(algorithm: Any) -> Any:
 
 
 def _sooner(schedule: ProgressiveSchedule) -> dict[str, Any]:
-    """Where the rates change, so soon that it happens in tiny()."""
+    """Fields of the learning rate's decay, moved so early that it begins within tiny()."""
     names = ("lr_falls_from_kimg", "lr_halves_every_kimg")
     given = {name: getattr(schedule, name) for name in names}
     return {name: min(kimg, _TINY_LR_KIMG) for name, kimg in given.items() if kimg is not None}

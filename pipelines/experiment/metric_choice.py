@@ -1,4 +1,4 @@
-"""Which metrics an experiment measures, which of them decides what is better, and in which direction."""
+"""Metrics that an experiment measures, and the one that ranks its checkpoints."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,25 +16,25 @@ class Deciding:
     """The metric by which checkpoints, runs and trials are compared."""
 
     key: str
-    """Such as fd_classifier5k."""
+    """Name of the metric, such as fd_classifier5k."""
     higher: bool
-    """Whether higher values are the better ones."""
+    """Whether higher values are better."""
 
     @property
     def logged(self) -> str:
-        """Its name in histories, records and MLflow."""
+        """Name in histories, records and MLflow."""
         return f"{PREFIX}{self.key}"
 
     @property
     def mode(self) -> Literal["max", "min"]:
-        """Which extreme is the best value."""
+        """The extreme that is the best value."""
         return "max" if self.higher else "min"
 
 
 def metric_name(config: EvaluationConfig) -> str:
-    """The default Fréchet distance's name: features and number of samples belong to it, as in eval/fd_classifier5k.
+    """Return the name of the default Fréchet distance, which includes features and sample size: eval/fd_classifier5k.
 
-    So does what is unusual in how the samples are made: eval/fd_classifier50k_mixed0.9_floored.
+    It also includes mixing and rounding where they are not the defaults: eval/fd_classifier50k_mixed0.9_floored.
     """
     protocol = Protocol(
         metric="fd",
@@ -48,12 +48,12 @@ def metric_name(config: EvaluationConfig) -> str:
 
 
 def metric_names(config: EvaluationConfig, domains: int = 1) -> tuple[str, ...]:
-    """The names of the metrics that are asked for; without any, the default ones of so many domains."""
+    """Return the configured metrics, or else the default ones for 1 or 2 domains."""
     return config.metrics or default_names(config, domains)
 
 
 def default_names(config: EvaluationConfig, domains: int = 1) -> tuple[str, ...]:
-    """The default distance; of two domains the kernel distances of translations both ways, over the held-out images."""
+    """Return the default Fréchet distance; for two domains, the kernel distances of held-out translations in both directions."""
     if domains == 1:
         return (key_of(metric_name(config)),)
     distance = Protocol(
@@ -71,7 +71,7 @@ def default_names(config: EvaluationConfig, domains: int = 1) -> tuple[str, ...]
 
 
 def key_of(name: str) -> str:
-    """The key of a metric that is spelled with or without `eval/`, or by another code's name."""
+    """Return the name of a metric without `eval/`; names of other codebases become ours."""
     bare = name.removeprefix(PREFIX)
     return ALIASES.get(bare, bare)
 
@@ -79,10 +79,10 @@ def key_of(name: str) -> str:
 def deciding(
     experiment: Experiment, asked: str | None = None, setting: str = "tracking.best_metric"
 ) -> Deciding | None:
-    """The metric that decides: `asked`, else tracking.best_metric, else the first measured one that has a better side.
+    """Return the metric that ranks checkpoints: `asked`, else tracking.best_metric, else the first one with a direction.
 
-    None where nothing is evaluated or no metric has a better side. Raises ValueError, naming `setting`, if the experiment
-    does not measure what is asked for, or neither side of it is better.
+    A metric has a direction if lower or higher values are better. Returns None if nothing is evaluated or no metric has a
+    direction. Raises ValueError, naming `setting`, if the experiment does not measure the metric or it has no direction.
     """
     if not experiment.evaluation.enabled:
         return None
@@ -101,19 +101,19 @@ def deciding(
     if key_of(asked) not in known:
         instead = f"use {' or '.join(known)}" if known else "leave it out"
         raise ValueError(
-            f"{setting}={asked} is nothing that evaluation.metrics measures and that has a better side; {instead}"
+            f"{setting}={asked} is not a metric of evaluation.metrics for which lower or higher is better; {instead}"
         )
     return known[key_of(asked)]
 
 
 def best_metric(experiment: Experiment) -> str | None:
-    """The key of `deciding`, whose best value makes a checkpoint the best one."""
+    """Return the name of the metric that ranks checkpoints, or None."""
     found = deciding(experiment)
     return found.key if found else None
 
 
 def is_better(protocol: Protocol, value: float, than: float) -> bool:
-    """Whether one value of a metric is better than another; never where neither side is."""
+    """Whether `value` is better than `than`; False for metrics without a direction."""
     match protocol.row.better:
         case "higher":
             return value > than

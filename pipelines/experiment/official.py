@@ -1,4 +1,4 @@
-"""The `_compat` form of an experiment: as the official code does it, where the default differs (docs/alae.md)."""
+"""The `_compat` form of an experiment, which follows the official code where the defaults differ (docs/alae.md)."""
 
 from dataclasses import replace
 
@@ -8,9 +8,9 @@ from pipelines.experiment import Experiment
 
 
 def compat(experiment: Experiment) -> Experiment:
-    """The same networks, data and lengths with the official code's habits, in training and in the distances.
+    """Return the same networks, data and lengths with the official code's training and evaluation settings.
 
-    Raises ValueError for an algorithm whose Config offers no official form.
+    Raises ValueError for an algorithm whose Config does not implement `HasOfficialForm`.
     """
     algorithm = experiment.algorithm
     if not isinstance(algorithm, HasOfficialForm):

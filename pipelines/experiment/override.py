@@ -1,4 +1,4 @@
-"""Changing an experiment from text ("training.tick_kimg=2"), and telling two experiments apart."""
+"""Overrides of an experiment as text ("training.tick_kimg=2"), and the differences of two experiments."""
 
 import dataclasses
 import json
@@ -7,10 +7,10 @@ from typing import Any, Literal, get_args, get_origin
 
 from pipelines.experiment import Experiment, schema
 
-# What a resumed run may change: groups and single fields. Workers and micro-batches split the same global
-# batch: they change only the order in which floats are summed, and the one must be free to follow the other.
-# A run that damaged images have stopped may skip them from then on. A run's name and storage follow its folder, and
-# data.path follows the dataset: dataset.json holds the checksums of its images. All else happens beside the training.
+# Groups and fields that a resumed run may change. Workers and micro-batches split the same global batch: they
+# change only the order of floating-point sums, and each must be free to follow the other. A run that damaged
+# images have stopped may skip them. Name and storage follow the run's folder, and data.path follows the dataset:
+# dataset.json holds the checksums of its images. The other fields do not affect the training.
 RESUMABLE = (
     "name",
     "scaling",
@@ -26,18 +26,18 @@ RESUMABLE = (
     "training.check_replicas",
 )
 BY_DIGEST = ("training.vgg16_weights", "training.init_from")
-"""Fields that name a file whose content counts, not its place: a resume may give another place of the same file."""
+"""Fields that name a file by path or URL. A resume may change the path if the file's digest is the same."""
 
 _BOOLS = {"true": True, "false": False}
 _NULLS = ("null", "none", "None")
 
 
 def override(experiment: Experiment, assignments: Iterable[str]) -> Experiment:
-    """The experiment with each "dotted.path=value" applied.
+    """Return the experiment with each "dotted.path=value" applied.
 
-    Values are read by the field's type: `3`, `1e-3`, `true`, `null`, `4,8,16` or `[4,8,16]`, text as it is.
-    Raises ValueError for an unknown field, a value of the wrong type, or a field given twice; whether the
-    fields fit together is for `Experiment.validate` to say.
+    The field's type determines how a value is read: `3`, `1e-3`, `true`, `null`, `4,8,16` or `[4,8,16]`, or text.
+    Raises ValueError for an unknown field, a value of the wrong type, or a field that is given twice.
+    `Experiment.validate` checks whether the fields fit together.
     """
     tree = dataclasses.asdict(experiment)
     given: dict[str, str] = {}
@@ -51,16 +51,16 @@ def override(experiment: Experiment, assignments: Iterable[str]) -> Experiment:
 
 
 def differences(old: Experiment, new: Experiment) -> dict[str, str]:
-    """Dotted path -> "dotted.path: old -> new" for every field that differs, in the order of the fields."""
+    """Return dotted path -> "dotted.path: old -> new" of the fields that differ, in the order of the fields."""
     before, after = old.flatten(), new.flatten()
     paths = [path for path in {**before, **after} if _written(before, path) != _written(after, path)]
     return {path: f"{path}: {_written(before, path)} -> {_written(after, path)}" for path in paths}
 
 
 def resume_differences(old: Experiment, new: Experiment) -> list[str]:
-    """The differences that forbid a resume: all but those that leave the mathematics alone (`RESUMABLE`).
+    """Return the differences that prevent a resume: those of fields outside `RESUMABLE`.
 
-    A file that moved (`BY_DIGEST`) is no difference; its digest shows whether it is the same.
+    Another path of a file in `BY_DIGEST` is no difference; the caller compares digests.
     """
     before, after = old.flatten(), new.flatten()
     moved = {path for path in BY_DIGEST if before[path] is not None and after[path] is not None}
@@ -80,7 +80,7 @@ def _split(assignment: str) -> tuple[str, str]:
 
 
 def _hint(experiment: Experiment, path: str) -> Any:
-    """The type of the field at `path`, found along the experiment itself."""
+    """Type of the field at `path`, looked up in the dataclasses of this experiment."""
     if path == "algorithm.kind":
         raise ValueError(
             "algorithm.kind cannot be overridden, because every other field of the algorithm depends on it; "

@@ -1,4 +1,4 @@
-"""An experiment's addresses: which of them are local paths, and those made absolute."""
+"""Addresses in an experiment: those that are local paths, and their absolute forms."""
 
 import re
 import urllib.parse
@@ -47,7 +47,7 @@ def _tracked(uri: str) -> Path | None:
 
 
 def with_absolute_paths(experiment: Experiment) -> Experiment:
-    """The experiment with its local paths made absolute: Ray's actors and tasks run in folders of their own."""
+    """Return the experiment with its local paths made absolute, from the current directory; URLs are unchanged."""
     training, tracking, evaluation = experiment.training, experiment.tracking, experiment.evaluation
     init_from = training.init_from and _absolute(training.init_from)
     vgg16_weights = training.vgg16_weights and _absolute(training.vgg16_weights)

@@ -1,4 +1,4 @@
-"""What must fit together in an experiment of well typed fields; a rule yields its broken cases in words."""
+"""Rules that the fields of an experiment must satisfy together; each yields one sentence per violation."""
 
 import math
 import re
@@ -16,8 +16,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _SIZES = ("resolution", "channels", "latent", "base_channels", "max_channels", "hidden")
 _WEIGHTS = ("inception_weights", "vgg16_weights", "lpips_heads", "alexnet_weights", "alexnet_heads")
 _VGG16_SIDE = 16
-# Searched for in the whole text: a secret key may hold a "/", which ends the part a parser would look at.
-# A lone user name is a token on the web, but a container in Azure's container@account.
+# The pattern covers the whole text: a secret key may contain a "/", where a URL parser ends the host part.
+# A user name alone is a token in a web address, but a container in Azure's container@account.
 _SECRET = re.compile(
     r"://[^@]*:[^@]*@"
     r"|^https?://[^/?#]*@"
@@ -27,7 +27,7 @@ _SECRET = re.compile(
 
 
 def problems(experiment: "Experiment") -> list[str]:
-    """One sentence per broken rule: dotted field, value, rule, way out."""
+    """Return one sentence per violated rule, with dotted field, value, rule and remedy."""
     rules = (
         _name,
         _secrets,
@@ -55,7 +55,7 @@ def _name(experiment: "Experiment") -> Iterator[str]:
 
 
 def _secrets(experiment: "Experiment") -> Iterator[str]:
-    """Whatever stands in an experiment is written to storage and to MLflow."""
+    """URLs must not hold credentials, because an experiment is written to storage and to MLflow."""
     urls = {
         "data.path": experiment.data.path,
         "training.storage": experiment.training.storage,
@@ -75,7 +75,7 @@ def _secrets(experiment: "Experiment") -> Iterator[str]:
 
 
 def _numbers(experiment: "Experiment") -> Iterator[str]:
-    """The bounds of the parts that live in alae_core, which pydantic does not know."""
+    """Bounds of fields whose classes are in alae_core, which has no pydantic annotations."""
     adam = experiment.training.optimizer
     for name in ("beta1", "beta2"):
         if not 0 <= getattr(adam, name) < 1:
@@ -90,7 +90,7 @@ def _numbers(experiment: "Experiment") -> Iterator[str]:
 
 
 def _algorithm_number(path: str, value: float) -> Iterator[str]:
-    """The bounds that a number's name tells; an algorithm's Config refuses what only it can know."""
+    """Bounds that follow from a field's name; an algorithm's Config checks its other rules itself."""
     name = path.split(".")[-1]
     if name.endswith("_probability") and not 0 <= value <= 1:
         yield f"{path}={value} must be a number at least 0 and at most 1"
@@ -165,7 +165,7 @@ def _microbatch(experiment: "Experiment") -> Iterator[str]:
 
 
 def _groups(experiment: "Experiment") -> Iterator[str]:
-    """Images whose statistics are taken together stay in one rank; micro-batches are `_microbatch`'s."""
+    """Images with common statistics must stay on one rank; `_microbatch` checks micro-batches."""
     config, ranks = experiment.algorithm, experiment.scaling.workers
     if not isinstance(config, Grouped):
         return
@@ -185,13 +185,13 @@ def _whole(config: Grouped) -> str:
 
 
 def _near(number: int, step: int) -> str:
-    """The multiples of `step` to either side of a number."""
+    """Multiples of `step` next to a number, below and above."""
     below = number // step * step
     return _alternatives([size for size in (below, below + step) if size])
 
 
 def _fitting_workers(batch: int, group: int) -> str:
-    """The numbers of workers over which a batch divides into whole groups."""
+    """Worker counts that divide a batch into whole groups."""
     known = _divisors(batch // group) if batch % group == 0 else []
     return f", or {_alternatives(known)} workers" if known else ""
 
@@ -241,7 +241,7 @@ def _augmentations(experiment: "Experiment") -> Iterator[str]:
     data = experiment.data
     if data.crop and data.enlarge > 1:
         yield (
-            f"data.crop={data.crop:g} and data.enlarge={data.enlarge:g} both move the images about by chance; use "
+            f"data.crop={data.crop:g} and data.enlarge={data.enlarge:g} both shift the images randomly; use "
             "data.crop=0 or data.enlarge=1"
         )
 

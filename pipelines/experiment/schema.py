@@ -1,4 +1,4 @@
-"""What a tree of dataclasses accepts, read from its type hints, and every refusal as one sentence."""
+"""Parses JSON into dataclasses by their type hints and reports each problem as one sentence."""
 
 import dataclasses
 import difflib
@@ -21,14 +21,14 @@ _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
 @dataclass(frozen=True)
 class ByKind:
-    """Annotates a field that holds one of several dataclasses, told apart by their `kind`, which may name new ones."""
+    """Annotation of a field that holds one of several dataclasses, selected by `kind`; `find` may add new ones."""
 
     find: Callable[[str], type | None]
-    """The dataclass of a kind, or None; ValueError if the kind names something that is none."""
+    """Returns the dataclass of a kind, or None; raises ValueError if the kind names no valid dataclass."""
     members: Callable[[], Mapping[str, type]]
-    """The dataclasses found so far, by kind."""
+    """Returns the dataclasses found so far, by kind."""
     kinds: Callable[[], Iterable[str]]
-    """The kinds to name in an error."""
+    """Returns the kinds to list in an error."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         members = {kind: handler.generate_schema(member) for kind, member in self.members().items()}
@@ -36,9 +36,9 @@ class ByKind:
 
 
 def parse(kind: type[T], text: str) -> T:
-    """The dataclass `kind` that the JSON `text` describes.
+    """Return an instance of the dataclass `kind` from the JSON `text`.
 
-    Whole numbers pass for numbers; nothing else is converted. Raises ValueError with one line per problem.
+    Integers are accepted for floats; nothing else is converted. Raises ValueError with one line per problem.
     """
     _find_members(kind, text)
     try:
@@ -49,11 +49,11 @@ def parse(kind: type[T], text: str) -> T:
 
 
 def _find_members(kind: type, text: str) -> None:
-    """Find the dataclasses that the kinds in `text` name, before pydantic asks for all that there may be."""
+    """Import the dataclasses that the kinds in `text` name, before pydantic builds the schema of the union."""
     try:
         tree = json.loads(text)
     except ValueError:
-        return  # pydantic says what is wrong with it
+        return  # pydantic reports the error
     for name, hint in fields_of(kind).items():
         value = tree.get(name) if isinstance(tree, dict) else None
         if (choice := by_kind(hint)) and isinstance(value, dict) and isinstance(value.get("kind"), str):
@@ -61,31 +61,31 @@ def _find_members(kind: type, text: str) -> None:
 
 
 def by_kind(hint: Any) -> ByKind | None:
-    """How the dataclass of a field is chosen, if it is one of several."""
+    """Return the `ByKind` annotation of a hint, or None."""
     notes = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
     return next((note for note in notes if isinstance(note, ByKind)), None)
 
 
 def fields_of(kind: type) -> dict[str, Any]:
-    """Field name -> type hint of a dataclass, in order."""
+    """Return field name -> type hint of a dataclass, in order."""
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def bare(hint: Any) -> Any:
-    """The hint without its `Annotated` bounds."""
+    """Return the hint without its `Annotated` bounds."""
     return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 def optional(hint: Any) -> Any | None:
-    """What an optional hint holds when it is not null, or None for a hint that never is null."""
+    """Return the type of an optional hint without None; None for a hint that is not optional."""
     if get_origin(bare(hint)) not in (Union, types.UnionType) or type(None) not in get_args(bare(hint)):
         return None
     return next(member for member in get_args(bare(hint)) if member is not type(None))
 
 
 def expected(hint: Any) -> str:
-    """The values a hint accepts, in words that complete "must be ..."."""
+    """Describe the values that a hint accepts, in words that complete "must be ..."."""
     plain = bare(hint)
     if choice := by_kind(hint):
         return f"a group of fields: kind ({', '.join(choice.kinds())})"
@@ -101,7 +101,7 @@ def expected(hint: Any) -> str:
 
 
 def choices(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """A guess if one is near, then all known names, nearest first; `prefix` goes before the guess only."""
+    """Return a guess if one is similar, then all known names, most similar first; `prefix` precedes the guess only."""
 
     def likeness(other: str) -> float:
         return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio()
@@ -123,7 +123,7 @@ def _bounds(hint: Any) -> str:
 
 
 def _locate(root: Any, place: tuple[int | str, ...]) -> tuple[str, Any]:
-    """The dotted path and the hint of the value that pydantic points at."""
+    """Dotted path and type hint of the value at pydantic's location."""
     path, hint = "", root
     for step in place:
         if isinstance(step, int):

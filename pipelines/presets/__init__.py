@@ -1,8 +1,8 @@
-"""Experiments worth running: a module per family, whose public functions are the presets, and other people's.
+"""Presets: ready experiments. Each module holds those of one family as public functions; packages may add others.
 
-The docstring of a preset has command, expected result, cost and status. Every preset has a `debug_` form: the same, shrunk
-to images of at most 8x8 and seconds of one CPU. Every StyleALAE preset has a `_compat` form, which follows the official
-code where the default does not; `debug_<preset>_compat` is both.
+The docstring of a preset has command, expected result, cost and status. Each preset has a `debug_` form, shrunk to the
+smallest images of its networks (8x8 where possible) and to seconds on one CPU. Each StyleALAE preset has a `_compat` form,
+which follows the official code where the defaults differ; `debug_<preset>_compat` combines both.
 """
 
 from typing import TYPE_CHECKING
@@ -17,11 +17,11 @@ __all__ = ["About", "about", "load", "names"]
 
 
 def load(text: str) -> "Experiment":
-    """The experiment of a preset's name or form, of a `.py` with `experiment()`, or of a `.json`, which may be a URL.
+    """Return the experiment that `text` names: a preset or a form of it, a `.py` with `experiment()`, or a `.json`.
 
-    A named preset is named so; an experiment from a file keeps its name. Raises ValueError with one sentence: for an
-    unknown name, with the nearest ones; for a file, with what is wrong with it.
+    A `.json` may be a URL. The experiment of a preset has the name `text`; one from a file keeps its own. Raises ValueError
+    with one sentence for an unknown name or an invalid file.
     """
-    from pipelines.presets.lookup import loading  # imports torch, which a list of names does not need
+    from pipelines.presets.lookup import loading  # imports torch, which listing names does not need
 
     return loading.load(text)

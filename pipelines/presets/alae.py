@@ -9,11 +9,12 @@ def mnist32_alae() -> Experiment:
     """MLP ALAE on MNIST as flat vectors of 32x32 pixels (ALAE, section 5.1; 28x28 there).
 
     Command:   alae train mnist32_alae
+               after: alae pack mnist5k data/mnist32 --resolution 32 --square pad --validation 0.1
     Expected:  not yet measured; this recipe at 28x28, without Ray: benchmarks/mnist28_alae_cpu2_2026-11-22.md
     Cost:      not yet measured; 0.16 million images
     Status:    not yet run
 
-    One level of 32, 50 latent dimensions.
+    One level of 32x32; codes have 50 dimensions.
     """
     return Experiment(
         name="mnist32_alae",

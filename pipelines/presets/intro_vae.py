@@ -1,6 +1,6 @@
-"""Presets of IntroVAE (Huang et al. 2018), and of the plain VAE that it is without its game.
+"""Presets of IntroVAE (Huang et al. 2018), and of a plain VAE as its baseline.
 
-`_official` and `_small` hold what the runs of each kind share; a preset says what is its own.
+`_official` and `_small` hold the settings that several presets share.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ TWO_CPUS = ScalingConfig(workers=2, cpus_per_worker=0.5, cpus_per_data_task=0.5,
 def _official(
     name: str, algorithm: Config, schedule: ProgressiveSchedule, *, gpus: int, data: DataConfig | None = None
 ) -> Experiment:
-    """CelebA-HQ at the networks' resolution unless `data` is given."""
+    """Settings of the official runs; the data is CelebA-HQ at the networks' resolution unless `data` is given."""
     return Experiment(
         name=name,
         algorithm=algorithm,
@@ -37,7 +37,7 @@ def _one_level(resolution: int, kimg: float, batch: int, lr: float = 0.0002) -> 
 def _small(
     name: str, algorithm: Config, data: str, *, kimg: float, lr: float, evaluation: EvaluationConfig
 ) -> Experiment:
-    """One level on two CPUs, in batches of 32."""
+    """Settings of small runs: one level on two CPUs, in batches of 32."""
     return Experiment(
         name=name,
         algorithm=algorithm,
@@ -58,7 +58,7 @@ def _without_fakes(game: Experiment, name: str) -> Experiment:
 
 
 def celebahq128_intro_vae() -> Experiment:
-    """IntroVAE on CelebA-HQ at 128x128, by the one public log of a healthy run.
+    """IntroVAE on CelebA-HQ at 128x128, with the settings of the only public log of a healthy run.
 
     Command:   alae train celebahq128_intro_vae
                after: alae pack FOLDER data/celebahq128 --resolution 128 --validation 0.0333333  (29,000 of 30,000 to train on)
@@ -68,8 +68,8 @@ def celebahq128_intro_vae() -> Experiment:
     Status:    not yet run at full size
 
     The log's settings [C]: m 110, alpha 0.25 for both sides, beta 0.5 with the paper's half (0.25 here), latent 256, its
-    light widths, batch 256, rate 2e-4; 500 epochs of 29,000 images. It has no normalisation and one Adam for both networks;
-    here they are as everywhere. No official script exists.
+    narrow networks, batch 256, rate 2e-4; 500 epochs of 29,000 images. The log's run has no normalisation and one Adam for
+    both networks; this preset has group norm and one Adam per network. No official script exists.
     """
     loss = LossConfig(
         reconstruction_weight=0.25, negative_weight=0.5, generator_weight=0.25, margin=(110.0,), warmup_kimg=(0.0,)
@@ -93,9 +93,9 @@ def celebahq256_intro_vae() -> Experiment:
     Cost:      not yet measured; 14.5 million images. The paper: one day [S], hardware not known
     Status:    not yet run at full size
 
-    The script [C]: m 120, reconstruction weight 0.05, E's fakes at half of 0.5, G's at half, rate 2e-4, batch 16 on one GPU,
-    whose mean KL meets the margin; 500 epochs of 29,000 images. Here groups are normalised, not batches
-    (algorithm.norm=batch).
+    The script [C]: m 120, reconstruction weight 0.05, weights 0.25 of E's fakes and 0.5 of G's, rate 2e-4, batch 16 on one
+    GPU; the hinge acts on the batch's mean KL; 500 epochs of 29,000 images. This preset uses group norm instead of batch
+    norm (algorithm.norm=batch).
     """
     loss = LossConfig(reconstruction_weight=0.05, negative_weight=0.5, margin=(120.0,), warmup_kimg=(0.0,))
     return _official(
@@ -115,9 +115,9 @@ def celebahq256_intro_vae_progressive() -> Experiment:
     Cost:      not yet measured; 8.7 million images
     Status:    not yet run at full size
 
-    The levels are those of celebahq256_style_alae from 8x8 up, as the growing IntroVAE that is public begins there [C:
-    progressive_introvae]; its losses have errors and are not followed. 30 epochs of 29,000 images a level, half of them
-    fading. A level begins as a plain VAE, and the margin follows its real KL.
+    The levels are those of celebahq256_style_alae from 8x8 up, where the public growing IntroVAE begins [C:
+    progressive_introvae]; its losses have errors and are not used. 30 epochs of 29,000 images per level, half of them in
+    the fade. Each level begins as a plain VAE, and the margin follows its real KL.
     """
     loss = LossConfig(reconstruction_weight=0.05, negative_weight=0.5, warmup_kimg=(290.0, 145.0))
     return _official(
@@ -143,8 +143,8 @@ def celebahq512_intro_vae() -> Experiment:
     Cost:      not yet measured; 14.5 million images. The paper: seven days [S], hardware not known
     Status:    not yet run at full size
 
-    No official script exists. Chosen between those of 256 and 1024: widths by their rule, a reconstruction weight of 0.02,
-    and a margin that follows the real KL of four epochs as a plain VAE; 500 epochs of 29,000 images.
+    No official script exists. The settings lie between those for 256 and 1024: widths by the same rule, a reconstruction
+    weight of 0.02, and a margin that follows the real KL after four epochs as a plain VAE; 500 epochs of 29,000 images.
     """
     loss = LossConfig(reconstruction_weight=0.02, negative_weight=0.5, warmup_kimg=(116.0,))
     return _official(
@@ -166,8 +166,9 @@ def celebahq1024_intro_vae() -> Experiment:
     Cost:      not yet measured; 14.5 million images. The paper: 21 days [S], hardware not known
     Status:    not yet run at full size
 
-    The script [C]: m 500, reconstruction weight 0.01, E's fakes at half of 1, 4 epochs as a plain VAE out of 500 of 29,000
-    images, rate 2e-4, batch 12 on 4 GPUs; here 16, so that each GPU holds a whole group of 4 whose mean KL meets the margin.
+    The script [C]: m 500, reconstruction weight 0.01, weight 0.5 of E's fakes, 500 epochs of 29,000 images, the first 4 as a
+    plain VAE, rate 2e-4, batch 12 on 4 GPUs. The batch here is 16, so that each GPU holds a whole group of 4 images, on
+    whose mean KL the hinge acts.
     """
     loss = LossConfig(reconstruction_weight=0.01, negative_weight=1.0, margin=(500.0,), warmup_kimg=(116.0,))
     return _official(
@@ -189,7 +190,7 @@ def bedroom256_intro_vae() -> Experiment:
     Cost:      not yet measured; 15.2 million images
     Status:    not yet run at full size
 
-    No official script is for bedrooms; the settings are those of celebahq256_intro_vae [C], for 5 epochs of 3,033,042 images.
+    No official script exists for bedrooms; the settings are those of celebahq256_intro_vae [C] for 5 epochs of 3,033,042 images.
     """
     faces = celebahq256_intro_vae()
     return replace(
@@ -210,8 +211,8 @@ def cartoon32_intro_vae() -> Experiment:
     Cost:      120 thousand images
     Status:    run in the plain loop, for CPU minutes; not yet run by the command
 
-    The margin is 2.5 times the real KL of the first 40 kimg, a plain VAE. With the code's half weight of the encoder's hinge
-    the KL of samples stays below that of reals. Sizes, weights and lengths are chosen for minutes of CPU.
+    The margin is 2.5 times the real KL after the first 40 kimg as a plain VAE. With the official code's weight of 0.5 of the
+    encoder's hinge, the KL of samples would stay below that of reals. Sizes, weights and lengths suit minutes of CPU time.
     """
     loss = LossConfig(reconstruction_weight=4.0, negative_weight=1.0, margin_ratio=2.5, warmup_kimg=(40.0,))
     return _small(
@@ -225,7 +226,7 @@ def cartoon32_intro_vae() -> Experiment:
 
 
 def cartoon32_vae() -> Experiment:
-    """A plain VAE on drawn faces at 32x32: IntroVAE without its game.
+    """A plain VAE on drawn faces at 32x32: IntroVAE without fakes.
 
     Command:   alae train cartoon32_vae
                after: alae pack FOLDER data/cartoon32 --resolution 32 --validation 0.1
@@ -233,7 +234,7 @@ def cartoon32_vae() -> Experiment:
     Cost:      120 thousand images
     Status:    run in the plain loop, for CPU minutes; not yet run by the command
 
-    The baseline of the introspective ones: same networks, images and weights, but no fakes.
+    The baseline of the introspective presets: the same networks, images and weights, without fakes.
     """
     return _without_fakes(cartoon32_intro_vae(), "cartoon32_vae")
 
@@ -247,7 +248,7 @@ def cartoon64_intro_vae() -> Experiment:
     Cost:      300 thousand images
     Status:    not yet run
 
-    The margin follows the real KL of the first 20 kimg, as a plain VAE.
+    The margin follows the real KL after the first 20 kimg as a plain VAE.
     """
     loss = LossConfig(reconstruction_weight=0.2, warmup_kimg=(20.0,))
     return _small(
@@ -269,8 +270,8 @@ def mnist32_intro_vae() -> Experiment:
     Cost:      150 thousand images
     Status:    run in the plain loop, for CPU minutes; not yet run by the command
 
-    The margin is 2.5 times the real KL of the first 30 kimg, a plain VAE: that still rises where the warm-up ends, and below
-    real KL a margin does not work. Sizes, weights and lengths are chosen for minutes of CPU.
+    The margin is 2.5 times the real KL after the first 30 kimg as a plain VAE: this KL still rises at the end of the
+    warm-up, and a margin below the real KL does not work. Sizes, weights and lengths suit minutes of CPU time.
     """
     loss = LossConfig(reconstruction_weight=2.0, margin_ratio=2.5, warmup_kimg=(30.0,))
     return _small(
@@ -284,7 +285,7 @@ def mnist32_intro_vae() -> Experiment:
 
 
 def mnist32_vae() -> Experiment:
-    """A plain VAE on MNIST at 32x32: IntroVAE without its game.
+    """A plain VAE on MNIST at 32x32: IntroVAE without fakes.
 
     Command:   alae train mnist32_vae
                after: alae pack mnist5k data/mnist32 --resolution 32 --square pad --validation 0.1
@@ -292,6 +293,6 @@ def mnist32_vae() -> Experiment:
     Cost:      150 thousand images
     Status:    run in the plain loop, for CPU minutes; not yet run by the command
 
-    The baseline of the introspective ones: same networks, images and weights, but no fakes.
+    The baseline of the introspective presets: the same networks, images and weights, without fakes.
     """
     return _without_fakes(mnist32_intro_vae(), "mnist32_vae")

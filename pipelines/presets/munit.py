@@ -1,6 +1,6 @@
 """Presets of MUNIT (Huang et al. 2018): translation between two domains of images.
 
-`edges2shoes256_munit` is the official configuration; the others of 256x256 say what differs from it.
+`edges2shoes256_munit` is the official configuration; the docstrings of the other 256x256 presets name the differences.
 """
 
 from dataclasses import replace
@@ -24,8 +24,8 @@ def edges2shoes256_munit() -> Experiment:
                on a Titan Xp
     Status:    not yet run at full size
 
-    The official configuration [C]: a million iterations of one image of each domain, the rate halved after every hundred
-    thousand. Images of 256 px are not enlarged there, so that nothing is cropped.
+    The official configuration [C]: 1,000,000 iterations of one image of each domain; the learning rate is halved after
+    every 100,000. The official code does not enlarge images of 256 px, so they are not cropped.
     """
     return Experiment(
         name="edges2shoes256_munit",
@@ -64,7 +64,7 @@ def summer2winter256_munit() -> Experiment:
                on a Titan Xp
     Status:    not yet run at full size
 
-    The official configuration [C], whose cycle weight of 10 keeps every pixel in its place.
+    The official configuration [C]; its cycle-consistency weight of 10 preserves the layout of the image.
     """
     shoes = edges2shoes256_munit()
     return replace(
@@ -87,8 +87,8 @@ def emoji_noto2twemoji64_munit() -> Experiment:
     Cost:      73 minutes of one busy thread; 12 thousand images of each domain
     Status:    run in the plain loop
 
-    Each emoji about four times. The weights are those that a small budget needs [S]: 7, 3, 3 and 3 in place of 10, 1, 1 and
-    0. One halving in place of two leaves as many pixels to a content as a larger image has.
+    Each emoji is seen about four times. The reconstruction weights suit a small budget [S]: 7, 3, 3 and 3 instead of 10, 1,
+    1 and 0. One downsampling instead of two gives a content code as many positions as that of an image of 128 px.
     """
     return Experiment(
         name="emoji_noto2twemoji64_munit",

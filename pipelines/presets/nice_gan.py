@@ -1,6 +1,6 @@
 """Presets of NICE-GAN (Chen et al. 2020): translation between two domains of images.
 
-`cat2dog256_nice_gan` is the official configuration; the others of 256x256 are the same on other data.
+`cat2dog256_nice_gan` is the official configuration; the other 256x256 presets differ only in the data.
 """
 
 from dataclasses import replace
@@ -22,8 +22,8 @@ def cat2dog256_nice_gan() -> Experiment:
                iterations on a 2080 Ti
     Status:    not yet run at full size
 
-    The official script [C], light form: 300,000 iterations of one image of each domain; the rate falls in a line over the
-    second half. The paper's values are those at 100 thousand images, before the rate falls.
+    The official script [C] in its light form: 300,000 iterations of one image of each domain; the learning rate decreases
+    linearly over the second half. The paper's values are those at 100 thousand images, before the decrease.
     """
     return Experiment(
         name="cat2dog256_nice_gan",
@@ -96,7 +96,7 @@ def emoji_noto2twemoji64_nice_gan() -> Experiment:
     Cost:      73 minutes of one busy thread; 12 thousand images of each domain
     Status:    run in the plain loop
 
-    emoji_noto2twemoji64_munit with another algorithm, in its smaller published form; each emoji about four times.
+    The data and schedule of emoji_noto2twemoji64_munit with the light form of NICE-GAN; each emoji is seen about four times.
     """
     algorithm = Config(resolution=64, base_channels=24, residual_blocks=4, discriminator_layers=6)
     return replace(emoji_noto2twemoji64_munit(), name="emoji_noto2twemoji64_nice_gan", algorithm=algorithm)

@@ -1,6 +1,6 @@
-"""Presets of Soft-IntroVAE (Daniel and Tamar 2021); its style form is in style_soft_intro_vae.
+"""Presets of Soft-IntroVAE (Daniel and Tamar 2021); those of its style form are in style_soft_intro_vae.
 
-`_small` holds what the runs on two CPUs share.
+`_small` holds the settings that the presets for two CPUs share.
 """
 
 from alae_core.algorithms.soft_intro_vae import Config, LossConfig
@@ -15,7 +15,7 @@ TWO_CPUS = ScalingConfig(workers=2, cpus_per_worker=0.5, cpus_per_data_task=0.5,
 def _small(
     name: str, algorithm: Config, data: str, *, kimg: float, lr: float, evaluation: EvaluationConfig
 ) -> Experiment:
-    """One level on two CPUs, in batches of 32."""
+    """Settings of small runs: one level on two CPUs, in batches of 32."""
     return Experiment(
         name=name,
         algorithm=algorithm,
@@ -43,8 +43,8 @@ def celebahq256_soft_intro_vae() -> Experiment:
     Cost:      not yet measured; 7.25 million images
     Status:    not yet run at full size
 
-    The code [C]: weights 1 of the KL, 0.5 of the reconstruction, 1024 of fakes, which is a reach of 96 nats; batch 8, rate
-    2e-4, 250 epochs of 29,000 images.
+    The code [C]: weights 1 of the KL, 0.5 of the reconstruction and 1024 of fakes, which is a reach of 96 nats; batch 8,
+    learning rate 2e-4, 250 epochs of 29,000 images.
     """
     loss = LossConfig(kl_weight=1.0, reconstruction_weight=0.5, negative_weight=(1024.0,))
     return Experiment(
@@ -67,7 +67,7 @@ def cartoon32_soft_intro_vae() -> Experiment:
     Cost:      120 thousand images
     Status:    run in the plain loop, for CPU minutes; not yet run by the command
 
-    A reach of 15 nats, after 40 kimg as a plain VAE. Sizes, weights and lengths are chosen for minutes of CPU.
+    A reach of 15 nats, after 40 kimg as a plain VAE. Sizes, weights and lengths suit minutes of CPU time.
     """
     loss = LossConfig(kl_weight=1.0, reconstruction_weight=4.0, negative_weight=(100.0,), warmup_kimg=(40.0,))
     return _small(
@@ -111,8 +111,9 @@ def mnist32_soft_intro_vae() -> Experiment:
     Cost:      150 thousand images
     Status:    run in the plain loop, for CPU minutes; not yet run by the command
 
-    A reach of 10 nats, after 30 kimg as a plain VAE. The code's 256 on 28x28 reaches 1.5 and fails
-    [C: github.com/taldatech/soft-intro-vae-pytorch/issues/11]. Sizes, weights and lengths are chosen for minutes of CPU.
+    A reach of 10 nats, after 30 kimg as a plain VAE. The official code's weight of 256 at 28x28 is a reach
+    of 1.5 nats and fails [C: github.com/taldatech/soft-intro-vae-pytorch/issues/11]. Sizes, weights and lengths suit minutes
+    of CPU time.
     """
     loss = LossConfig(kl_weight=1.0, reconstruction_weight=2.0, negative_weight=(50.0,), warmup_kimg=(30.0,))
     return _small(

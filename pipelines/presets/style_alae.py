@@ -1,6 +1,6 @@
 """Presets of StyleALAE (Pidhorskyi et al. 2020, section 5.2): its official runs for 8 GPUs, and small ones for CPUs.
 
-`_official` holds what the official runs share; a preset says what is its own.
+`_official` holds the settings that the official runs share.
 """
 
 from alae_core.algorithms.alae import LossConfig
@@ -23,7 +23,7 @@ def _official(
     batch_size: tuple[int, ...] = (512, 256, 128, 64, 32),
     evaluation: EvaluationConfig,
 ) -> Experiment:
-    """Grown from 4x4; half of each level but the last fades, which then goes on for `last_kimg`. A batch has 8 parts."""
+    """Settings of the official runs: grown from 4x4, half of each level fades, and the last continues for `last_kimg`."""
     resolutions = tuple(2**power for power in range(2, algorithm.resolution.bit_length()))
     return Experiment(
         name=name,
@@ -58,7 +58,7 @@ def ffhq1024_style_alae() -> Experiment:
                [C: github.com/podgorskiy/ALAE/issues/60]
     Status:    not yet run at full size
 
-    16 epochs of 60,000 images a level, half of them fading; 300 epochs in all.
+    16 epochs of 60,000 images per level, half of them in the fade; 300 epochs in total.
     """
     return _official(
         "ffhq1024_style_alae",
@@ -81,7 +81,7 @@ def celebahq256_style_alae() -> Experiment:
     Cost:      not yet measured; 8.1 million images
     Status:    not yet run at full size
 
-    30 epochs of 29,000 images a level, half of them fading; 280 epochs in all.
+    30 epochs of 29,000 images per level, half of them in the fade; 280 epochs in total.
     """
     return _official(
         "celebahq256_style_alae",
@@ -104,7 +104,7 @@ def bedroom256_style_alae() -> Experiment:
     Cost:      not yet measured; 84.9 million images
     Status:    not yet run at full size
 
-    2 epochs of 758,260 images a level, one of them fading; 112 epochs in all.
+    2 epochs of 758,260 images per level, one of them in the fade; 112 epochs in total.
     """
     return _official(
         "bedroom256_style_alae",
@@ -127,7 +127,7 @@ def mnist32_style_alae_paper() -> Experiment:
     Cost:      not yet measured; 3.6 million images
     Status:    not yet run at full size
 
-    10 epochs of 60,000 images a level, half of them fading; 60 epochs in all.
+    10 epochs of 60,000 images per level, half of them in the fade; 60 epochs in total.
     """
     return _official(
         "mnist32_style_alae_paper",
@@ -167,7 +167,7 @@ def celeba128_style_alae() -> Experiment:
     Cost:      not yet measured; 14.6 million images
     Status:    not yet run at full size
 
-    6 epochs of 182,637 images a level, half of them fading; 80 epochs in all.
+    6 epochs of 182,637 images per level, half of them in the fade; 80 epochs in total.
     """
     algorithm = Config(resolution=128, latent=256, base_channels=64, max_channels=256)
     return _celeba128("celeba128_style_alae", algorithm, last_kimg=8583.939)
@@ -176,7 +176,7 @@ def celeba128_style_alae() -> Experiment:
 def celeba128_style_alae_nostyle() -> Experiment:
     """Ablation of StyleALAE on CelebA at 128x128: no style encoder.
 
-    The encoder is a plain convolutional trunk, without statistics and norms.
+    The encoder is a plain convolutional network without instance statistics and normalisation.
 
     Command:   alae train celeba128_style_alae_nostyle
                after packing as for celeba128_style_alae
@@ -193,8 +193,8 @@ def celeba128_style_alae_nostyle() -> Experiment:
 def celeba128_style_alae_separate() -> Experiment:
     """Ablation of StyleALAE on CelebA at 128x128: separate encoder and discriminator.
 
-    StyleGAN's discriminator plays on images; the encoder learns from reciprocity alone; F learns at 0.01 of the rate, as
-    in the official code's ablation.
+    StyleGAN's discriminator judges images; the encoder learns from the latent reconstruction only; F's learning rate is
+    0.01 of the others', as in the official code's ablation.
 
     Command:   alae train celeba128_style_alae_separate
                after packing as for celeba128_style_alae
@@ -218,7 +218,7 @@ def celeba128_style_alae_separate() -> Experiment:
 def celeba128_style_alae_z() -> Experiment:
     """Ablation of StyleALAE on CelebA at 128x128: regression in Z.
 
-    The encoder finds z, not w, in the image of z; a reconstruction is G(F(E(x))).
+    The encoder predicts z instead of w; a reconstruction is G(F(E(x))).
 
     Command:   alae train celeba128_style_alae_z
                after packing as for celeba128_style_alae
@@ -242,7 +242,7 @@ def cartoon32_style_alae() -> Experiment:
     Cost:      150 thousand images
     Status:    run in the plain loop, not to its end; not yet run by the command
 
-    Widths, rates and lengths are chosen for CPUs.
+    Widths, learning rates and lengths suit CPUs.
     """
     return Experiment(
         name="cartoon32_style_alae",
@@ -279,7 +279,7 @@ def mnist32_style_alae() -> Experiment:
     Cost:      22.6 thousand images
     Status:    run
 
-    At reduced width; learning rates and lengths are chosen for minutes of CPU.
+    Widths are reduced; learning rates and lengths suit minutes of CPU time.
     """
     return Experiment(
         name="mnist32_style_alae",

@@ -1,4 +1,4 @@
-"""Presets of Style-Soft-IntroVAE (Daniel and Tamar 2021): Soft-IntroVAE's game between StyleALAE's networks."""
+"""Presets of Style-Soft-IntroVAE (Daniel and Tamar 2021): Soft-IntroVAE's losses on StyleALAE's networks."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,8 +20,9 @@ def celebahq256_style_soft_intro_vae() -> Experiment:
     Cost:      not yet measured; 8.7 million images
     Status:    not yet run at full size
 
-    30 epochs of 29,000 images a level, half of them fading; 300 epochs in all, the first as a plain VAE. The code's weight of
-    the reconstruction is 0.05 of images in [-1, 1], which is 0.2 of images in [0, 1]; its README says 0.1 [C].
+    30 epochs of 29,000 images per level, half of them in the fade; 300 epochs in total, the first as a plain VAE. The
+    official code's reconstruction weight is 0.05 for images in [-1, 1], which is 0.2 for images in [0, 1]; its README says
+    0.1 [C].
     """
     loss = LossConfig(
         kl_weight=0.2,
@@ -56,9 +57,9 @@ def ffhq256_style_soft_intro_vae() -> Experiment:
     Cost:      not yet measured; 18 million images
     Status:    not yet run at full size
 
-    celebahq256_style_soft_intro_vae with other weights and lengths: 16 epochs of 60,000 images a level, half of them fading;
-    300 epochs in all, the first as a plain VAE. The code's weight of the reconstruction is 0.1 of images in [-1, 1], which is
-    0.4 of images in [0, 1]; its README says 0.05 [C].
+    celebahq256_style_soft_intro_vae with other weights and lengths: 16 epochs of 60,000 images per level, half of them in
+    the fade; 300 epochs in total, the first as a plain VAE. The official code's reconstruction weight is 0.1 for images in
+    [-1, 1], which is 0.4 for images in [0, 1]; its README says 0.05 [C].
     """
     celebahq = celebahq256_style_soft_intro_vae()
     algorithm: Any = celebahq.algorithm
@@ -86,7 +87,7 @@ def cartoon64_style_soft_intro_vae() -> Experiment:
     Status:    not yet run
 
     The scale is 1 / (3 * 64^2), as the official one is about 1 / (3 * 256^2); the reach of fakes is 24 nats from 32x32 up.
-    Widths, rates and lengths are chosen for small machines.
+    Widths, learning rates and lengths suit small machines.
     """
     loss = LossConfig(
         kl_weight=0.2,

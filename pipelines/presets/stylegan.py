@@ -1,6 +1,6 @@
 """Presets of StyleGAN (Karras et al. 2019): table 1 from A, ProGAN, to F, the whole method; and the baseline of StyleALAE.
 
-`ffhq1024_stylegan_f` is the whole method; the others say what they leave out.
+`ffhq1024_stylegan_f` is the whole method; the docstrings of the others name the parts that they leave out.
 """
 
 from dataclasses import replace
@@ -37,7 +37,7 @@ def ffhq1024_stylegan_f() -> Experiment:
         ),
         # At 1024 px a window is 3 GiB.
         data=DataConfig(path="data/ffhq1024", flip=True, window_images=1024, read_ahead_gib=8.0),
-        # A micro-batch is the share of one of 8 ranks: on fewer, gradients are accumulated.
+        # A micro-batch is the share of one of 8 ranks; fewer ranks accumulate gradients.
         training=TrainingConfig(
             ema_half_life_kimg=10.0,
             microbatch=(32, 16, 8, 4),
@@ -60,7 +60,7 @@ def ffhq1024_stylegan_e() -> Experiment:
     Cost:      25 million images; F's time, see ffhq1024_stylegan_f
     Status:    not yet run at full size
 
-    F without mixed styles.
+    F without style mixing.
     """
     algorithm = Config(resolution=1024, mixing_probability=0.0)
     return replace(ffhq1024_stylegan_f(), name="ffhq1024_stylegan_e", algorithm=algorithm)
@@ -75,7 +75,7 @@ def ffhq1024_stylegan_d() -> Experiment:
     Cost:      25 million images; F's time, see ffhq1024_stylegan_f
     Status:    not yet run at full size
 
-    F without mixed styles and without noise.
+    F without style mixing and noise.
     """
     algorithm = Config(resolution=1024, mixing_probability=0.0, form=Form(noise=False))
     return replace(ffhq1024_stylegan_f(), name="ffhq1024_stylegan_d", algorithm=algorithm)
@@ -90,7 +90,7 @@ def ffhq1024_stylegan_c() -> Experiment:
     Cost:      25 million images; F's time, see ffhq1024_stylegan_f
     Status:    not yet run at full size
 
-    F without mixed styles and noise; the first code makes the 4x4 features.
+    F without style mixing and noise; a dense layer turns the code into the 4x4 features.
     """
     form = Form(noise=False, constant_input=False)
     algorithm = Config(resolution=1024, mixing_probability=0.0, form=form)
@@ -106,7 +106,7 @@ def ffhq1024_stylegan_b() -> Experiment:
     Cost:      25 million images; F's time, see ffhq1024_stylegan_f
     Status:    not yet run at full size
 
-    F without mapping, styles and noise: the normalised latent makes the 4x4 features, pixels are normalised.
+    F without mapping, styles and noise: a dense layer turns the normalised latent into 4x4 features; pixel norm.
     """
     form = Form(styles=False, noise=False, constant_input=False)
     algorithm = Config(resolution=1024, mapping_layers=0, mixing_probability=0.0, form=form)
@@ -166,7 +166,7 @@ def cartoon32_stylegan() -> Experiment:
     Cost:      150 thousand images; 29 minutes of CPU time there
     Status:    run in the plain loop; not yet run by the command
 
-    StyleGAN in place of StyleALAE; all else the same.
+    StyleGAN in place of StyleALAE; all other settings are the same.
     """
     algorithm = Config(
         resolution=32,

@@ -109,7 +109,7 @@ def _fit(experiment: Experiment, run: Run, following: Callable[[], AbstractConte
             run.recover_ticks(History(run.history))
             run.raise_failure()
             for sentence in run.damage():
-                log.warning("%s; other images were trained on in the places of its images", sentence)
+                log.warning("%s; other images replaced its images in the training", sentence)
             _evaluate_missed(experiment, run)
             _draw_to_the_end(experiment, run)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""ALAE's options: each does what it says, the habits of the official code and the ablations among them."""
+"""ALAE's options, including those of the official code and of the ablations: each has the documented effect."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -29,7 +29,7 @@ def _seed() -> None:
 
 
 def built(**options: Any) -> style_alae.StyleALAE:
-    """With weights everywhere, so that noise, biases and dead outputs would have effect."""
+    """Weights without zeros, so that noise, biases and all outputs have an effect."""
     algorithm = replace(SMALL, **options).build()
     for network in algorithm.networks.values():
         filled(network)
@@ -51,7 +51,7 @@ def batch(nimg: int = 0, rows: slice = slice(0, COUNT)) -> Batch:
 
 
 def into(module: nn.Module) -> list[Tensor]:
-    """What the module is given, call by call."""
+    """Inputs of the module, one entry per call."""
     seen: list[Tensor] = []
     module.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
     return seen
@@ -104,7 +104,7 @@ def test_following_the_mean_style_three_times_is_following_it_once_by_the_cube_o
     torch.testing.assert_close(once.w_mean, thrice.w_mean)
 
 
-# Habits of the official code.
+# Options of the official code.
 
 
 def test_the_official_discriminator_has_two_codes_of_outputs_and_reads_the_first_of_the_second() -> None:
@@ -145,7 +145,7 @@ def test_the_encoder_s_deviations_and_norms_have_each_their_epsilon(deviation_ep
     e: Any = StyleEncoder(8, 3, 6, 4, 8, deviation_eps=deviation_eps, norm_eps=norm_eps).double()
     block = e.blocks[0]
     style, normed = into(block.style1), into(block.blur)
-    # So faint that the deviation is near the root of the epsilons.
+    # Contrast so low that the deviation is near the square root of the epsilons.
     images = 1e-3 * torch.randn(COUNT, 3, 4, 4, dtype=torch.float64)
     e(images, 0)
     x = leaky_relu(block.conv(leaky_relu(e.from_rgb[0](images))))
@@ -164,7 +164,7 @@ def test_without_an_epsilon_a_constant_channel_has_no_finite_gradient(deviation_
 
 
 def cuts(algorithm: style_alae.StyleALAE, nimg: int, rows: slice = slice(0, COUNT)) -> list[int]:
-    """How many layers of each image have the first one's style."""
+    """Number of layers of each image that have the style of its first layer."""
     styles = algorithm.synthesis.training_styles(algorithm.networks, batch(nimg, rows))
     return (styles == styles[:, :1]).all(2).sum(1).tolist()
 
@@ -186,7 +186,7 @@ def test_the_official_cut_is_one_for_the_batch_on_every_rank_and_may_be_the_numb
 
 
 class Listener(nn.Module):
-    """A generator that keeps its noise."""
+    """A generator that records its noise."""
 
     def forward(self, styles: Tensor, noise: Any, level: int, blend: float) -> Tensor:
         self.heard = {index: noise(f"layer{index}", 1, 4, 4) for index in range(2)}
@@ -229,7 +229,7 @@ def code_of(algorithm: style_alae.StyleALAE, images: Tensor) -> Tensor:
 def test_the_reciprocal_loss_is_the_squared_error_of_the_code_or_of_z() -> None:
     for target in ("w", "z"):
         algorithm = built(reciprocity=target)
-        # No noise: its names belong to the update.
+        # Without noise, because its names contain the update.
         for block in (algorithm.networks["generator"].first, *algorithm.networks["generator"].blocks):  # type: ignore
             for epilogue in (block.first, block.second):
                 nn.init.zeros_(epilogue.noise_weight)
@@ -306,7 +306,7 @@ def test_the_plain_encoder_gives_a_code_of_each_image_alone_and_knows_its_contra
     w = e(images, level)
     assert w.shape == (3, 6)
     torch.testing.assert_close(e(images[1:2], level), w[1:2])
-    # Positively homogeneous but for the biases, where an instance norm would undo the factor.
+    # Positively homogeneous apart from the biases; an instance norm would cancel the factor.
     for bias in (p for name, p in e.named_parameters() if "bias" in name):
         nn.init.zeros_(bias)
     torch.testing.assert_close(e(5 * images, level), 5 * e(images, level), rtol=1e-4, atol=1e-5)
@@ -322,5 +322,5 @@ def test_the_ablations_are_what_their_names_say_and_else_the_celeba_preset() -> 
     for name, change in changes.items():
         experiment = presets.load(f"celeba128_style_alae_{name}")
         assert experiment.algorithm == replace(whole, **change)
-        # 67 epochs of 182,637 images, and less than a batch more at each level.
+        # 67 epochs of 182,637 images, rounded up to whole batches at each level.
         assert 0 <= experiment.schedule.total_nimg - 67 * 182_637 < 1100

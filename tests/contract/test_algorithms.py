@@ -1,4 +1,4 @@
-"""The contract of every algorithm, held against every preset shrunk to a dozen iterations."""
+"""The contract of algorithms, checked on every preset, shrunk to a dozen iterations."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.slow
 EXPERIMENTS = tiny.experiments()
 EVERY = pytest.mark.parametrize("name", EXPERIMENTS)
 VARIANTS = tiny.variants(EXPERIMENTS)
-# The fast suite holds one experiment of each algorithm against what trains for long, the whole suite all of them.
+# Tests that train for long run on one experiment per algorithm in the fast suite, and on all in the whole suite.
 EVERY_FOR_LONG = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name for name in EXPERIMENTS]
 )
 
 
 class Alone:
-    """An algorithm of which only one update runs, and nothing is observed."""
+    """An algorithm that runs only one update and observes nothing."""
 
     def __init__(self, algorithm: Any, update: Update) -> None:
         self._algorithm = algorithm
@@ -59,14 +59,14 @@ def batch_at(experiment: Experiment, nimg: int, rows: slice) -> Batch:
 
 
 def made(algorithm: Any, networks: Networks, batch: Batch) -> list[torch.Tensor]:
-    """What it is for: new images, or translations into either domain."""
+    """The algorithm's output: new images, or translations into both domains."""
     if algorithm.domains == 2:
         return [algorithm.translate(networks, batch, to) for to in range(2)]
     return [algorithm.generate(networks, batch)]
 
 
 def reconstructed(algorithm: Any, networks: Networks, batch: Batch) -> list[torch.Tensor]:
-    """The images of each domain; none without an encoder."""
+    """Reconstructions of each domain's images; empty without an encoder."""
     if algorithm.domains == 2:
         return [algorithm.reconstruct(networks, batch, domain) for domain in range(2)]
     found = algorithm.reconstruct(networks, batch)

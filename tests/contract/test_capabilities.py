@@ -1,4 +1,4 @@
-"""Each capability held to its meaning on every algorithm that claims it; alae_core/capabilities.py says what they are."""
+"""Each capability of alae_core/capabilities.py, checked on every algorithm that offers it."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -225,7 +225,7 @@ def test_alarms_and_charts_read_what_the_updates_measure(name: str) -> None:
 
 
 def unplayed(config: Any) -> set[str]:
-    """The metrics of fakes, which a plain VAE, of the same charts, does not make."""
+    """Metrics of fakes, which a plain VAE with the same charts does not report."""
     return (
         set() if getattr(config.loss, "introspects", True) else {n for names in config.charts.values() for n in names}
     )
@@ -255,7 +255,7 @@ def test_the_official_form_is_another_form_of_the_same_networks_and_valid(name: 
 
 
 def test_a_code_of_z_that_generate_does_not_use_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guard of this file: members of the right names whose meaning is another one."""
+    """A wrong implementation, on which the tests of this file must fail: the members have the right names only."""
     kind = type(fresh(EXPERIMENTS["mnist32_alae"]))
     monkeypatch.setattr(kind, "mapped", lambda algorithm, networks, z: pixel_norm(z))
     with pytest.raises(AssertionError, match="Tensor-likes are not close"):

@@ -1,4 +1,4 @@
-"""Every preset's own documented command, on a dataset that its own documented `alae pack` made: nothing is refused."""
+"""Runs the documented `alae pack` and `alae train` commands of every preset; none is refused."""
 
 import argparse
 import re
@@ -16,18 +16,18 @@ from pipelines.experiment.override import override
 from pipelines.training import preflight
 
 DIGITS = ("mnist5k", "mnist.npz")
-"""Documented sources whose images have labels; all others are folders without."""
+"""Documented sources whose images have labels; the others are folders without labels."""
 SETTING = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)+=[^\s;]+")
 PACK = re.compile(r"alae pack (?P<source><[^>]+>|\S+) (?P<rest>.*?)(?:  |$)")
 
 
 def lines(name: str) -> list[str]:
-    """The lines under `Command:` in what the preset says of itself."""
+    """Lines of the section `Command:` in the preset's docstring."""
     return presets.about(name).command.splitlines()
 
 
 def packing(name: str) -> list[str]:
-    """Arguments of the documented `alae pack`: that of the preset, or of another whose data it trains on."""
+    """Arguments of the documented `alae pack` of the preset, or of the preset whose data it shares."""
     place = presets.load(name).data.path
     for other in (name, *presets.names()):
         for found in filter(None, map(PACK.search, lines(other))):
@@ -38,7 +38,7 @@ def packing(name: str) -> list[str]:
 
 
 def variants(name: str) -> list[list[str]]:
-    """Settings of the command, then those of each variant; a line that begins with a setting goes on with the one before."""
+    """Settings of the command, then of each variant; a line that begins with a setting continues the line before."""
     found: list[list[str]] = []
     for line in lines(name):
         settings = SETTING.findall(line)
@@ -50,14 +50,14 @@ def variants(name: str) -> list[list[str]]:
 
 
 def picture(rng: np.random.Generator, file: Path, height: int, width: int) -> None:
-    """An image of a few large squares, which compresses well."""
+    """Image of a few large squares, which compresses well."""
     squares = rng.integers(0, 256, (4, 4, 3), np.uint8)
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(squares).resize((width, height), Image.Resampling.NEAREST).save(file)
 
 
 def source(folder: Path, kind: str, options: argparse.Namespace) -> list[str]:
-    """A small source for the command: as many images as leave one in the held-out share, 4 at least."""
+    """A small source for the command, with enough images for one held-out image, at least 4."""
     rng, count, side = np.random.default_rng(0), max(4, ceil(1 / (options.validation or 1))), options.resolution
     if kind in DIGITS:
         digits = rng.integers(0, 256, (count, 28, 28), np.uint8)
@@ -77,12 +77,12 @@ def source(folder: Path, kind: str, options: argparse.Namespace) -> list[str]:
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The folder of the dataset that each command has made."""
+    """Command -> folder of the dataset that it has made."""
     return {}
 
 
 def dataset(name: str, made: dict[str, str], folder: Path) -> str:
-    """The dataset that the preset's documented command packs, made once."""
+    """The dataset of the preset's documented command, packed once per session."""
     kind, _, *rest = packing(name)
     key = shlex.join(["digits" if kind in DIGITS else "folder", *rest])
     if key not in made:

@@ -1,4 +1,4 @@
-"""The example algorithm of docs/algorithms.md meets the contract and is measured as what it generates."""
+"""The example algorithm of docs/algorithms.md meets the contract and can be evaluated."""
 
 import importlib
 import inspect
@@ -37,7 +37,7 @@ CONTRACT = {
 }
 """The contract tests of an algorithm by the name of its experiment."""
 NOT_OF_IT = {
-    "test_two_ranks_train_what_one_rank_trains_and_without_averaging_something_else",  # another process
+    "test_two_ranks_train_what_one_rank_trains_and_without_averaging_something_else",  # runs in another process
     "test_one_style_for_all_layers_is_the_code_and_another_one_for_the_coarsest_shows",
     "test_a_long_code_is_another_one_of_the_same_images",
     "test_what_breaks_a_group_is_refused_on_the_driver_by_its_field_with_values_that_work",
@@ -47,12 +47,12 @@ NOT_OF_IT = {
     "test_every_preset_says_what_to_search_with_bounds_that_are_valid_in_it",
     "test_the_official_form_is_another_form_of_the_same_networks_and_valid",
 }
-"""Those of capabilities that it does not offer, and what needs another process."""
+"""Contract tests that do not apply: capabilities that it does not offer, and tests in other processes."""
 
 
 @pytest.fixture
 def example(project: Project, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The page's module, in a folder that is imported from."""
+    """Module of the page's example, in a folder on the import path."""
     (code,) = re.findall(r"```python\n(\"\"\"A plain .*?)```", PAGE.read_text(), re.DOTALL)
     project.write("plain.py", code)
     monkeypatch.syspath_prepend(str(project.folder))
@@ -61,7 +61,7 @@ def example(project: Project, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def experiment(example: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Experiment:
-    """A shrunk experiment of it, which the contract tests know as "plain"."""
+    """A shrunk experiment of the example, which the contract tests find as "plain"."""
     small = tiny.brief(replace(presets.load("mnist32_alae"), name="mnist32_plain", algorithm=example.Config()))
     for module in (test_algorithms, offers):
         monkeypatch.setitem(module.EXPERIMENTS, "plain", small)
@@ -112,7 +112,7 @@ def test_its_path_lengths_and_separability_are_those_of_the_images_that_it_gener
         key: value for each in runner.measure(names, own, (barred,), config) for key, value in each.estimates.items()
     }
     assert found.keys() >= set(names) and all(estimate.value > 0 for estimate in found.values())
-    # z is the code, so that both spaces are one.
+    # z is the code, so both spaces are the same.
     assert found["ls0.2k_z"].value == found["ls0.2k_w"].value
     batch = own.batch(0, 4)
     z = batch.noise("z", own.latent)

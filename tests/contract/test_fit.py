@@ -100,7 +100,7 @@ def test_each_iteration_is_reported_with_its_metrics() -> None:
 
 
 def test_a_tiny_alae_learns_to_encode_what_it_generates() -> None:
-    """The latent term falls well below its first value, on images of constant grey."""
+    """The latent term falls well below its first value on images of constant gray."""
     grey = np.random.default_rng(0).integers(0, 256, (64, 1, 1, 1), np.uint8).repeat(4, 1).repeat(4, 2)
     config = alae.Config(resolution=4, latent=8, hidden=32, mapping_layers=2)
     schedule = ProgressiveSchedule(resolutions=(4,), stable_kimg=(1.6,), batch_size=(16,), lr=(0.002,))
@@ -127,7 +127,7 @@ def test_two_ranks_fit_as_one(pair: Pair) -> None:
 
 
 def seen_by(groups: tuple[tuple[int, ...], ...] | None, *counts: int) -> list[list[float]]:
-    """The images of each domain, numbered by brightness, in the order in which a run of two domains trains on them."""
+    """Images of each domain, identified by brightness, in the order in which a run of two domains trains on them."""
     domains = tuple(np.arange(n, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8) for n in counts)
     shown: list[tuple[Tensor, ...]] = []
     engine = tiny.engine(TRANSLATOR, flip=False, crop=0.0)

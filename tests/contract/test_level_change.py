@@ -1,4 +1,4 @@
-"""A change of level: nothing of the old level is kept alive, and compiled kernels serve the new one."""
+"""A change of level frees the tensors of the old level, and compiled kernels also work at the new one."""
 
 import gc
 
@@ -15,20 +15,20 @@ EXPERIMENT = tiny.brief(tiny.presets.load("mnist32_style_alae"))
 
 
 def living() -> dict[int, torch.Tensor]:
-    """The tensors in memory by their identity; those that are held by it cannot die meanwhile."""
+    """Tensors in memory by identity; the dictionary keeps them alive, so that identities stay unique."""
     gc.collect()
     return {id(found): found for found in gc.get_objects() if isinstance(found, torch.Tensor)}
 
 
 def new_since(before: dict[int, torch.Tensor]) -> tuple[int, int]:
-    """How many tensors live that did not before, and their bytes."""
+    """Number and bytes of the tensors that were not alive before."""
     tensors = [tensor for identity, tensor in living().items() if identity not in before]
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
     return len(tensors), sum(storages.values())
 
 
 def after_training(start: int, until: int) -> tuple[TrainState, tuple[int, int]]:
-    """What lives more than before, with a state trained from image `start` on."""
+    """Number and bytes of new tensors after a state has been trained from image `start` on."""
     before = living()
     state = tiny.build(EXPERIMENT)
     state.nimg, state.level_index = start, EXPERIMENT.schedule.level_at(start).index
@@ -39,12 +39,12 @@ def after_training(start: int, until: int) -> tuple[TrainState, tuple[int, int]]
 def test_a_run_that_grew_holds_no_more_than_one_that_started_at_its_level() -> None:
     segment = EXPERIMENT.schedule.segments[1]
     end = segment.start + 2 * tiny.BATCH
-    # Thrown away: what is made once, such as caches of the random generators.
+    # The first result is discarded, because it includes caches that are made once.
     after_training(0, end)
     grown, held_after_growth = after_training(0, end)
     started, held_from_the_start = after_training(segment.start, end)
     assert grown.nimg == started.nimg == end
-    # A level uses its own layers alone, so a leftover moment or graph of the level before would count.
+    # A level uses only its own layers, so a moment or graph left from the level before would count.
     assert held_after_growth == held_from_the_start
 
 
@@ -73,7 +73,7 @@ def test_compiled_training_is_that_of_single_operations_and_a_new_level_compiles
             counts.append(graphs())
         return state, counts
 
-    # In double precision: Adam's first steps turn the rounding of a gradient near zero into a whole step.
+    # Double precision, because Adam's first steps turn the rounding error of a tiny gradient into a whole step.
     with tensors.float64():
         plain, _ = trained(EXPERIMENT, compiled=False)
         precise, _ = trained(EXPERIMENT, compiled=True)
@@ -81,7 +81,7 @@ def test_compiled_training_is_that_of_single_operations_and_a_new_level_compiles
     fused, counts = trained(EXPERIMENT, compiled=True)
     assert counts[0] > 0
     grown = EXPERIMENT.schedule.segments[1].start // tiny.BATCH
-    # The first iterations of a level may compile a form of a kernel; the others compile none.
+    # Only the first iterations of a level may compile a kernel.
     assert counts[-1] == counts[grown + 1]
     assert counts[-1] - counts[grown - 1] <= counts[0]
     again, recount = trained(EXPERIMENT, compiled=True)

@@ -1,4 +1,4 @@
-"""MUNIT: its update against the official one, what each loss moves, translation, and what is refused."""
+"""MUNIT: its update compared with the official one, the networks that each loss trains, translation, and errors."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +22,7 @@ from tests.support.ranks import Pair
 pytestmark = pytest.mark.slow
 
 COUNT, SIZE, LR = 4, 16, 1e-3
-# An epsilon of the gradients' size, so that Adam's first steps tell their lengths and not their signs alone.
+# An epsilon of the gradients' size, so that Adam's first steps depend on their sizes and not only on their signs.
 ADAM = AdamConfig(beta1=0.5, beta2=0.999, eps=1e-2, weight_decay=1e-2)
 CONFIG = munit.Config(
     resolution=SIZE,
@@ -70,7 +70,7 @@ def terms_of(algorithm: munit.MUNIT, name: str) -> dict[str, Tensor]:
 
 
 def reached(value: Tensor, algorithm: munit.MUNIT) -> set[str]:
-    """The networks that a term has a gradient in."""
+    """Networks for which a term has a gradient."""
     found = set()
     for role, network in algorithm.networks.items():
         gradients = torch.autograd.grad(value, list(network.parameters()), retain_graph=True, allow_unused=True)
@@ -107,7 +107,7 @@ def test_an_undecided_discriminator_costs_a_half_at_each_scale_and_its_generator
     torch.testing.assert_close(of_coders["gan_b"], torch.full((COUNT,), 2 * 0.25))
 
 
-# The update, against the official one by hand: one Adam over both coders and generators, one over both discriminators.
+# The update, compared with a manual official one: one Adam for both encoders and generators, one for both discriminators.
 
 
 def official_iteration(networks: Any, adams: list[Any], real: Any, drawn: Any, loss: Any, stale: bool) -> None:
@@ -150,7 +150,7 @@ def official_iteration(networks: Any, adams: list[Any], real: Any, drawn: Any, l
 
 
 def distance_after(iterations: int, stale: bool = False, decay: float = ADAM.weight_decay) -> float:
-    """The largest difference of a weight between the engine's training and the official one, from the same start."""
+    """Largest difference of a weight between the engine's training and the official one from the same initial weights."""
     state, other = tiny.build(EXPERIMENT), tiny.build(EXPERIMENT)
     networks = other.algorithm.networks
     options = {"lr": LR, "betas": (0.5, 0.999), "eps": ADAM.eps, "weight_decay": decay}
@@ -178,7 +178,7 @@ def test_the_comparison_tells_new_styles_from_those_of_the_discriminator_and_a_d
     assert distance_after(1, decay=0.0) > 1e-7
 
 
-# What the losses move.
+# Networks that the losses train.
 
 
 def test_each_loss_reaches_the_networks_it_is_of() -> None:
@@ -238,7 +238,7 @@ def test_each_update_moves_the_networks_it_trains_and_not_a_bit_of_the_others(nu
     )
 
 
-# Training: exact resumes, and no dependence on ranks or micro-batches.
+# Training: exact resumes, and independence of ranks and micro-batches.
 
 
 def trained_on_this_rank(averaging: bool) -> tuple[Any, list[dict[str, float]]]:
@@ -286,8 +286,8 @@ def test_a_resume_ends_bit_identical_to_the_uninterrupted_run() -> None:
 
 
 def largest_gradient(precision: str, constant: tuple[int, ...] = ()) -> float:
-    """Of two iterations in which some domains show images of one colour; every term and tensor must be finite."""
-    # As deep as the default, since it is the depth that lets a gradient overflow.
+    """Terms of two iterations in which some domains have images of one colour; all terms and tensors must be finite."""
+    # The default depth, because a gradient overflows only in deep networks.
     deep = replace(EXPERIMENT, algorithm=replace(CONFIG, residual_blocks=munit.Config().residual_blocks))
     state, engine = tiny.build(deep), tiny.engine(deep, precision=precision)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Where R1 is lazy, one pass scores fakes and reals: the same terms and gradients as a pass for each."""
+"""With lazy R1 one pass scores fakes and reals, with the same terms and gradients as two passes."""
 
 from collections.abc import Iterator
 from dataclasses import replace

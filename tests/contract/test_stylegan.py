@@ -1,4 +1,4 @@
-"""StyleGAN and the forms of its table 1: golden sizes, losses in closed form, what each form has, and how it is sampled."""
+"""StyleGAN and the configurations of its table 1: parameter counts, losses in closed form, parts, and sampling."""
 
 import math
 from dataclasses import replace
@@ -28,7 +28,7 @@ def _seed() -> None:
 
 
 def built(resolution: int = 8, **changes: Any) -> Any:
-    """A small StyleGAN with weights everywhere, so that noise and biases have effect."""
+    """A small StyleGAN without zero weights, so that noise and biases have an effect."""
     settings = {"latent": 6, "base_channels": 4, "max_channels": 8, "mapping_layers": 2, "stddev_group": 2}
     return filled(stylegan.Config(resolution=resolution, **(settings | changes)).build())
 
@@ -72,7 +72,7 @@ def test_the_traditional_generator_at_1024_has_the_23_1_million_parameters_of_th
         networks = presets.load("ffhq1024_stylegan_a").algorithm.build().networks
     assert set(networks) == {"generator", "discriminator"}
     assert round(count(networks["generator"]) / 1e6, 1) == 23.1
-    # StyleGAN's, less the styles, noise weights and constant of 18 layers, 2 x 2544 channels; and a dense layer.
+    # StyleGAN's parameters without the styles, noise weights and constant of 18 layers (2 x 2544 channels), plus a dense layer.
     assert count(networks["generator"]) == 24_118_379 - 5_220_288 - 5_088 - 8_192 + 4_194_304
 
 
@@ -93,7 +93,7 @@ def test_presets_have_the_lengths_rates_and_batches_of_the_official_eight_gpu_sc
 
 
 class Linear(nn.Module):
-    """The sum of images times `slope`, plus one, as a discriminator."""
+    """Discriminator slope * sum(x) + 1 of images x."""
 
     def __init__(self, slope: Tensor) -> None:
         super().__init__()
@@ -104,21 +104,21 @@ class Linear(nn.Module):
 
 
 class HalfSquare(nn.Module):
-    """Of which the gradient by the images is the images."""
+    """Discriminator whose gradient with respect to the images equals the images."""
 
     def forward(self, images: Tensor, level: int, blend: float) -> Tensor:
         return images.square().sum((1, 2, 3)) / 2
 
 
 class Black(nn.Module):
-    """Zeros as images."""
+    """Generator of zeros."""
 
     def forward(self, styles: Tensor, noise: Any, level: int, blend: float) -> Tensor:
         return torch.zeros(len(styles), 3, 8, 8)
 
 
 def terms(loss: LossConfig, critic: nn.Module, given: Batch) -> list[dict[str, Tensor]]:
-    """Of each update in turn, against `critic`, with black fakes."""
+    """Terms of each update in turn with the discriminator `critic` and black fakes."""
     algorithm = built(loss=loss)
     algorithm.networks |= {"generator": Black(), "discriminator": critic}
     return [update.loss(given) for update in algorithm.updates(0)]
@@ -191,7 +191,7 @@ def test_lazy_r1_is_its_own_update_with_corrected_adam_betas() -> None:
     assert betas["generator"] == betas["mapping"] == (0.0, 0.99)
 
 
-# What each form has.
+# Parts of each configuration.
 
 
 @TABLE_1
@@ -317,7 +317,7 @@ def test_noise_is_each_image_s_own_or_one_for_all_or_none_and_kept_to_the_layers
     algorithm, given = built(16), batch(16)
 
     def images(**options: Any) -> Tensor:
-        # One style for all images, so that only noise tells them apart.
+        # One style for all images, so that they differ only by their noise.
         sampling = Sampling(truncation=(0.0, 0.0, 0.0), **options)
         made: Tensor = algorithm.generate(algorithm.networks, given, sampling)
         return made

@@ -1,4 +1,4 @@
-"""Translation, its styles and its heat maps, held to their meaning on every algorithm of two domains."""
+"""Translation, styles and heat maps, checked on every algorithm of two domains."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def pictures(name: str, *sides: int, count: int = COUNT) -> Tensor:
 
 
 def sides(name: str) -> list[tuple[int, int]]:
-    """Sizes that the networks take: that of the training, and, where they say so, others."""
+    """Image sizes that the networks accept: that of the training, and others if the side is not fixed."""
     algorithm, size = translator(name), EXPERIMENTS[name].algorithm.resolution
     others = [(2 * algorithm.step, 3 * algorithm.step), (size + algorithm.step, size)]
     return [(size, size)] if algorithm.side else [(size, size), *others]

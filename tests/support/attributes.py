@@ -1,4 +1,4 @@
-"""A dataset whose attributes a glance tells: a bar across or down, bright or dark ground, and what is no binary attribute."""
+"""A dataset with visible attributes: the bar's direction, the background's brightness, and columns that are not binary."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SIDE, COUNT = 8, 300
 
 
 def bars(count: int = COUNT, seed: int = 0) -> dict[str, np.ndarray]:
-    """Images [count, 8, 8] of a bar with `down` (bool), `bright` (3 or 7), and columns that are not binary."""
+    """Images uint8 [count, 8, 8] of a bar with `down` (bool), `bright` (3 or 7), and columns that are not binary."""
     rng = np.random.default_rng(seed)
     down, bright = rng.integers(0, 2, (2, count)).astype(bool)
     images = rng.integers(0, 40, (count, SIDE, SIDE)) + 60 * bright[:, None, None]
@@ -31,7 +31,7 @@ def bars(count: int = COUNT, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def packed_bars(folder: Path, fraction: float = 0.1, **arrays: np.ndarray) -> Dataset:
-    """A dataset of these arrays, or of `bars`."""
+    """Pack a dataset of these arrays, or of `bars`."""
     np.savez(folder / "bars.npz", **(arrays or bars()))
     pack(str(folder / "bars.npz"), str(folder / "bars"), resolution=SIDE, validation_fraction=fraction)
     return Dataset.open(str(folder / "bars"))
@@ -39,5 +39,5 @@ def packed_bars(folder: Path, fraction: float = 0.1, **arrays: np.ndarray) -> Da
 
 @pytest.fixture(scope="session")
 def barred(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Such a dataset; not to be changed."""
+    """A dataset of `bars` for the session; tests must not change it."""
     return packed_bars(tmp_path_factory.mktemp("bars"))

@@ -1,4 +1,4 @@
-"""An algorithm of known codes, without training."""
+"""An untrained algorithm with known codes."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Coded:
-    """Networks "mapping" and "generator" of codes of `latent` values; nothing is noise."""
+    """Algorithm of the networks "mapping" and "generator" with codes [n, latent] and without noise."""
 
     domains = 1
     networks: dict[str, Any] = {}  # noqa: RUF012

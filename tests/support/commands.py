@@ -1,4 +1,4 @@
-"""Commands in this process."""
+"""Runs commands in this process."""
 
 import pytest
 import ray
@@ -7,7 +7,7 @@ from pipelines.cli import main
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> str:
-    """Standard error of a command that fails before Ray starts."""
+    """Run a command that must fail before Ray starts, and return its standard error."""
     assert main.main(list(arguments)) == status
     told = capsys.readouterr()
     assert told.out == "" and "Traceback" not in told.err and told.err.count("\n") == 1

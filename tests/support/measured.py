@@ -1,4 +1,4 @@
-"""A run's folder as training and evaluations leave it, without either."""
+"""Writes the folder of a run as training and evaluation leave it, without running them."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from pipelines.runs.evaluations import Evaluation, Measured, write_evaluation
 
 
 def save(run: Path, nimg: int, experiment: Experiment) -> Path:
-    """A finished checkpoint whose two files hold a few bytes each."""
+    """Write a finished checkpoint whose two files have a few bytes each."""
     folder = run / layout.checkpoint_name(nimg)
     folder.mkdir(parents=True)
     files = {}
@@ -36,9 +36,9 @@ def evaluate(
     error: float | None = 0.5,
     **values: float,
 ) -> None:
-    """An evaluation of the checkpoint at `nimg`, by metrics named without their last `k`'s dots: fd_pixels1k=3.0.
+    """Write an evaluation of the checkpoint at `nimg`, with metrics as keyword arguments: fd_pixels1k=3.0.
 
-    `extra` is the ending of the file of one that `alae evaluate` took.
+    `extra` is the suffix of the file of an evaluation by `alae evaluate`.
     """
     measured = [
         Measured(parse(name), {name: Estimate(value, error, 1000)}, "", weights) for name, value in values.items()

@@ -1,4 +1,4 @@
-"""Which of the shrunk experiments offer a capability, and their algorithms with weights that let everything be seen."""
+"""Shrunk experiments by capability, and their algorithms with weights that are all effective."""
 
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ PROTOCOLS: dict[str, Any] = {
 
 
 def fresh(experiment: Experiment) -> Any:
-    """The experiment's algorithm; no weight is 0, as noise and styles often begin, so that each has an effect."""
+    """Build the algorithm with nonzero weights; those of noise and styles often start at 0 and would have no effect."""
     algorithm = tiny.build(experiment).algorithm
     draws = torch.Generator().manual_seed(named_seed("filled"))
     for network in algorithm.networks.values():
@@ -34,7 +34,7 @@ def fresh(experiment: Experiment) -> Any:
 
 @cache
 def claims(name: str) -> frozenset[str]:
-    """The capabilities of the experiment's algorithm, of its Config and of its loss."""
+    """Capabilities of the experiment's algorithm, of its Config and of its loss."""
     experiment = EXPERIMENTS[name]
     config: Any = experiment.algorithm
     with torch.device("meta"):
@@ -43,7 +43,7 @@ def claims(name: str) -> frozenset[str]:
 
 
 def offering(*wanted: type) -> Any:
-    """A test's parameter `name`: the experiments that offer all of these."""
+    """Parametrize a test by `name`, over the experiments that offer all of these capabilities."""
     names = {protocol.__name__ for protocol in wanted}
     return pytest.mark.parametrize("name", [name for name in EXPERIMENTS if names <= claims(name)])
 
@@ -62,5 +62,5 @@ def batch_at(experiment: Experiment, nimg: int, rows: slice) -> Batch:
 
 
 def batch_of(experiment: Experiment, images: tuple[Tensor, ...], nimg: int, rows: slice) -> Batch:
-    """The same of given images."""
+    """The same with given images."""
     return Batch(images=images, level=experiment.schedule.level_at(nimg), nimg=nimg, seed=0, rows=rows, update="sample")

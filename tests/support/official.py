@@ -1,4 +1,4 @@
-"""Comparison with the values of an official implementation, in float64: tests/core/official/README.md explains the files."""
+"""Compares results with stored values of an official implementation in float64; see tests/core/official/README.md."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,13 +16,13 @@ from alae_core.state import channels_last
 
 FOLDER = Path(__file__).parents[1] / "core" / "official"
 BOUND = 1e-12
-"""The largest difference, as a fraction of the largest value of a tensor, or of the gradients of one network."""
+"""Largest allowed difference, relative to the largest value of a tensor or to the largest gradient of a network."""
 Form = Literal["eager", "compiled", "channels_last"]
 FORMS: tuple[Form, ...] = ("eager", "compiled", "channels_last")
 
 
 class OfficialValues:
-    """The arrays of one file, in one form of computation; `finish` fails if one of them was never used."""
+    """Arrays of one file, for one form of computation; `finish` fails if one of them was never used."""
 
     def __init__(self, name: str, form: Form = "eager") -> None:
         with np.load(FOLDER / f"{name}.npz") as file:
@@ -32,7 +32,7 @@ class OfficialValues:
 
     @contextmanager
     def compared(self) -> Iterator["OfficialValues"]:
-        """Everything within runs in this form; at its end every array must have been used."""
+        """Context that computes in this form and at its end checks that every array was used."""
         torch.set_default_dtype(torch.float64)
         try:
             with fused.enabled(self.form == "compiled"):
@@ -42,17 +42,17 @@ class OfficialValues:
         assert not self._unused, f"never compared: {sorted(self._unused)}"
 
     def __getitem__(self, key: str) -> Tensor:
-        """An array as a tensor."""
+        """Return an array as a tensor."""
         self._unused.discard(key)
         return torch.from_numpy(self._arrays[key])
 
     def config(self, *classes: type) -> Any:
-        """The Config that the file was written for, made of these classes; fields that came later have their defaults."""
+        """Build the Config of the file from these classes; newer fields have their defaults."""
         self._unused.discard("config")
         return eval(str(self._arrays["config"]), {kind.__name__: kind for kind in classes})
 
     def images(self, key: str) -> Tensor:
-        """Pixels as images float64 [N, C, R, R] in [-1, 1]."""
+        """Return stored pixels as images float64 [N, C, R, R] in [-1, 1]."""
         images = self[key].double() / 127.5 - 1.0
         return images.contiguous(memory_format=torch.channels_last) if self.form == "channels_last" else images
 
@@ -92,7 +92,7 @@ class OfficialValues:
                 self.close(f"{prefix}/{name}/{key}", gradient, scale)
 
     def names(self, prefix: str) -> list[str]:
-        """The next parts of the keys that begin with `prefix/`."""
+        """Next path components of the keys that begin with `prefix/`."""
         return sorted({key.split("/")[0] for key in self._below(f"{prefix}/")})
 
     def _below(self, start: str) -> list[str]:
@@ -101,17 +101,17 @@ class OfficialValues:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredNoise(Batch):
-    """A batch whose draws are `stored` ones, by name; another name fails."""
+    """A batch whose noise is stored, by name; an unknown name raises KeyError."""
 
     stored: Mapping[str, Tensor]
 
     def noise(self, name: str, *shape: int, shared: bool = False) -> Tensor:
-        """The draw of this name, broadcast over the batch where it is one for all."""
+        """Return the stored noise of this name, broadcast over the batch if all images share it."""
         return self.stored[name].expand(self.size, *shape)
 
 
 def weighted_sum(algorithm: Any, name: str, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-    """The means of an update's terms, and their weighted sum, which the engine descends."""
+    """Return the means of an update's terms, and their weighted sum, which the engine minimises."""
     update = next(update for update in algorithm.updates(batch.nimg) if update.name == name)
     terms = {term: values.mean() for term, values in update.loss(batch).items()}
     weights = update.weights_at(batch.level)

@@ -1,4 +1,4 @@
-"""Other people's code: modules in a folder of theirs, and packages with entry points, unknown again after the test."""
+"""Code of other packages: modules in a folder, and entry points; the test's end removes both from the process."""
 
 import importlib
 import os
@@ -50,7 +50,7 @@ def experiment():
 
 @dataclass(frozen=True)
 class Project:
-    """A folder of somebody's code; its files are on no path until something puts them there."""
+    """A folder of foreign code, which is not on the import path at first."""
 
     folder: Path
 
@@ -62,7 +62,7 @@ class Project:
         return path
 
     def algorithm(self, module: str, kind: str | None = None) -> Path:
-        """A module with a Config, by its dotted path; its kind is that path unless given."""
+        """Write a module with a Config at its dotted path; its kind is that path unless given."""
         for count in range(1, module.count(".") + 1):
             self.write(f"{'/'.join(module.split('.')[:count])}/__init__.py", "")
         return self.write(f"{module.replace('.', '/')}.py", ALGORITHM.format(kind=kind or module))
@@ -71,7 +71,7 @@ class Project:
         return self.write(file, PRESET.format(module=module, name=name))
 
     def install(self, monkeypatch: pytest.MonkeyPatch, package: str, entry_points: str) -> None:
-        """Make the folder that of installed packages, one of which has these entry points."""
+        """Make the folder a site-packages folder with one package that has these entry points."""
         self.write(f"{package}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         self.write(f"{package}-1.0.dist-info/entry_points.txt", entry_points)
         monkeypatch.syspath_prepend(str(self.folder))
@@ -79,7 +79,7 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """An empty project; what the test imports of it is forgotten."""
+    """An empty project; its modules are removed from sys.modules after the test."""
     monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(user_code, "_shared", [])

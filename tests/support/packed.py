@@ -46,7 +46,7 @@ def image_folder(root: Path, images: np.ndarray) -> str:
 
 
 def striped_parquet(file: Path, count: int, rows_per_group: int = 10) -> str:
-    """Write a table of constant PNG images whose value is their number, with two attributes.
+    """Write a table of constant PNG images whose pixels equal the row number, with two attributes.
 
     The second attribute is null in some rows.
     """

@@ -18,7 +18,7 @@ LIMIT_S = 60.0
 
 
 class Pair:
-    """Runs a function of a test module on both ranks at once; plain values or arrays go in and out."""
+    """Runs a function of a test module on both ranks; arguments and results are plain values or arrays."""
 
     def __init__(self, processes: list[BaseProcess], pipes: list[Connection]) -> None:
         self._processes = processes

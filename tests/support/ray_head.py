@@ -1,4 +1,4 @@
-"""A Ray head with dashboard, job server and token authentication, for tests of submitting."""
+"""A Ray head with dashboard, job server and token authentication, for tests of `alae submit`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ RAY = Path(sys.executable).with_name("ray")
 
 @dataclass(frozen=True)
 class Cluster:
-    """A head that runs: its dashboard, and the file with its token."""
+    """A running head: the address of its dashboard, and the file with its token."""
 
     address: str
     token_file: Path
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nothing listens on."""
+    """Return unused ports of 127.0.0.1."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -83,14 +83,14 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], cluster: Cluster, l
 
 
 def _stop(process: subprocess.Popen[bytes], home: Path) -> None:
-    """End what this fixture started, and nothing else: never `ray stop`, which ends every cluster of the host."""
+    """End only the processes of this fixture; `ray stop` would end every cluster of the host."""
     family = []
     if process.poll() is None:
         started = psutil.Process(process.pid)
         family = [started, *started.children(recursive=True)]
         process.terminate()
     psutil.wait_procs(family, timeout=8)
-    # Processes that Ray re-parented are known by the session folder in their command line, which is ours alone.
+    # Processes that Ray re-parented have the session folder of this fixture in their command line.
     left = [each for each in family if each.is_running()]
     left += [each for each in psutil.process_iter() if str(home) in _command_line(each) and each not in left]
     for each in left:
@@ -109,7 +109,7 @@ def _command_line(process: psutil.Process) -> str:
 
 @contextmanager
 def running_head(token_folder: Path, cpus: int) -> Iterator[Cluster]:
-    """A head of its own with so many logical CPUs; all its processes are gone afterwards."""
+    """Start a head with this many logical CPUs, and end all its processes afterwards."""
     token_file = token_folder / "auth_token"
     token_file.write_text(secrets.token_hex(32))
     home = Path(tempfile.mkdtemp(prefix="alae", dir="/tmp"))  # Ray's sockets lie here: paths must be short

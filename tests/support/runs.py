@@ -25,7 +25,7 @@ from pipelines.runs.history import Tick, read_history
 from pipelines.runs.run import Run
 
 PATIENCE_S = 240.0
-# What a run's history holds besides the mathematics.
+# Fields of a run's history that depend on the clock and the machine.
 UNREPEATABLE = ("time/", "memory/", "system/")
 
 OVERRIDES = (
@@ -42,7 +42,7 @@ OVERRIDES = (
 
 @contextmanager
 def local_ray(num_cpus: int = 2) -> Iterator[None]:
-    """A Ray of this process."""
+    """Start Ray in this process."""
     ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         yield
@@ -52,7 +52,7 @@ def local_ray(num_cpus: int = 2) -> Iterator[None]:
 
 @contextmanager
 def prompt_ray() -> Iterator[None]:
-    """A Ray of this process whose controller looks at its workers often."""
+    """Start Ray in this process with a controller that polls its workers often."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         with local_ray():
@@ -75,7 +75,7 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Command:
-    """One `alae train` and its processes."""
+    """An `alae train` command and its processes."""
 
     storage: str
     name: str
@@ -110,7 +110,7 @@ class Command:
         return output
 
     def wait_for(self, nimg: int, history: Path) -> None:
-        """Until the history has reached `nimg` images."""
+        """Wait until the history has reached `nimg` images."""
         assert self.process is not None
         deadline = time.monotonic() + PATIENCE_S
         while not any(tick.nimg >= nimg for tick in read_history(history)[0]):
@@ -119,7 +119,7 @@ class Command:
             time.sleep(0.02)
 
     def kill_worker(self) -> None:
-        """SIGKILL one of the training processes, as soon as there are any."""
+        """Send SIGKILL to one of the training processes as soon as there are any."""
         assert self.process is not None
         deadline = time.monotonic() + PATIENCE_S
         while not (workers := train_workers(self.process.pid)):
@@ -129,7 +129,7 @@ class Command:
         os.kill(random.choice(workers).pid, signal.SIGKILL)
 
     def kill_driver(self) -> None:
-        """SIGKILL the command and everything it started, as when a machine is lost."""
+        """Send SIGKILL to the command and all its processes, as if the machine failed."""
         assert self.process is not None
         processes = self.descendants()
         self.process.kill()
@@ -145,7 +145,7 @@ class Command:
 
 @pytest.fixture
 def commands() -> Iterator[Callable[..., Command]]:
-    """Makes commands, and kills what is left of them afterwards."""
+    """Factory of commands, which kills their remaining processes at the end."""
     made: list[Command] = []
 
     def make(**settings: Any) -> Command:
@@ -159,14 +159,14 @@ def commands() -> Iterator[Callable[..., Command]]:
 
 
 def final_state(run: Run) -> dict[str, Any]:
-    """The newest checkpoint, every tensor and counter of it."""
+    """Return every tensor and counter of the newest checkpoint."""
     newest = checkpoint.latest(run.url)
     assert newest is not None
     return checkpoint.read_state(newest.url)
 
 
 def repeatable(history: Path) -> list[tuple[int, dict[str, Any]]]:
-    """The history without what depends on the clock and the machine."""
+    """Return the history without the fields that depend on the clock and the machine."""
 
     def kept(tick: Tick) -> dict[str, Any]:
         return {name: value for name, value in tick.metrics.items() if not name.startswith(UNREPEATABLE)}
@@ -175,7 +175,7 @@ def repeatable(history: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def evaluations(run: Run) -> list[tuple[int, dict[str, Any]]]:
-    """What was measured of each checkpoint, without how long it took."""
+    """Return the evaluations of all checkpoints without their durations."""
     found = [read_evaluation(run.url, path) for path in list_evaluations(run.url)]
     return [(e.nimg, {k: v for k, v in e.metrics.items() if k != "eval/seconds"}) for e in found]
 
@@ -192,7 +192,7 @@ def differing(left: Any, right: Any, path: str = "") -> list[str]:
 
 
 def train_workers(pid: int) -> list[psutil.Process]:
-    """The training processes that a process has started, through whatever others."""
+    """Return the training processes among the descendants of a process."""
     return [process for process in _descendants(pid) if "TrainWorker" in " ".join(_cmdline(process))]
 
 

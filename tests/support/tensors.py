@@ -1,4 +1,4 @@
-"""Comparisons of nested tensors, and double precision: what the tests of pure torch share."""
+"""Comparisons of nested tensors, and double precision, for tests that need only torch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ def flat(value: Any) -> dict[str, Any]:
 
 
 def differing(first: Any, second: Any) -> list[str]:
-    """The paths of what is not bit-identical in two nested values."""
+    """Paths at which two nested values are not bit-identical."""
     a, b = flat(first), flat(second)
     same = {key for key in a.keys() & b.keys() if _equal(a[key], b[key])}
     return sorted((a.keys() | b.keys()) - same)
@@ -36,12 +36,12 @@ def distance(first: Any, second: Any) -> float:
 
 
 def vector(network: nn.Module) -> Tensor:
-    """All parameters in a row, copied."""
+    """Copy of all parameters as one vector."""
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
 def networks_of(state: TrainState) -> dict[str, dict[str, Tensor]]:
-    """Parameters and buffers of the networks, copied."""
+    """Copies of the parameters and buffers of the networks."""
     return {
         name: {key: tensor.clone() for key, tensor in network.state_dict().items()}
         for name, network in state.algorithm.networks.items()
@@ -50,7 +50,7 @@ def networks_of(state: TrainState) -> dict[str, dict[str, Tensor]]:
 
 @contextmanager
 def float64() -> Iterator[None]:
-    """Everything in double precision, so that another order of summation leaves only a trace."""
+    """Compute in double precision, so that the order of summation has almost no effect."""
     original = images.to_float
     torch.set_default_dtype(torch.float64)
     images.to_float = lambda images: original(images).double()

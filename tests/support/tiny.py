@@ -23,18 +23,18 @@ from tests.support.tensors import flat
 
 BATCH = 8
 STABLE = 3 * BATCH
-"""Images of level 0, of the fade of each later level, and of what follows the fade."""
+"""Images of level 0, of the fade of each later level, and of the phase after the fade."""
 
 
 NO_CHOICE = ("0.channels.",)
-"""Settings that select no other computation, whatever their value."""
+"""Settings whose values never select another computation."""
 
 
 def experiments() -> dict[str, Experiment]:
-    """The shrunk presets and a `_compat` form by name, less those that choose nothing that others of their algorithm do not.
+    """Shrunk presets and a `_compat` form by name, without those whose choices other presets of their algorithm cover.
 
-    So every word, switch and zero in a preset is tested with its algorithm, though not every combination of them.
-    ALAE_PRESETS names others in their place, divided by commas.
+    So every word, switch and zero in a preset is tested with its algorithm, but not every combination of them.
+    The environment variable ALAE_PRESETS selects others, separated by commas.
     """
     given = os.environ.get("ALAE_PRESETS")
     kept: dict[str, Experiment] = {}
@@ -52,14 +52,14 @@ def experiments() -> dict[str, Experiment]:
 
 
 def _choice(value: Any) -> Any:
-    """What of a setting can select another computation: a word or switch; of a number if it is 0, of a whole one also if 1."""
+    """Part of a setting that can select another computation: a word or switch, or whether a value is 0 or, if int, 1."""
     if isinstance(value, (bool, str)) or value is None:
         return str(value)
     return min(value, 2) if isinstance(value, int) else value != 0
 
 
 def variants(names: Iterable[str]) -> set[str]:
-    """All but the first experiment of each algorithm."""
+    """All experiments except the first of each algorithm."""
     first: dict[str, str] = {}
     for name in names:
         first.setdefault(presets.load(name).algorithm.kind, name)
@@ -67,7 +67,7 @@ def variants(names: Iterable[str]) -> set[str]:
 
 
 def brief(experiment: Experiment) -> Experiment:
-    """`tiny()` with phases of three iterations."""
+    """The experiment's `tiny()` with phases of three iterations."""
     small = experiment.tiny()
     kimg = (STABLE / 1000,)
     schedule = replace(small.schedule, stable_kimg=kimg, fade_kimg=kimg, batch_size=(BATCH,))
@@ -75,7 +75,7 @@ def brief(experiment: Experiment) -> Experiment:
 
 
 def build(experiment: Experiment, seed: int | None = None) -> TrainState:
-    """A fresh state of the experiment, or of another seed."""
+    """A new state of the experiment, or of another seed."""
     training = experiment.training
     return TrainState.build(
         experiment.algorithm,
@@ -86,7 +86,7 @@ def build(experiment: Experiment, seed: int | None = None) -> TrainState:
 
 
 def engine(experiment: Experiment, **changes: Any) -> Engine:
-    """The engine of the experiment, with flips and shifts, so that they are tested too."""
+    """The engine of the experiment with flips and shifts, so that they are tested too."""
     settings: dict[str, Any] = {
         "schedule": experiment.schedule,
         "seed": experiment.seed,
@@ -107,7 +107,7 @@ def pixels(experiment: Experiment, nimg: int) -> tuple[Tensor, ...]:
 
 
 def train(state: TrainState, experiment: Experiment, until: int, **changes: Any) -> list[Metrics]:
-    """Train to image `until`; the metrics of each iteration."""
+    """Train to image `until`, and return the metrics of each iteration."""
     runner = engine(experiment, **changes)
     found = []
     while state.nimg < until:
@@ -116,21 +116,21 @@ def train(state: TrainState, experiment: Experiment, until: int, **changes: Any)
 
 
 def saved(state: TrainState) -> bytes:
-    """The state as a file."""
+    """Return the state as the bytes of a file."""
     file = io.BytesIO()
     torch.save(state.state_dict(), file)
     return file.getvalue()
 
 
 def restored(experiment: Experiment, file: bytes) -> TrainState:
-    """The state of a file, in a process that started from other weights."""
+    """Load a file into a state that started from other weights."""
     state = build(experiment, seed=experiment.seed + 1)
     state.load_state_dict(torch.load(io.BytesIO(file), weights_only=True))
     return state
 
 
 def checkpointed(run: Path, state: TrainState, experiment: Experiment) -> Path:
-    """A finished checkpoint of the state in a run's folder."""
+    """Write a finished checkpoint of the state into a run's folder."""
     folder = run / layout.checkpoint_name(state.nimg)
     folder.mkdir(parents=True)
     checkpoint.write(state, experiment, folder, None)

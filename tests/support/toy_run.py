@@ -1,4 +1,4 @@
-"""A run's files without a run, and an MLflow to replicate them to."""
+"""Files of a run without the run, and an MLflow store to replicate them to."""
 
 import json
 import socket
@@ -37,7 +37,7 @@ def dead_uri() -> str:
 
 
 class Toy:
-    """A run's files, and replicas of it."""
+    """Files of a run, and its replicas."""
 
     def __init__(self, folder: Path, uri: str) -> None:
         self.uri, self.spool, self.run = uri, folder / "spool", folder / "storage" / "toy"

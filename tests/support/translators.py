@@ -34,7 +34,7 @@ def one_preset_of_each() -> dict[str, str]:
 
 
 def discs(count: int, side: int = SIDE) -> np.ndarray:
-    """Bright discs of random place and size on a dark noisy ground: uint8 [count, side, side, 3]."""
+    """Bright discs of random position and size on a dark noisy background, uint8 [count, side, side, 3]."""
     rng = np.random.default_rng(3)
     y, x = np.mgrid[:side, :side]
     images = rng.integers(0, 60, (count, side, side, 3), np.uint8)
@@ -44,7 +44,7 @@ def discs(count: int, side: int = SIDE) -> np.ndarray:
 
 
 def packed_pair(folder: Path, a: int = 60, b: int = 60, side: int = SIDE, fraction: float = 0.2) -> tuple[Dataset, ...]:
-    """Discs, and the same discs in the complementary colours; of two classes, as many held out as the fraction says."""
+    """Pack discs of two classes, and the same discs in complementary colours; `fraction` is held out."""
     images = discs(max(a, b), side)
     for url, own in zip(urls(str(folder), 2), (images[:a], 255 - images[:b]), strict=True):
         source = folder / f"{Path(url).name}.npz"
@@ -55,13 +55,13 @@ def packed_pair(folder: Path, a: int = 60, b: int = 60, side: int = SIDE, fracti
 
 
 def subject(config: Any = MUNIT) -> Subject:
-    """Fresh networks."""
+    """Build new networks."""
     torch.manual_seed(0)
     return of_algorithm(config.build(), config.resolution)
 
 
 def of_algorithm(algorithm: Any, side: int = SIDE) -> Subject:
-    """The subject of an algorithm that may have no networks."""
+    """Build the subject of an algorithm that may have no networks."""
     for network in algorithm.networks.values():
         network.eval().requires_grad_(False)
     level = Level(index=0, resolution=side, blend=1.0, batch_size=8, lr=1e-3)
@@ -70,7 +70,7 @@ def of_algorithm(algorithm: Any, side: int = SIDE) -> Subject:
 
 @dataclass
 class Known:
-    """A translator without networks: `function` of the images and the domain to translate to."""
+    """A translator without networks, defined by a function of the images and the target domain."""
 
     function: Callable[[Tensor, int], Tensor]
     domains = 2
@@ -90,12 +90,12 @@ class Known:
 
 
 ECHO = Known(lambda images, to: images)
-"""Leaves every image as it is."""
+"""Returns every image unchanged."""
 ORACLE = Known(lambda images, to: -images)
-"""Knows the true counterpart of every image."""
+"""Returns the true counterpart of every image."""
 
 
 def reals(dataset: Dataset, split: str = "validation", side: int = SIDE) -> Tensor:
-    """All images of a split, float [n, C, R, R]."""
+    """All images of a split, float32 [n, C, R, R] in [-1, 1]."""
     part = dataset.split(split)
     return to_float(torch.from_numpy(part.read(side, np.arange(part.rows))))

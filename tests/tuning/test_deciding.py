@@ -79,11 +79,11 @@ def test_trials_are_compared_by_a_metric_that_is_measured_and_in_its_direction(
 @pytest.mark.parametrize(
     ("metrics", "asked", "sentence"),
     [
-        (BOTH, "foo", "--metric=foo is nothing that evaluation.metrics measures and that has a better side; use "
+        (BOTH, "foo", "--metric=foo is not a metric of evaluation.metrics for which lower or higher is better; use "
          "fd_pixels0.1k or pr_pixels0.1k3_precision or pr_pixels0.1k3_recall"),
-        (BOTH, "eval/fd_pixels5k", "--metric=eval/fd_pixels5k is nothing that evaluation.metrics measures"),
-        ("fd_pixels0.1k,msssim0.1k", "msssim0.1k", "--metric=msssim0.1k is nothing that evaluation.metrics measures and that "
-         "has a better side; use fd_pixels0.1k"),
+        (BOTH, "eval/fd_pixels5k", "--metric=eval/fd_pixels5k is not a metric of evaluation.metrics"),
+        ("fd_pixels0.1k,msssim0.1k", "msssim0.1k", "--metric=msssim0.1k is not a metric of evaluation.metrics for which lower "
+         "or higher is better; use fd_pixels0.1k"),
         ("msssim0.1k", None, "evaluation.metrics=msssim0.1k measure nothing of which one side is better, so that a search "
          "has nothing to compare; add a distance, such as fd_pixels5k"),
     ],

@@ -1,4 +1,4 @@
-"""A preset in words: the sections of its docstring."""
+"""The description of a preset: the sections of its docstring."""
 
 import re
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ _RESOLUTION = re.compile(r"(\d+)_")
 
 @dataclass(frozen=True)
 class About:
-    """What a preset says of itself; a section that its docstring lacks is empty."""
+    """Description of a preset; a section that is missing in its docstring is empty."""
 
     name: str
     family: str
-    """Module that holds it; for a preset of another package, the dotted path."""
+    """Name of its module in pipelines/presets; for a preset of another package, the dotted path of the module."""
     summary: str
-    """First sentence or sentences: the first paragraph, in one line."""
+    """First paragraph of the docstring, as one line."""
     resolution: int | None
-    """Finest image side in pixels, by the rule of names `<data><resolution>_<method>`; None for a name without it."""
+    """Finest image side in pixels, from the name `<data><resolution>_<method>`; None for other names."""
     command: str
-    """First line: the command that trains it; then, a line each, how its data is packed and what may vary."""
+    """First line: the training command. Further lines: the packing command, and variants."""
     expected: str
-    """Results to expect, and where they are reported; in one line."""
+    """Expected results and where they are reported, as one line."""
     cost: str
-    """Images, and time where it is known; in one line."""
+    """Training images, and time if it is known, as one line."""
     status: str
-    """How far it has been run; in one line."""
+    """Whether the preset has been run, as one line."""
 
 
 def read(name: str, family: str, docstring: str) -> About:
-    """The sections of a preset's docstring."""
+    """Parse the docstring of the preset `name` in the module `family`."""
     text = cleandoc(docstring)
     sections = {heading: [line.strip() for line in body.split("\n")] for heading, body in _SECTION.findall(text)}
 

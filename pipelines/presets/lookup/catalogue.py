@@ -1,9 +1,10 @@
-"""The presets that have a name: the functions of the families' modules, and entry points of other packages.
+"""Presets by name: the public functions of the modules in pipelines/presets, and entry points of other packages.
 
-Their names and docstrings are read from the source: a list of presets imports neither torch nor anybody's code.
+Names and docstrings are read from the source files, so listing presets imports neither torch nor code of other packages.
 """
 
 import ast
+import difflib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -17,12 +18,12 @@ FAMILIES = Path(__file__).parents[1]
 
 
 def names() -> list[str]:
-    """Every preset that has a name, sorted, without its other forms; imports none of them."""
+    """Return the sorted names of all presets, without their `debug_` and `_compat` forms; imports none of them."""
     return sorted({*ours(), *entries()})
 
 
 def about(name: str) -> About:
-    """What the preset of this name says of itself, without importing it. Raises ValueError if there is no such preset."""
+    """Return the description of a preset without importing it. Raises ValueError for an unknown name."""
     if name in ours():
         return ours()[name]
     if name not in entries():
@@ -33,37 +34,33 @@ def about(name: str) -> About:
 
 @cache
 def ours() -> dict[str, About]:
-    """Each public function of the modules beside this folder, by name."""
+    """Return the presets of this project by name: the public functions of the modules in pipelines/presets."""
     found = ((path.stem, _functions(path)) for path in sorted(FAMILIES.glob("*.py")) if path.stem != "__init__")
     return {name: read(name, family, docstring) for family, functions in found for name, docstring in functions}
 
 
 def entries() -> dict[str, EntryPoint]:
-    """Entry points of other packages, by name; a name of ours means ours."""
+    """Return the entry points of other packages by name; presets of this project take precedence."""
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in ours()}
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """A sentence for a name that is none, with all known ones, nearest first."""
-    from pipelines.experiment import schema  # imports torch
-
-    return (
-        f"{name} is not a preset; {schema.choices(name, known)}; or give a file: a .py with a function experiment(), or an "
-        "experiment.json, which may be a URL"
-    )
+    """Return the error sentence for an unknown preset, with the most similar known name if one is similar."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"{name} is not a preset; {f'did you mean {near[0]}? ' if near else ''}alae presets lists them all"
 
 
 def _functions(path: Path | None) -> Iterator[tuple[str, str]]:
-    """Public functions at the top level of a file, with their docstrings."""
+    """Names and docstrings of the public functions at the top level of a file."""
     for node in ast.parse(path.read_text()).body if path else ():
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             yield node.name, ast.get_docstring(node, clean=False) or ""
 
 
 def _source(module: str) -> Path | None:
-    """The file of a module of another package, which is not imported, though the packages that hold it are."""
+    """Source file of a module of another package, or None; imports only the packages that contain the module."""
     try:
         found = find_spec(module)
-    except Exception:  # the table of presets must not fail where somebody's package does; `load` will say why
+    except Exception:  # a broken package must not break the table of presets; `load` reports the reason
         return None
     return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None

@@ -1,4 +1,4 @@
-"""The experiment that a text names: a preset or a form of it, a Python file, or an experiment.json anywhere."""
+"""Loads an experiment by a preset's name, from a Python file, or from JSON at a path or URL."""
 
 from dataclasses import replace
 from importlib import import_module
@@ -15,10 +15,10 @@ FUNCTION = "experiment"
 
 
 def load(text: str) -> Experiment:
-    """The experiment of a preset's name or form, of a `.py` with `experiment()`, or of a `.json`, which may be a URL.
+    """Return the experiment that `text` names: a preset or a form of it, a `.py` with `experiment()`, or a `.json`.
 
-    A named preset is named so; an experiment from a file keeps its name. Raises ValueError with one sentence: for an
-    unknown name, with the nearest ones; for a file, with what is wrong with it.
+    A `.json` may be a URL. The experiment of a preset has the name `text`; one from a file keeps its own. Raises ValueError
+    with one sentence for an unknown name or an invalid file.
     """
     if text.endswith(".py"):
         return _returned(user_code.import_file(Path(text).expanduser()), FUNCTION, text)

@@ -25,10 +25,9 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_an_unknown_preset_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     message = refused(capsys, "train", "debug_style_ale")
-    assert message.startswith(
-        "alae train: debug_style_ale is not a preset; did you mean debug_mnist32_style_alae? Known: "
+    assert message == (
+        "alae train: debug_style_ale is not a preset; did you mean debug_mnist32_style_alae? alae presets lists them all\n"
     )
-    assert all(name in message for name in presets.names())
 
 
 def test_an_unknown_field_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

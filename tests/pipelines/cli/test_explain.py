@@ -45,7 +45,7 @@ def test_a_docstring_is_read_from_below_its_field_and_from_the_classes_above() -
 def test_a_setting_is_explained_with_its_value_in_a_preset() -> None:
     assert explain("training.tick_kimg", PRESET) == (
         "training.tick_kimg\n\n"
-        "  Thousands of images between two reports.\n\n"
+        "  Interval between two reports of the training metrics, in thousands of images.\n\n"
         "  type       a number above 0\n"
         "  default    1.0\n"
         "  on resume  fixed once the run has begun\n"

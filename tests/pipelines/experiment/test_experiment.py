@@ -276,7 +276,7 @@ class TestValidate:
     def test_images_are_either_shifted_or_cut_from_larger_ones(self, experiment: Experiment) -> None:
         override(experiment, ["data.enlarge=1.117"]).validate()
         assert invalid(override(experiment, ["data.enlarge=1.117", "data.crop=0.1"])) == (
-            "data.crop=0.1 and data.enlarge=1.117 both move the images about by chance; use data.crop=0 or data.enlarge=1"
+            "data.crop=0.1 and data.enlarge=1.117 both shift the images randomly; use data.crop=0 or data.enlarge=1"
         )
 
     @pytest.mark.parametrize("factor", ["0.9", "2.1"])
