@@ -2,7 +2,11 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,24 @@ def connect() -> None:
     # A report and the end of a run wait for the controller's next poll of the workers; Ray's default interval is 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     address = os.environ.get("RAY_ADDRESS")
+    try:
+        with _own_signal_handlers():
+            _init(address)
+    except (ConnectionError, RuntimeError, TimeoutError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if address:
+            raise RuntimeError(
+                f"the Ray cluster at RAY_ADDRESS={address} does not answer: {reason}; start it, or unset RAY_ADDRESS to "
+                "use this machine alone"
+            ) from error
+        raise RuntimeError(
+            f"Ray did not start on this machine: {reason}; its logs are in {_temporary()}/session_latest/logs"
+        ) from error
+
+
+def _init(address: str | None) -> None:
+    import ray
+
     if address:
         # A client with an explicit address does not turn token authentication on by itself.
         if os.environ.get("RAY_AUTH_TOKEN") or _token_file().exists():
@@ -35,6 +57,24 @@ def connect() -> None:
         ray_log.divert()
     else:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+@contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Put back the handlers that `ray.init` replaces: its own ends the process from C++ with a stack, or says nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def _temporary() -> str:
+    return os.environ.get("RAY_TMPDIR") or "/tmp/ray"
 
 
 def _token_file() -> Path:

@@ -10,17 +10,23 @@ import ray
 from pipelines import presets
 from pipelines.cli import tables
 from pipelines.cli.bar import Bar
+from pipelines.cli.main import reported
+from pipelines.cli.screen import Screen
+from pipelines.cli.training import train_on
 from pipelines.data.pack.pack import pack
 from pipelines.experiment import Experiment
 from pipelines.runs.run import Run
-from pipelines.training import progress
-from pipelines.training.trainer import train
 
 PRESET = "mnist32_style_alae"
 TRACKING = "sqlite:///mlflow.db"
 
 
 def main() -> int:
+    """Run the demo; an error or a signal is one sentence and an exit status, as of `alae`."""
+    return reported("demo", _demo)
+
+
+def _demo() -> None:
     """Pack (once), train a new run or go on with an interrupted one, and print its results."""
     began = time.monotonic()
     preset = presets.load(PRESET)
@@ -28,11 +34,11 @@ def main() -> int:
         packed = pack("mnist5k", preset.data.path, resolution=32, square="pad", validation_fraction=0.1, progress=bar)
     print(tables.packed(packed), flush=True)
     experiment = _next_run(replace(preset, tracking=replace(preset.tracking, uri=TRACKING)))
-    print(f"training {experiment.name}; a killed demo goes on where it stopped", flush=True)
-    outcome = train(experiment, on_tick=lambda tick: print(progress.line(experiment, tick), flush=True))
-    ray.shutdown()
-    print(f"\n{tables.summary(outcome)}\n{time.monotonic() - began:.0f} s in all")
-    return 0
+    with Screen() as screen:
+        screen.phase(f"training {experiment.name}; a killed demo goes on where it stopped")
+        closing = train_on(screen, experiment)
+        ray.shutdown()
+    print(f"\n{closing}\n{time.monotonic() - began:.0f} s in all")
 
 
 def _next_run(preset: Experiment) -> Experiment:

@@ -1,12 +1,14 @@
 """`alae ...`: parses, calls, reports errors. Each command's module imports what it needs only when the command runs."""
 
 import argparse
+import errno
 import os
 import select
 import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points
 
-from pipelines.cli import data, overview, results, training, use
+from pipelines.cli import data, overview, results, signals, training, use
 from pipelines.cli.parser import Parser
 
 COMMANDS = "alae.commands"
@@ -14,7 +16,7 @@ COMMANDS = "alae.commands"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; a ValueError or RuntimeError is one sentence on stderr and exit status 2 or 1.
+    """Entry point; an error is one sentence on stderr and exit status 2 (the user can correct it) or 1.
 
     Without a command it prints the overview and returns 2.
     """
@@ -32,22 +34,45 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    return reported(f"alae {parsed.command}", lambda: parsed.func(parsed))
+
+
+def reported(name: str, command: Callable[[], int | None]) -> int:
+    """Run a command and return its exit status; an error or a signal is one sentence on stderr, after its name."""
     try:
-        return parsed.func(parsed) or 0
+        with signals.handled():
+            return command() or 0
     except ValueError as error:
-        print(f"alae {parsed.command}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 2
     except RuntimeError as error:
-        print(f"alae {parsed.command}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         if not _reader_left():
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes as it ends
         return 141  # 128 + SIGPIPE, as of a process that the signal ends
-    except KeyboardInterrupt:
-        print(f"alae {parsed.command}: stopped; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    except OSError as error:
+        if error.errno is None:
+            raise
+        print(f"{name}: {_fault(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
+        print(f"{name}: {str(error) or 'stopped'}", file=sys.stderr)
+        return signals.status()
+
+
+def _fault(error: OSError) -> str:
+    """The fault of a disk or file, such as a full or a read-only one, with its place and a way out."""
+    place = f"{error.filename}: " if error.filename else ""
+    ways = {
+        errno.ENOSPC: "free some space, or name another folder",
+        errno.EDQUOT: "free some space, or name another folder",
+        errno.EROFS: "name a folder that can be written to",
+        errno.EACCES: "this user may not read or write there; name another folder or change its permissions",
+    }
+    return f"{place}{error.strerror}" + (f"; {ways[error.errno]}" if error.errno in ways else "")
 
 
 def _reader_left() -> bool:

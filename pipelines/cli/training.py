@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pipelines.cli.parser import Commands, add_command, add_preset
 
 if TYPE_CHECKING:
+    from pipelines.cli.screen import Screen
     from pipelines.experiment import Experiment
 
 CHOOSE = "Choose an experiment"
@@ -95,14 +96,27 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    from pipelines.cli.screen import Screen
+
+    with Screen() as screen:
+        screen.phase(f"loading {arguments.preset}")
+        experiment = _experiment(arguments)
+        closing = train_on(screen, experiment)
+    print(closing)
+
+
+def train_on(screen: "Screen", experiment: "Experiment") -> str:
+    """Train with every phase, tick, evaluation and alarm on the screen, and return the closing table."""
     from pipelines.cli import tables
     from pipelines.training import progress
     from pipelines.training.trainer import train
 
-    experiment = _experiment(arguments)
+    table = progress.Table(experiment)
     outcome = train(
         experiment,
-        on_tick=lambda tick: print(progress.line(experiment, tick), flush=True),
-        on_alarm=lambda alarm: print(f"alarm {alarm.name} {alarm}", flush=True),
+        on_tick=lambda tick: screen.line(*table.lines(tick)),
+        on_evaluation=lambda found: screen.line(progress.evaluation_line(experiment, found)),
+        on_alarm=lambda alarm: screen.line(f"alarm {alarm.name} {alarm}"),
+        on_phase=screen.phase,
     )
-    print(tables.summary(outcome))
+    return tables.summary(outcome)

@@ -11,6 +11,7 @@ from pipelines.runs.monitor import Watch
 from pipelines.runs.run import Run
 from pipelines.tracking.background import BackgroundSync
 from pipelines.tracking.replica import MLflowReplica
+from pipelines.training import phases
 from pipelines.training.meter import STARTED, merged
 from pipelines.training.system_metrics import SystemMetrics
 
@@ -35,6 +36,11 @@ class Recorder(UserCallback):
         except Exception:
             # An exception here would end the run (Ray does not retry a controller's error).
             log.exception("a tick could not be recorded; training goes on")
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        rank, error = min(worker_exceptions.items(), key=lambda each: each[0])
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        phases.enter(self._run.url, phases.LOST, f"rank {rank} failed: {reason}")
 
     def _record(self, metrics: dict[str, float], charts: bool) -> None:
         if self._history is None:

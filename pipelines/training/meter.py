@@ -2,15 +2,20 @@
 
 import resource
 import time
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
+from alae_core.algorithm import Update
 from alae_core.schedule import Level
 from alae_core.state import TrainState
 
 STARTED = "time/data_start_s"
 """A metric of the first tick after the workers started."""
+
+LOSS = "loss/"
+"""Prefix of an update's whole loss."""
 
 # How the ranks' values are merged: the user waits for the slowest rank.
 _WORST = {
@@ -78,6 +83,17 @@ class Meter:
         self._nimg, self._waited_s, self._skipped = nimg, waited_s, skipped
         self._data_start_s = None
         self._began = time.perf_counter()
+
+
+def losses(updates: Iterable[Update], level: Level, metrics: Mapping[str, float]) -> dict[str, float]:
+    """`loss/<update>`, the weighted sum of the update's terms in a tick, for each update that ran in it."""
+    found = {}
+    for update in updates:
+        weights, prefix = update.weights_at(level), f"{update.name}/"
+        terms = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+        if terms:
+            found[LOSS + update.name] = sum(weights.get(name, 1.0) * value for name, value in terms.items())
+    return found
 
 
 def merged(ranks: list[dict[str, float]]) -> dict[str, float]:

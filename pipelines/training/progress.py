@@ -1,21 +1,31 @@
 """Follows a run from the driver: each new tick of its history, each new evaluation and each alarm."""
 
 import logging
+import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from alae_core.alarms import Raised
 from pipelines.experiment import Experiment
+from pipelines.experiment.metric_choice import best_metric
 from pipelines.runs.evaluations import Evaluation, EvaluationError, list_evaluations, read_evaluation
 from pipelines.runs.history import Tick, read_history
 from pipelines.runs.monitor import Watch
+from pipelines.runs.results import readable
 from pipelines.runs.run import Run
+from pipelines.training.meter import LOSS
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
-LOSS_FREE = ("progress", "time", "memory", "system", "data")
+WIDTH = 110
+"""Longest line in characters; the screen puts the time before it."""
+HEADING_EVERY = 20
+GAP = "  "
+COLUMNS = (4, 5, 5, 4, 7)
+"""Widths of px, blend, img/s, wait and left."""
+LOSS_WIDTH = 7
 
 
 @contextmanager
@@ -87,17 +97,95 @@ class _Follower(threading.Thread):
         on_evaluation(evaluation)
 
 
-def line(experiment: Experiment, tick: Tick) -> str:
-    """One tick for a person: kimg, level, blend, losses, rate, waiting, time left."""
-    total = experiment.schedule.total_nimg
-    value = {name: number for name, number in tick.metrics.items() if number is not None}
-    terms = (name for name in value if name.partition("/")[0] not in LOSS_FREE)
-    losses = "  ".join(f"{name} {value[name]:.3f}" for name in terms)
-    rate = value.get("time/images_per_s", 0.0)
-    skipped = f"  skipped {value['data/skipped_images']} images" if value.get("data/skipped_images") else ""
-    left = int((total - tick.nimg) / rate) if rate else 0
-    return (
-        f"{tick.nimg / 1000:8.2f}/{total / 1000:.0f} kimg  {int(value['progress/resolution']):4d} px  "
-        f"blend {value['progress/blend']:.2f}  {losses}  {rate:.0f} img/s  "
-        f"wait {value.get('time/data_wait_frac', 0.0):.1%}  ETA {left // 60}:{left % 60:02d}{skipped}"
-    )
+class Table:
+    """The ticks of a run as lines of aligned columns, at most `WIDTH` characters each; a heading stands above every twenty."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._total = experiment.schedule.total_nimg
+        self._decimals = max(0, math.ceil(-math.log10(experiment.training.tick_kimg)))
+        self._losses: dict[str, None] = {}
+        self._since_heading = HEADING_EVERY
+
+    def lines(self, tick: Tick) -> list[str]:
+        """One line for a tick (kimg, px, blend, whole loss of each update, rate, waiting, time left), below a heading if due."""
+        found = dict.fromkeys(name for name in tick.metrics if name.startswith(LOSS))
+        if not found.keys() <= self._losses.keys():
+            self._losses |= found
+            self._since_heading = HEADING_EVERY
+        self._since_heading += 1
+        row = self._row(tick)
+        if self._since_heading <= HEADING_EVERY:
+            return [row]
+        self._since_heading = 1
+        return [self._heading(), row]
+
+    def _shown(self) -> list[str]:
+        """The losses that fit into a line."""
+        fixed = len(self._joined(*(" " * width for width in (self._kimg_width, *COLUMNS))))
+        names, used = [], fixed
+        for name in self._losses:
+            used += max(len(name.removeprefix(LOSS)), LOSS_WIDTH) + len(GAP)
+            if used <= WIDTH:
+                names.append(name)
+        return names
+
+    @property
+    def _kimg_width(self) -> int:
+        return 2 * len(self._kimg(self._total)) + len("/")
+
+    def _kimg(self, nimg: int) -> str:
+        return f"{nimg / 1000:.{self._decimals}f}"
+
+    def _joined(self, *cells: str) -> str:
+        return GAP.join(cells)
+
+    def _heading(self) -> str:
+        names = [name.removeprefix(LOSS) for name in self._shown()]
+        titles = [f"{name:>{max(len(name), LOSS_WIDTH)}}" for name in names]
+        fixed = [
+            f"{title:>{width}}" for title, width in zip(("px", "blend", "img/s", "wait", "left"), COLUMNS, strict=True)
+        ]
+        return self._joined(f"{'kimg':>{self._kimg_width}}", *fixed[:2], *titles, *fixed[2:])
+
+    def _row(self, tick: Tick) -> str:
+        value = {name: number for name, number in tick.metrics.items() if number is not None}
+        rate = value.get("time/images_per_s", 0.0)
+        left = _clock((self._total - tick.nimg) / rate) if rate else ""
+        fixed = (f"{int(value['progress/resolution'])}", f"{value['progress/blend']:.2f}", f"{rate:.0f}")
+        cells = [f"{cell:>{width}}" for cell, width in zip((*fixed, _share(value), left), COLUMNS, strict=True)]
+        losses = [f"{_loss(value, name):>{max(len(name.removeprefix(LOSS)), LOSS_WIDTH)}}" for name in self._shown()]
+        place = f"{self._kimg(tick.nimg)}/{self._kimg(self._total)}"
+        skipped = value.get("data/skipped_images")
+        return self._joined(f"{place:>{self._kimg_width}}", *cells[:2], *losses, *cells[2:]) + (
+            f"{GAP}skipped {skipped:g} images" if skipped else ""
+        )
+
+
+def _share(value: Mapping[str, float]) -> str:
+    return f"{value.get('time/data_wait_frac', 0.0):.0%}"
+
+
+def _loss(value: Mapping[str, float], name: str) -> str:
+    if name not in value:
+        return ""
+    return f"{value[name]:.3f}" if abs(value[name]) < 1000 else f"{value[name]:.4g}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def evaluation_line(experiment: Experiment, evaluation: Evaluation) -> str:
+    """The metrics of a new evaluation with error bars and directions, the deciding one first, in `WIDTH` characters."""
+    found = {key: each for key, each in readable(evaluation).items() if key not in each.protocol.baselines}
+    deciding = best_metric(experiment)
+    line = f"evaluated at {evaluation.nimg / 1000:g} kimg:"
+    for count, key in enumerate(sorted(found, key=lambda key: key != deciding)):
+        side = found[key].protocol.row.better
+        item = f"{key} {found[key].estimate}" + ("" if side == "neither" else f" ({side} is better)")
+        if count and len(line) + len(item) + 2 > WIDTH:
+            break
+        line += f"{', ' if count else ' '}{item}"
+    return line if found else f"{line} pages only"

@@ -22,9 +22,9 @@ from pipelines.experiment import Experiment
 from pipelines.runs import checkpoint, layout
 from pipelines.runs.history import Tick
 from pipelines.runs.run import Run
-from pipelines.training import perceptual
+from pipelines.training import perceptual, phases
 from pipelines.training.cadence import Due
-from pipelines.training.meter import Meter, merged
+from pipelines.training.meter import Meter, losses, merged
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -37,6 +37,7 @@ def train_worker(config: dict[str, Any]) -> None:
     if experiment.training.compile:
         fused.require_compiler(device)
     own = checkpoint.latest_for_all_ranks(config["run_url"])
+    phases.enter(config["run_url"], phases.BUILDING, _building(experiment, own, device))
     # Ray Data takes seconds to begin, so it begins while the networks are built.
     feed = _feed(experiment, own.nimg if own else 0, device)
     state = TrainState.build(
@@ -55,6 +56,16 @@ def train_worker(config: dict[str, Any]) -> None:
     except (NonFiniteError, UnreadableError) as error:
         # Every rank raises it at once, and would again after a restart: it is written down rather than retried.
         Run(config["run_url"]).fail_on_first_rank(str(error))
+
+
+def _building(experiment: Experiment, own: checkpoint.CheckpointRef | None, device: torch.device) -> str:
+    if own is not None:
+        start = f"resuming from the checkpoint at {own.nimg / 1000:g} kimg"
+    elif experiment.training.init_from is not None:
+        start = f"starting at 0 kimg with the networks of {experiment.training.init_from}"
+    else:
+        start = "starting at 0 kimg with fresh weights"
+    return f"{sync.world_size()} x {device.type}: building the networks, {start}"
 
 
 def _feed(experiment: Experiment, nimg: int, device: torch.device) -> Feed:
@@ -104,7 +115,11 @@ class Loop:
         """Train to the end of the schedule."""
         if self.state.nimg >= self.experiment.schedule.total_nimg:
             return
+        phases.enter(self.run_url, phases.DATA, "reading the first images")
         self.meter.start(self.state.nimg, data_start_s=feed.start())
+        training = self.experiment.training
+        compiling = "compiling, then " if training.compile else ""
+        phases.enter(self.run_url, phases.TRAINING, f"{compiling}training; a line every {training.tick_kimg:g} kimg")
         due = Due(report=False, checkpoint=False, validate=False, done=False)
         while True:
             if due.report:
@@ -123,6 +138,7 @@ class Loop:
         """Report from every rank, with rank 0's checkpoint where one is due."""
         level = self.engine.schedule.level_before(self.state.nimg)
         metrics = self.meter.tick(self.state, level, feed.waited_s, feed.skipped)
+        metrics |= losses(self.state.algorithm.updates(self.state.nimg), level, metrics)
         if new := feed.damage[self._noted :]:
             Run(self.run_url).note_damage_on_first_rank(new)
             self._noted += len(new)

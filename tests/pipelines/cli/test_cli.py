@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,10 +87,11 @@ def test_an_interrupted_run_says_how_it_goes_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(experiment: Experiment, **listeners: object) -> None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("stopped; 3 kimg are safe")
 
     monkeypatch.setattr(trainer, "train", interrupted)
-    assert "the same command goes on where it stopped" in refused(capsys, "train", "debug_mnist32_alae", status=130)
+    message = refused(capsys, "train", "debug_mnist32_alae", status=130)
+    assert message == "alae train: stopped; 3 kimg are safe\n"
 
 
 def test_train_prints_each_tick_and_the_summary(
@@ -97,16 +99,26 @@ def test_train_prints_each_tick_and_the_summary(
 ) -> None:
     trained = []
 
-    def quick(experiment: Experiment, on_tick: object, **listeners: object) -> object:
+    class Low:
+        name = "too_low"
+
+        def __str__(self) -> str:
+            return "is low"
+
+    def quick(experiment: Experiment, **on: Any) -> object:
         trained.append(experiment)
-        on_tick("tick")  # type: ignore[operator]
+        on["on_phase"]("starting")
+        on["on_tick"]("tick")
+        on["on_alarm"](Low())
         return "outcome"
 
     monkeypatch.setattr(trainer, "train", quick)
-    monkeypatch.setattr(progress, "line", lambda experiment, tick: f"line of {experiment.name} {tick}")
+    monkeypatch.setattr(progress.Table, "lines", lambda table, tick: ["heading", f"line of {tick}"])
     monkeypatch.setattr(tables, "summary", lambda outcome: f"summary of {outcome}")
     output = printed(capsys, "train", "debug_mnist32_alae", "name=a", "seed=4")
-    assert output == "line of a tick\nsummary of outcome\n"
+    lines = ["loading debug_mnist32_alae", "starting", "heading", "line of tick", "alarm too_low is low"]
+    assert [line[line.index(":") + 5 :] for line in output.splitlines()[:-1]] == lines
+    assert output.splitlines()[-1] == "summary of outcome"
     assert (trained[0].name, trained[0].seed) == ("a", 4)
 
 

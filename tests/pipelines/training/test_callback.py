@@ -14,6 +14,7 @@ from pipelines.experiment.override import override
 from pipelines.runs.history import History, read_history
 from pipelines.runs.run import Run
 from pipelines.tracking import track
+from pipelines.training import phases
 from pipelines.training.callback import Recorder
 from pipelines.training.meter import STARTED, merged
 from tests.support.measured import save
@@ -93,6 +94,14 @@ def test_a_history_that_cannot_be_written_does_not_end_the_training(
 def test_a_report_of_nonsense_does_not_end_the_training(tmp_path: Path, ranks: list[dict[str, Any]]) -> None:
     Recorder(Run(str(tmp_path)), None).after_report(None, ranks, None)
     assert read_history(tmp_path / "history.jsonl")[0] == []
+
+
+def test_a_lost_worker_is_a_phase_with_its_rank_and_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: list[Any] = []
+    monkeypatch.setattr(phases, "enter", lambda *phase: entered.append(phase))
+    failures = {3: ValueError("later"), 1: RuntimeError("Traceback\n  ...\nthe worker died")}
+    Recorder(Run(str(tmp_path)), None).after_exception(None, failures)
+    assert entered == [(str(tmp_path), phases.LOST, "rank 1 failed: the worker died")]
 
 
 def test_the_history_lies_where_the_driver_says_even_if_the_controller_runs_elsewhere(

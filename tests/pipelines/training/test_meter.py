@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from alae_core.algorithm import Update
 from alae_core.schedule import Level
-from pipelines.training.meter import Meter
+from pipelines.training.meter import Meter, losses
 
 LEVEL = Level(index=1, resolution=8, blend=0.5, batch_size=8, lr=0.002)
 
@@ -125,3 +126,21 @@ def test_nothing_leaves_the_device_before_the_tick(clock: list[float]) -> None:
     clock[0] += 1
     with pytest.raises((NotImplementedError, RuntimeError)):
         meter.tick(state(8), LEVEL, 0.0)
+
+
+def test_the_whole_loss_of_an_update_is_the_weighted_sum_of_its_terms_at_the_level() -> None:
+    def none(batch: Any) -> dict[str, torch.Tensor]:
+        return {}
+
+    updates = (
+        Update(name="generator", trains=("generator",), loss=none, weights={"cycle": 10.0}),
+        Update(
+            name="discriminator",
+            trains=("discriminator",),
+            loss=none,
+            level_weights=lambda level: {"fake": level.blend},
+        ),
+        Update(name="penalty", trains=("discriminator",), loss=none, every=16),
+    )
+    means = {"generator/fake": 0.5, "generator/cycle": 0.2, "discriminator/fake": 3.0, "discriminators/other": 9.0}
+    assert losses(updates, LEVEL, means) == {"loss/generator": 2.5, "loss/discriminator": 1.5}
