@@ -62,8 +62,11 @@ def search(
     experiment = _with_parent_run(experiment)
     results = _tuner(experiment, sampled, config, decides).fit()
     trials = summary.ranked(results, decides)
-    for found in trials:
-        _complete_tracking(Run.of(replace(experiment, name=run_name(experiment, found.name))))
+    for rank, found in enumerate(trials):
+        best = rank == 0 and found.value is not None and found.alarm is None
+        _complete_tracking(
+            Run.of(replace(experiment, name=run_name(experiment, found.name))), experiment.name if best else None
+        )
     return trials
 
 
@@ -113,14 +116,18 @@ def _scheduler(experiment: Experiment, config: SearchConfig, decides: Deciding) 
     )
 
 
-def _complete_tracking(run: Run) -> None:
-    """Push to MLflow what it lacks of a trial: one that is stopped early is killed, and its own tracking with it."""
+def _complete_tracking(run: Run, promoted_as: str | None) -> None:
+    """Push to MLflow what it lacks of a trial: one that is stopped early is killed, and its own tracking with it.
+
+    The best checkpoint of the trial that is promoted becomes a version of the registered model `promoted_as`.
+    """
     try:
         experiment = run.experiment()
         Watch(experiment, run.history).note(run.url)
-        mlflow = replica(experiment, run)
+        mlflow = replica(experiment, run, registered_as=promoted_as)
         if mlflow is not None:
-            mlflow.sync(final=True, status="FINISHED" if run.finished_at(experiment) else "KILLED")
+            status = "FINISHED" if run.finished_at(experiment) else "KILLED"
+            mlflow.sync(final=True, status=status, register=promoted_as is not None)
     except Exception as error:
         log.warning("MLflow lacks a part of the trial %s: %s", run.url, redact(str(error)))
 

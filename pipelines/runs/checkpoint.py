@@ -22,6 +22,7 @@ from pipelines.experiment import Experiment
 from pipelines.runs import layout
 from pipelines.runs.history import Tick
 from pipelines.runs.layout import EMA, MANIFEST, STATE
+from pipelines.storage.address import redact
 
 BLOCK_BYTES = 16 * 2**20
 """Bytes that rank 0 sends to the other ranks at a time."""
@@ -87,6 +88,22 @@ def copy(url: str, dest: str, manifest: dict[str, Any] | None = None) -> None:
             _fetch(url, name, Path(scratch), manifest)
         (Path(scratch) / MANIFEST).write_text(json.dumps(manifest, indent=2))
         publish(Path(scratch), dest)
+
+
+def copy_averages(url: str, folder: Path) -> None:
+    """Write what `load_averages` reads of the checkpoint at `url` into the local `folder`, to be published with it.
+
+    The experiment's `tracking` is left out, and credentials in its other addresses are replaced.
+    """
+    manifest = read_manifest(url)
+    _fetch(url, EMA, folder, manifest)
+    experiment = {key: value for key, value in manifest["experiment"].items() if key != "tracking"}
+    kept: dict[str, Any] = {
+        **{key: manifest[key] for key in ("schema", "nimg", "commit") if key in manifest},
+        "experiment": _redacted(experiment),
+        "files": {EMA: manifest["files"][EMA]},
+    }
+    (folder / MANIFEST).write_text(json.dumps(kept, indent=2))
 
 
 def finished(run_url: str) -> list[CheckpointRef]:
@@ -169,6 +186,15 @@ def load_averages(
         networks[name].load_state_dict(own)
         channels_last(networks[name])
     return experiment, algorithm, networks, manifest["nimg"]
+
+
+def _redacted(tree: Any) -> Any:
+    """A JSON tree whose texts hold no credentials."""
+    if isinstance(tree, dict):
+        return {key: _redacted(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_redacted(value) for value in tree]
+    return redact(tree) if isinstance(tree, str) else tree
 
 
 def _by_first_rank(call: Callable[[], Result]) -> Result:

@@ -104,7 +104,7 @@ class RemoteRun:
             if not any(value is not None for value in metrics.values()):
                 return 0
         marker = EVALUATION_MARKER if evaluation.own else None
-        model_id = self.models.id_of(evaluation.checkpoint) if evaluation.checkpoint else None
+        model_id = self.models.id_of(nimg) if evaluation.checkpoint else None
         found = _metrics(metrics, marker, nimg, evaluation.time, model_id, self._dataset(evaluation))
         for batch in _batches([found]):
             self.client.log_batch(self.run_id, metrics=batch)

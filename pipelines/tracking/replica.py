@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 Param = str | int | float | bool | None
-
+MODEL_PAGES = ("samples", "reconstructions", "translations_to_a", "translations_to_b")
+"""Pages of an evaluation that a registered model shows."""
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class MLflowReplica:
 
     `spool` is the local folder with history.jsonl, `run_url` the run folder on storage with the evaluations.
     The run is found by the id in `<spool>/tracking.json`, else by its tag `alae.run`, else it is created. The checkpoint
-    with the best value of `best_metric` is tagged, and registered under the run's name.
+    with the best value of `best_metric` is tagged, and registered as `registered_as`, the run's name unless given.
     """
 
     def __init__(
@@ -67,9 +68,12 @@ class MLflowReplica:
         run_url: str,
         parent_run_id: str | None = None,
         best_metric: str | None = None,
+        registered_as: str | None = None,
     ) -> None:
         self._uri = uri
         self.best_metric = best_metric
+        self.nested = parent_run_id is not None
+        self.registered_as = registered_as or run_name
         self.experiment = experiment
         self.run_name = run_name
         self.params = {name: redact(str(value)) for name, value in params.items()}
@@ -104,7 +108,7 @@ class MLflowReplica:
             "_own": {},
         }
 
-    def sync(self, final: bool = False, status: str | None = None) -> SyncResult:
+    def sync(self, final: bool = False, status: str | None = None, register: bool | None = None) -> SyncResult:
         """Pushes what MLflow lacks; `final` also ends the run with `status` (FINISHED unless given).
 
         Raises whatever MLflow or the storage raises; the next call asks MLflow afresh what it has.
@@ -114,7 +118,10 @@ class MLflowReplica:
                 remote = self._remote or self._open(reopen=not final)
                 result = self._push(remote)
                 if final:
-                    remote.end(status or "FINISHED", self._last_time)
+                    status = status or "FINISHED"
+                    remote.end(status, self._last_time)
+                    if register or (register is None and status == "FINISHED" and not self.nested):
+                        self._register(remote)
                 return result
             except BaseException:
                 self._remote = None
@@ -143,8 +150,7 @@ class MLflowReplica:
             client.update_run(run.info.run_id, status="RUNNING")
         self._reopened = True
         self._offset, self._evaluated, self._own = 0, set(), {}
-        registry = self.run_name if mlflow_run.has_registry(self._uri) else None
-        self._remote = RemoteRun(client, run, Models(client, run, registry))
+        self._remote = RemoteRun(client, run, Models(client, run))
         self._remote.describe(self.params, self.tags)
         return self._remote
 
@@ -208,11 +214,24 @@ class MLflowReplica:
         )
 
     def _mark_best(self, remote: RemoteRun) -> None:
+        found = self._best()
+        if found is not None:
+            remote.models.mark_best(found)
+
+    def _best(self) -> Best | None:
         """The best of the checkpoints that the run has evaluated itself."""
         leader = best(series(self._own.values(), self.best_metric)) if self.best_metric else None
-        if leader is not None and leader.checkpoint:
-            place = place_of(self.run_url, leader.checkpoint)
-            remote.models.mark_best(Best(leader.key, leader.checkpoint, place))
+        if leader is None or not leader.checkpoint:
+            return None
+        return Best(leader.key, self._own[leader.nimg], place_of(self.run_url, leader.checkpoint))
+
+    def _register(self, remote: RemoteRun) -> None:
+        found = self._best()
+        if found is not None and mlflow_run.has_registry(self._uri):
+            figures = found.evaluation.figures
+            paths = {page: f"{self.run_url}/{figures[page]}" for page in MODEL_PAGES if page in figures}
+            pages = {page: storage.read_bytes(path) for page, path in paths.items() if storage.exists(path)}
+            remote.models.register(self.registered_as, found, pages)
 
     def _read(self, path: str) -> Evaluation | None:
         try:

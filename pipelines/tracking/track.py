@@ -11,8 +11,8 @@ from pipelines.storage.address import absolute_uri, redact
 from pipelines.tracking.replica import MLflowReplica, SyncResult
 
 
-def replica(experiment: Experiment, run: Run) -> MLflowReplica | None:
-    """The MLflow side of a run; None without a tracking uri."""
+def replica(experiment: Experiment, run: Run, registered_as: str | None = None) -> MLflowReplica | None:
+    """The MLflow side of a run; None without a tracking uri. `registered_as` names its registered model, by default the run."""
     config = experiment.tracking
     if config.uri is None:
         return None
@@ -26,6 +26,7 @@ def replica(experiment: Experiment, run: Run) -> MLflowReplica | None:
         run_url=run.url,
         parent_run_id=config.parent_run_id,
         best_metric=best_metric(experiment),
+        registered_as=registered_as,
     )
 
 

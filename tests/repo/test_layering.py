@@ -74,6 +74,7 @@ ROOMS_MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"ray_connection", "storage", "experiment", "sources", "data", "pictures", "runs"},
     "training": {"ray_connection", "storage", "experiment", "data", "runs", "tracking", "evaluation"},
     "apply": {"storage", "experiment", "sources", "data", "pictures", "runs", "evaluation"},
+    "serving": {"sources", "pictures", "apply"},
     "cli": {
         "storage",
         "experiment",

@@ -67,6 +67,10 @@ def _require_nested(uri: str, results: list[TrialResult]) -> None:
     assert [run.info.run_name for run in parents] == ["debug_mnist32_alae search"]
     children = {run.info.run_name: run for run in runs if run not in parents}
     assert set(children) == {f"debug_mnist32_alae-{result.name}" for result in results}
+    (promoted,) = client.search_registered_models()
+    version = client.get_model_version_by_alias("debug_mnist32_alae", "best")
+    assert promoted.name == "debug_mnist32_alae"
+    assert version.run_id == children[f"debug_mnist32_alae-{results[0].name}"].info.run_id
     for result in results:
         child = children[f"debug_mnist32_alae-{result.name}"]
         assert child.data.tags["mlflow.parentRunId"] == parents[0].info.run_id

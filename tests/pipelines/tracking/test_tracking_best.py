@@ -1,6 +1,7 @@
 """MLflow's table of models: metrics with their dataset and error bars, the best checkpoint tagged and registered."""
 
 import logging
+import shutil
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipelines import presets, storage
+from pipelines.runs import layout
 from pipelines.tracking import mlflow_run
 from pipelines.tracking.replica import SyncResult
 from tests.support.measured import evaluate, save
@@ -20,9 +22,9 @@ FACES = {"dataset_name": "faces", "dataset_digest": "0123456789abcdef"}
 
 
 def sync(toy: Toy, **changes: Any) -> str:
-    """One sync by a writer that knows nothing; each toy is registered under a name of its own."""
+    """The last sync of a finished run by a new writer; each toy is registered under its own name."""
     settings = {"best_metric": KEY, "run_name": name_of(toy)} | changes
-    return toy.replica(**settings).sync().run_id
+    return toy.replica(**settings).sync(final=True).run_id
 
 
 def name_of(toy: Toy) -> str:
@@ -58,7 +60,7 @@ def test_models_show_and_sort_by_a_metric_with_its_dataset_and_error_bar(toy: To
         datasets=[FACES],
         order_by=[{"field_name": f"metrics.eval/{KEY}", "ascending": True, **FACES}],
     )
-    assert [model.name for model in models] == [f"checkpoint_{nimg:012d}" for nimg in (2000, 3000, 1000)]
+    assert [model.name for model in models] == ["at_2_kimg", "at_3_kimg", "at_1_kimg"]
     for model in models:
         linked = {metric.key: (metric.dataset_name, metric.dataset_digest) for metric in model.metrics}
         assert linked == dict.fromkeys(
@@ -73,11 +75,41 @@ def test_tag_and_alias_move_with_the_best_checkpoint(toy: Toy, client: MlflowCli
     replica = toy.replica(best_metric=KEY, run_name=name_of(toy))
     for nimg, value, expected in ((1000, 3.0, 1000), (2000, 2.0, 2000), (3000, 4.0, 2000)):
         checkpoint_of(toy, nimg, value)
-        run_id = replica.sync().run_id
-        name = f"checkpoint_{expected:012d}"
-        assert best_of(client, toy, run_id) == ([name], f"{toy.run}/{name}")
+        run_id = replica.sync(final=True).run_id
+        place = f"{toy.run}/{layout.checkpoint_name(expected)}"
+        assert best_of(client, toy, run_id) == ([f"at_{expected // 1000}_kimg"], place)
     assert sync(toy) == run_id
     assert len(client.search_model_versions(f"name = '{name_of(toy)}'")) == 2
+
+
+def test_a_run_that_goes_on_and_a_trial_are_not_registered_unless_promoted(toy: Toy, client: MlflowClient) -> None:
+    name = name_of(toy)
+    checkpoint_of(toy, 1000, 3.0)
+    running = toy.replica(best_metric=KEY, run_name=name).sync()
+    toy.replica(best_metric=KEY, run_name=name).sync(final=True, status="FAILED")
+    parent = client.create_run(client.get_run(running.run_id).info.experiment_id).info.run_id
+    trial = toy.replica(best_metric=KEY, run_name=name, parent_run_id=parent, registered_as=f"{name} study")
+    trial.sync(final=True)
+    assert client.search_registered_models(f"name LIKE '{name}%'") == []
+    trial.sync(final=True, status="KILLED", register=True)
+    (promoted,) = client.search_registered_models(f"name LIKE '{name}%'")
+    assert (promoted.name, promoted.aliases) == (f"{name} study", {"best": 1})
+
+
+def test_no_tag_names_a_folder_that_the_retention_deleted(toy: Toy, client: MlflowClient) -> None:
+    first = checkpoint_of(toy, 1000, 3.0)
+    run = client.get_run(sync(toy))
+    shutil.rmtree(first)
+    best = checkpoint_of(toy, 2000, 2.0)
+    sync(toy)
+    models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    versions = client.search_model_versions(f"name = '{name_of(toy)}'")
+    places = {each.tags["alae.checkpoint"] for each in [*models, *versions] if "alae.checkpoint" in each.tags}
+    assert (len(models), len(versions), places) == (2, 2, {best})
+    shutil.rmtree(best)
+    sync(toy)
+    models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    assert not any("alae.checkpoint" in model.tags for model in models)
 
 
 def test_the_records_of_a_run_are_read_once_also_after_mlflow_was_away(
@@ -100,10 +132,10 @@ def test_the_records_of_a_run_are_read_once_also_after_mlflow_was_away(
 def test_a_best_checkpoint_that_was_copied_is_registered_at_the_copy(toy: Toy, client: MlflowClient) -> None:
     folder = checkpoint_of(toy, 1000, 3.0)
     replica = toy.replica(best_metric=KEY, run_name=name_of(toy))
-    assert best_of(client, toy, replica.sync().run_id)[1] == folder
+    assert best_of(client, toy, replica.sync(final=True).run_id)[1] == folder
     save(toy.run / "best", 1000, presets.load("debug_mnist32_style_alae"))
     copy = f"{toy.run}/best/checkpoint_000000001000"
-    assert best_of(client, toy, replica.sync().run_id)[1] == best_of(client, toy, sync(toy))[1] == copy
+    assert best_of(client, toy, replica.sync(final=True).run_id)[1] == best_of(client, toy, sync(toy))[1] == copy
     assert len(client.search_model_versions(f"name = '{name_of(toy)}'")) == 1
 
 
@@ -132,7 +164,7 @@ def test_a_kill_on_the_way_leaves_one_best_after_the_next_sync(
         patch.setattr(MlflowClient, step, dies_after)
         sync(toy)
     tagged, place = best_of(client, toy, sync(toy))
-    assert tagged == ["checkpoint_000000002000"] and place == f"{toy.run}/{tagged[0]}"
+    assert tagged == ["at_2_kimg"] and place == f"{toy.run}/{layout.checkpoint_name(2000)}"
     assert len(client.search_model_versions(f"name = '{name_of(toy)}'")) == 2
 
 
@@ -146,11 +178,11 @@ def test_a_registry_that_refuses_keeps_nothing_else_out_and_is_asked_again(
     replica = toy.replica(best_metric=KEY, run_name=name_of(toy))
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr(MlflowClient, "create_model_version", refuses)
-        first, again = replica.sync(), replica.sync()
-    assert (first.evaluations, again.evaluations) == (1, 0)
+        run = client.get_run(replica.sync(final=True).run_id)
+    assert run.info.status == "FINISHED" and "eval/nimg" in run.data.metrics
     assert caplog.text.count("MLflow's registry does not take the best checkpoint") == 1
     assert "hunter2" not in caplog.text
-    assert best_of(client, toy, replica.sync().run_id)[0] == ["checkpoint_000000001000"]
+    assert best_of(client, toy, sync(toy))[0] == ["at_1_kimg"]
 
 
 @pytest.mark.parametrize(
