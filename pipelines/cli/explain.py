@@ -1,11 +1,10 @@
 """`alae explain`: a setting's docstring, type, default and whether a resumed run may change it; or the settings of a group."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING
 from typing import Any
 
-from pipelines.cli.fields import Field, fields
+from pipelines.cli.fields import Field, fields, first_sentence, written
 from pipelines.cli.parser import fill, nearest, width
 from pipelines.experiment import Experiment, schema
 from pipelines.experiment.override import resumable
@@ -59,8 +58,8 @@ def _setting(found: Sequence[Field], experiment: Experiment | None) -> str:
     value = found[0].default
     if experiment:
         value = experiment.flatten()[path]
-        ending.append(("value", f"{_written(value)} in {experiment.name}"))
-    shown = "VALUE" if value in (MISSING, None) else _written(value)
+        ending.append(("value", f"{written(value)} in {experiment.name}"))
+    shown = "VALUE" if value in (MISSING, None) else written(value)
     ending.append(("to set it", f"alae train {experiment.name if experiment else 'PRESET'} {path}={shown}"))
     if len(blocks) == 1:
         return f"{path}\n\n{blocks[0][0]}\n\n{_table([*blocks[0][1], *ending])}"
@@ -76,9 +75,9 @@ def _group(path: str, known: Sequence[Field], experiment: Experiment | None) -> 
     rows = []
     for alike in _merged(below, lambda field: field.text if field.path != KIND else ""):
         first = alike[0]
-        value = f"={_written(values[first.path])}" if first.path in values else ""
+        value = f"={written(values[first.path])}" if first.path in values else ""
         kinds = [field.kind for field in alike if field.kind]
-        text = KIND_TEXT if first.path == KIND else _sentence(first.text.split(". ")[0])
+        text = KIND_TEXT if first.path == KIND else first_sentence(first.text)
         some = f" ({', '.join(kinds)})" if kinds and len(kinds) < every else ""
         rows.append((f"{first.name}{'.*' if first.is_group else value}", text + some))
     heading = f"{path or 'The settings of an experiment'}{f': {own[0][0].text}' if len(own) == 1 else ''}"
@@ -110,14 +109,7 @@ def _sentence(text: str) -> str:
 
 
 def _default(field: Field) -> str:
-    return "none: each preset gives it" if field.default is MISSING else _written(field.default)
-
-
-def _written(value: Any) -> str:
-    """A value as a setting is written on the command line."""
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return value if isinstance(value, str) else json.dumps(value)
+    return "none: each preset gives it" if field.default is MISSING else written(field.default)
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import json
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -61,6 +62,19 @@ def _documented(owner: type) -> dict[str, str]:
         if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             found[node.target.id] = " ".join(str(after.value.value).split())  # type: ignore[union-attr]
     return found
+
+
+def first_sentence(text: str) -> str:
+    """A docstring's first sentence with its full stop; "" of an empty one."""
+    first = text.split(". ")[0]
+    return first if not first or first.endswith((".", "?")) else f"{first}."
+
+
+def written(value: Any) -> str:
+    """A value as a setting is written on the command line."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _walk(owner: type, prefix: str, given: Any, kind: str | None, algorithms: dict[str, type]) -> Iterator[Field]:

@@ -3,8 +3,9 @@
 import argparse
 import difflib
 import shutil
+import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 MAX_WIDTH = 100
@@ -59,7 +60,8 @@ class Parser(argparse.ArgumentParser):
         # Each command's parser refuses what it does not know itself: the outer one could not say what is near.
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(self._unknown(unknown[0]))
+            words = sys.argv[1:] if args is None else list(args)
+            self.error(self._unknown(unknown[0], words[words.index(unknown[0]) + 1 :]))
         return parsed, unknown
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -72,8 +74,8 @@ class Parser(argparse.ArgumentParser):
         guess = f"did you mean {self.prog} {near}?" if near else f"{self.prog} --help lists them"
         self.error(f"{value} is not a command; {guess}")
 
-    def _unknown(self, text: str) -> str:
-        """Why an argument cannot stand where it does."""
+    def _unknown(self, text: str, after: Sequence[str]) -> str:
+        """Why an argument, before those `after` it, cannot stand where it does."""
         if not text.startswith("-"):
             several = any(action.nargs in ("*", "+") for action in self._actions if not action.option_strings)
             place = "belongs before the options" if several else "is one argument too many"
@@ -83,7 +85,8 @@ class Parser(argparse.ArgumentParser):
         if near:
             return f"{option} is not an option; did you mean {near}?"
         if any(action.metavar == SETTING for action in self._actions):
-            setting = f"{option.lstrip('-')}={value or 'VALUE'}"
+            value = value or next((word for word in after[:1] if not word.startswith("-") and "=" not in word), "VALUE")
+            setting = f"{option.lstrip('-')}={value}"
             return f"{option} is not an option; if it is a setting, write it without dashes: {setting}"
         return f"{option} is not an option; {self.prog} --help lists them"
 

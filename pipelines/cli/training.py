@@ -30,10 +30,11 @@ def add(commands: Commands) -> None:
         "show",
         _show,
         group=CHOOSE,
-        help="check an experiment and print all its settings as JSON",
+        help="check an experiment and print all its settings, with those that are not the defaults marked",
         example="alae show mnist32_style_alae training.tick_kimg=2",
     )
     add_preset(show)
+    show.add_argument("--json", action="store_true", help="print JSON, which alae train takes in place of a preset")
     train = add_command(
         commands,
         "train",
@@ -92,7 +93,12 @@ def _experiment(arguments: argparse.Namespace) -> "Experiment":
 def _show(arguments: argparse.Namespace) -> None:
     experiment = _experiment(arguments)
     experiment.validate()
-    print(experiment.to_json())
+    if arguments.json:
+        print(experiment.to_json())
+        return
+    from pipelines.cli.show import show
+
+    print(show(experiment))
 
 
 def _train(arguments: argparse.Namespace) -> None:

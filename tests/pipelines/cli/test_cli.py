@@ -68,7 +68,7 @@ def test_a_resume_with_changed_settings_is_refused(
     capsys: pytest.CaptureFixture[str], tiny_dataset: Path, tmp_path: Path
 ) -> None:
     settings = ["debug_mnist32_alae", f"data.path={tiny_dataset}", f"training.storage={tmp_path}"]
-    begun = Experiment.from_json(printed(capsys, "show", *settings))
+    begun = Experiment.from_json(printed(capsys, "show", "--json", *settings))
     Run.of(begun).claim(begun, [Dataset.open(str(tiny_dataset))])
     message = refused(capsys, "train", *settings, "seed=5")
     assert "was started with other settings: seed: 0 -> 5. Repeat the earlier settings" in message
@@ -123,7 +123,7 @@ def test_train_prints_each_tick_and_the_summary(
 
 
 def test_show_prints_an_experiment_that_reads_back(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = Experiment.from_json(printed(capsys, "show", "debug_mnist32_alae", "seed=9"))
+    shown = Experiment.from_json(printed(capsys, "show", "debug_mnist32_alae", "seed=9", "--json"))
     assert shown.seed == 9 and shown.algorithm == presets.load("debug_mnist32_alae").algorithm
 
 
@@ -216,4 +216,7 @@ def test_track_of_a_server_that_does_not_answer_is_status_1_and_names_it_without
 
 
 def test_the_experiment_printed_by_show_is_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert json.loads(printed(capsys, "show", "debug_mnist32_style_alae"))["schedule"]["resolutions"] == [4, 8]
+    assert json.loads(printed(capsys, "show", "debug_mnist32_style_alae", "--json"))["schedule"]["resolutions"] == [
+        4,
+        8,
+    ]

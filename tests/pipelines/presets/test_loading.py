@@ -29,7 +29,7 @@ class TestPythonFiles:
     ) -> None:
         project.algorithm("their_plain")
         file = project.preset("their_preset.py", "their_plain")
-        assert main.main(["show", str(file), "algorithm.sharpness=2"]) == 0
+        assert main.main(["show", "--json", str(file), "algorithm.sharpness=2"]) == 0
         shown = Experiment.from_json(capsys.readouterr().out)
         assert shown.name == "theirs" and type(shown.algorithm).__module__ == "their_plain"
         assert shown.algorithm == replace(presets.load(str(file)).algorithm, sharpness=2.0)  # type: ignore[type-var]
