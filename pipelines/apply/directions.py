@@ -1,9 +1,9 @@
-"""What the codes in W say of attributes: for each a plane that tells it, and the change of a code that gives it.
+"""Latent directions in W: for each binary attribute a separating plane, and the change of a code that edits the attribute.
 
-Where the algorithm encodes they are codes of real images with the dataset's own attributes, which no classifier blurs; else
-those of generated images, labelled by the dataset's classifier as for linear separability (StyleGAN, section 4.2). A plane
-takes every dimension that tells, however little the image depends on it, so a step along its normal may hardly be seen, and
-it does not hold other attributes. Editing goes by the change instead: codes as a linear function of all attributes.
+If the algorithm encodes, the codes are those of real images with the dataset's attributes; otherwise those of generated
+images with labels of the dataset's classifier, as for linear separability (StyleGAN, section 4.2). A plane uses every
+dimension that predicts the attribute, even if the image hardly depends on it, so a step along its normal may be barely
+visible, and may change other attributes. Editing therefore uses the coefficients of codes regressed linearly on all attributes.
 """
 
 import hashlib
@@ -40,32 +40,32 @@ IMAGES = 10_000
 SHOWN = 6
 """Images on each page."""
 HELD_OUT = 10
-"""Every tenth code scores the plane that is fitted to the others."""
+"""Interval of the held-out codes: every tenth code tests the plane that is fitted to the others."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Direction:
-    """One attribute in W."""
+    """Direction of one attribute in W."""
 
     normal: Tensor
-    """float32 [D] of length 1: the plane's, towards the attribute's second value."""
+    """Unit normal float32 [D] of the plane, towards the attribute's second value."""
     change: Tensor
-    """float32 [D]: how far codes with the second value lie from those with the first, the other attributes being equal.
+    """Difference float32 [D] between codes of the second and the first value, with the other attributes equal.
 
-    The unit of a page's steps.
+    It is the unit of the steps of a page.
     """
     accuracy: float
-    """Share of codes that were not fitted whose value the plane tells."""
+    """Accuracy of the plane on held-out codes, in [0, 1]."""
     share: float
-    """Of the codes with the second value."""
+    """Share of the codes with the second value, in [0, 1]."""
     images: int
 
 
 @dataclass(frozen=True)
 class Found:
-    """The directions of one checkpoint by attribute, where they are kept, and their pages' places in the run's folder."""
+    """Directions of one checkpoint by attribute, their record, and the paths of their pages in the run's folder."""
 
     checkpoint: str
     nimg: int
@@ -77,9 +77,9 @@ class Found:
 
 @torch.no_grad()
 def find_and_keep(place: str, *, images: int = IMAGES, overrides: Sequence[str] = ()) -> Found:
-    """Find the directions of the checkpoint at `place`, or of a run's newest, draw their pages, and keep both with the run.
+    """Find the directions of the checkpoint at `place`, or of the newest of the run there, and store them with their pages.
 
-    Raises ValueError for what the user can mend, before anything is drawn.
+    Raises ValueError for an algorithm without codes, and as `find`, before any page is drawn.
     """
     url, experiment, subject, nimg = load(place, overrides)
     if subject.domains > 1:
@@ -126,12 +126,13 @@ def find_and_keep(place: str, *, images: int = IMAGES, overrides: Sequence[str] 
 
 @torch.no_grad()
 def find(subject: Subject, dataset: Dataset, images: int = IMAGES) -> tuple[dict[str, Direction], str]:
-    """The direction of each binary attribute, and in words what they were found in.
+    """Return the direction of each binary attribute, and a description of the codes.
 
-    What too few codes have is left out with a warning. Raises ValueError if there is none, or fewer than 20 images are asked.
+    An attribute with too few codes of one value is left out with a warning. Raises ValueError if no attribute is left, or if
+    `images` is below 20.
     """
     if images < 2 * HELD_OUT:
-        raise ValueError(f"{images} images are too few to find directions in; take {2 * HELD_OUT} or more")
+        raise ValueError(f"{images} images are too few to find directions; use {2 * HELD_OUT} or more")
     attributes.check(dataset)
     coded = (
         _real(subject, dataset, images) if isinstance(subject.algorithm, Encodes) else _made(subject, dataset, images)
@@ -149,12 +150,12 @@ def find(subject: Subject, dataset: Dataset, images: int = IMAGES) -> tuple[dict
         else:
             found[name] = direction
     if not found:
-        raise ValueError(f"no attribute of {dataset.url} has both values in {images:,} images; take more images")
+        raise ValueError(f"no attribute of {dataset.url} has both values in {images:,} images; use more images")
     return found, source
 
 
 def draw(subject: Subject, dataset: Dataset, directions: Mapping[str, Direction]) -> dict[str, Pixels]:
-    """A page for each direction: held-out images, or samples where nothing encodes, moved by steps along it."""
+    """Draw a page for each direction: held-out images, or samples without an encoder, edited by steps along it."""
     if isinstance(subject.algorithm, Encodes):
         split = dataset.split("validation" if "validation" in dataset.manifest.splits else "train")
         real = blended(split, subject.level.resolution, subject.level.blend, 0, min(SHOWN, split.rows))
@@ -166,7 +167,7 @@ def draw(subject: Subject, dataset: Dataset, directions: Mapping[str, Direction]
 
 
 def slugs(names: Mapping[str, object]) -> dict[str, str]:
-    """A different part of a file's name for each attribute."""
+    """Return a unique part of a file name for each attribute."""
     taken: dict[str, str] = {}
     for name in names:
         slug = f"attribute_{re.sub(r'[^A-Za-z0-9-]+', '_', name)}"
@@ -175,7 +176,7 @@ def slugs(names: Mapping[str, object]) -> dict[str, str]:
 
 
 def _changes(codes: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Least squares of codes [n, D] by attributes [n, K] -> [K, D]; codes that lack one (-1) are left out."""
+    """Least-squares coefficients [K, D] of codes [n, D] on attributes [n, K]; codes with an unknown one (-1) are left out."""
     whole = (labels >= 0).all(1)
     design = np.column_stack([np.ones(whole.sum()), labels[whole]])
     return np.linalg.lstsq(design, codes[whole], rcond=None)[0][1:].astype(np.float32)
@@ -198,14 +199,14 @@ def _direction(codes: NDArray[np.float32], labels: NDArray[np.bool_], change: ND
 
 @dataclass(frozen=True)
 class Coded:
-    """Codes, and the attributes of their images: 0, 1, or -1 where it is not known."""
+    """Codes, and the attributes of their images: 0, 1, or -1 if unknown."""
 
     codes: NDArray[np.float32]
-    """[n, D]."""
+    """Codes float32 [n, D]."""
     labels: NDArray[np.int64]
-    """[n, K]."""
+    """Labels int64 [n, K]."""
     sure: dict[str, NDArray[np.int64]]
-    """The same by name, less what a classifier was not sure of."""
+    """Labels int64 [n] by attribute, -1 also where the classifier is less confident than for half of the images."""
     source: str
 
 
@@ -219,7 +220,9 @@ def _real(subject: Subject, dataset: Dataset, images: int) -> Coded:
         parts.append(subject.encoded(subject.batch(0, size, real)))
         start += size
     labels = attributes.binary_labels(dataset, "train", values, rows) if values else np.empty((len(rows), 0), np.int64)
-    labels[np.isin(rows, list(split.replaced))] = -1  # damaged: what stands in its place is another image
+    labels[
+        np.isin(rows, list(split.replaced))
+    ] = -1  # damaged images are replaced by others, to which the labels do not belong
     source = f"codes of {len(rows):,} train images with their own attributes"
     return Coded(torch.cat(parts).numpy(), labels, dict(zip(values, labels.T, strict=True)), source)
 
@@ -240,14 +243,15 @@ def _made(subject: Subject, dataset: Dataset, images: int) -> Coded:
         sure[name] = np.full(images, -1)
         rows = most_confident(told[:, place], images // 2)
         sure[name][rows] = labels[rows, place]
-    source = f"the surer half of {images:,} samples, labelled by the dataset's classifier"
+    source = f"the more confident half of {images:,} samples, labelled by the dataset's classifier"
     return Coded(torch.cat(codes).numpy(), labels, sure, source)
 
 
 def table(found: Found) -> str:
-    """A line for each attribute: how well its plane tells it, how many have it, and its page."""
+    """Return one line per attribute: accuracy of its plane, share of the second value, and its page."""
     width = max(map(len, found.directions))
     return "\n".join(
-        f"{name:<{width}}  {direction.accuracy:6.1%} of unseen codes told, {direction.share:6.1%} have it  {found.figures[name]}"
+        f"{name:<{width}}  {direction.accuracy:6.1%} of held-out codes correct, {direction.share:6.1%} have it  "
+        f"{found.figures[name]}"
         for name, direction in found.directions.items()
     )

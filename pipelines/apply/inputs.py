@@ -1,4 +1,4 @@
-"""The images that `alae translate` is given: files, folders, archives or URLs, one name each, and cut to what fits."""
+"""Inputs of `alae translate`: files, folders, archives or URLs, each image with a unique name and a fitting size."""
 
 import posixpath
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pipelines.sources.files import open_folder
 from pipelines.sources.listing import image_suffixes
 
 MOST_PIXELS = 2048 * 2048
-"""Of an image whose size was not asked for: more takes tens of GB at full width."""
+"""Most pixels of an image without `size`; a larger one would need tens of GB at full width."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,22 @@ class Input:
     source: Source
     row: int
     stem: str
-    """Of the names of its files; no other input has it."""
+    """Unique beginning of the names of its files."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name in messages."""
         return str(self.source.index["id"][self.row])
 
     def load(self) -> Pixels:
-        """uint8 [H, W, C]; raises ImageRejectedError."""
+        """Return the pixels, uint8 [H, W, C]; raises ImageRejectedError if they cannot be read."""
         return self.source.load(self.row)
 
 
 def opened(addresses: Sequence[str], channels: int, notes: list[str] | None = None) -> list[Input]:
-    """All images at the addresses, in order; raises ValueError where one is missing or holds no images.
+    """Open all images at the addresses, in order; raises ValueError if an address is missing or has no images.
 
-    Of each file that is no image by its name a sentence is appended to `notes`.
+    Appends a sentence to `notes` for each file whose name is not that of an image.
     """
     inputs: list[Input] = []
     stems: set[str] = set()
@@ -56,19 +56,20 @@ def opened(addresses: Sequence[str], channels: int, notes: list[str] | None = No
 
 
 def folders(addresses: Sequence[str]) -> set[str]:
-    """Where the images at the addresses lie: the folders themselves, or those of the files."""
+    """Return the folders of the images at the addresses."""
     return {_absolute(posixpath.dirname(address) if _is_image(address) else address) for address in addresses}
 
 
 def lies_in(out: str, places: set[str]) -> bool:
-    """Whether `out` is one of the `folders`."""
+    """Whether `out` is one of the folders `places`."""
     return _absolute(out) in places
 
 
 def fitted(pixels: Pixels, step: int, *, size: int | None = None, side: int | None = None) -> Pixels:
-    """uint8 [H, W, C], cut centrally so that both sides are multiples of `step`; or, given `side`, to a square of it.
+    """Crop the centre of an image uint8 [H, W, C] so that both sides are multiples of `step`, or to a square of `side`.
 
-    First its shorter side becomes `size` pixels, if given. Raises ImageRejectedError for an image too small or too large.
+    If `size` is given, the shorter side is resized to it first. Raises ImageRejectedError for an image that is too small or
+    too large.
     """
     if size is None and pixels.shape[0] * pixels.shape[1] > MOST_PIXELS:
         raise ImageRejectedError(f"too large: {_told(pixels)} is more than {MOST_PIXELS:,} pixels; give a size")
@@ -77,7 +78,7 @@ def fitted(pixels: Pixels, step: int, *, size: int | None = None, side: int | No
     height, width = (side, side) if side else (pixels.shape[0] // step * step, pixels.shape[1] // step * step)
     least = side or 2 * step
     if min(pixels.shape[:2]) < least:
-        raise ImageRejectedError(f"too small: {_told(pixels)}, the networks take {least} px a side or more")
+        raise ImageRejectedError(f"too small: {_told(pixels)}, the networks need sides of {least} px or more")
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return pixels[top : top + height, left : left + width]
 
@@ -89,7 +90,9 @@ def _source(address: str, channels: int) -> Source:
     try:
         return open_folder(address, folder or ".", {name: storage.size(address)}, channels)
     except FileNotFoundError:
-        raise ValueError(f"{address} does not exist; give images, folders of them, or what else is packed") from None
+        raise ValueError(
+            f"{address} does not exist; give images, folders of images, or other sources that alae pack reads"
+        ) from None
 
 
 def _is_image(address: str) -> bool:

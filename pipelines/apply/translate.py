@@ -1,4 +1,4 @@
-"""`alae translate`: images of one domain as images of the other, by drawn styles, by an example's, or in the one way there is."""
+"""`alae translate`: translates images to the other domain, with drawn styles, an example's style, or without styles."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,39 +18,39 @@ from pipelines.pictures import grids, heat_maps
 from pipelines.sources.decoding import ImageRejectedError, Pixels
 
 GRID_ROWS = 16
-"""Inputs on the grid, the first ones."""
+"""Number of inputs on the grid, the first ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class How:
-    """How images are translated."""
+    """Options of a translation."""
 
     to: str
-    """The domain: a or b."""
+    """Target domain: a or b."""
     styles: int | None = None
-    """Drawn for each image; None: one."""
+    """Number of styles drawn for each image; None: 1."""
     example: str | None = None
-    """An image of domain `to` whose style all get, instead of drawn ones."""
+    """Image of domain `to` whose style all translations use, instead of drawn styles."""
     seed: int = 0
     shared: bool = False
-    """The same drawn styles for all images."""
+    """Use the same drawn styles for all images."""
     size: int | None = None
-    """Pixels of the shorter side; None: as the image is."""
+    """Shorter side in pixels, to which images are resized; None: no resizing."""
     grid: bool = False
 
 
 @dataclass
 class Translated:
-    """What came of the images."""
+    """Result of a translation."""
 
     checkpoint: str
     nimg: int
     out: str
     files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """A sentence for each image that was cut or resized to fit, and for each file that is no image by its name."""
+    """One sentence per image that was cropped or resized, and per file whose name is not that of an image."""
     rejected: list[str] = field(default_factory=list)
-    """A sentence for each image that could not be translated."""
+    """One sentence per image that could not be translated."""
 
 
 @torch.no_grad()
@@ -61,16 +61,16 @@ def translate(
     how: How,
     on_image: Callable[[int, int], None] = lambda done, total: None,
 ) -> Translated:
-    """Translate the images at `sources` by the checkpoint at `place`, or by a run's newest, into PNG files in `out`.
+    """Translate the images at `sources` with the checkpoint at `place`, or the newest of the run there, to PNG files in `out`.
 
-    Image `name` gives `name_0.png` and so on, and, where no styles are drawn, `name_attention.png`; all together `grid.png`.
-    What is drawn is named by the seed, the image's number among all and the style's number. Images that cannot be read or
-    do not fit are left out and named. Raises ValueError for what the user can mend, before anything is written.
+    Image `name` gives `name_0.png` and so on, `name_attention.png` if the algorithm has attention, and all give `grid.png`.
+    The seed, the image's number and the style's number determine the draws. Images that cannot be read or do not fit are
+    left out and listed in `rejected`. Raises ValueError for invalid options before anything is written.
     """
     url, experiment, subject, nimg = load(place)
     translator = _Translator.of(subject, experiment.algorithm.kind, how)
     if lies_in(out, folders(sources)):
-        raise ValueError(f"{out} is where images are read from; name another folder for their translations")
+        raise ValueError(f"{out} contains the images to translate; give another folder for their translations")
     done = Translated(url, nimg, out)
     inputs = opened(sources, subject.channels, done.notes)
     rows: list[list[Pixels]] = []
@@ -94,14 +94,14 @@ def translate(
 
 
 def told(done: Translated) -> str:
-    """For people: whose networks, how many files, and what was done to images."""
+    """Return a message with the checkpoint, the notes, and the number of files."""
     lines = [f"{done.checkpoint} at {done.nimg / 1000:g} kimg", *done.notes]
     return "\n".join([*lines, f"{len(done.files):,} files in {done.out}"])
 
 
 @dataclass(frozen=True)
 class _Translator:
-    """The networks with all that is the same for every image."""
+    """The networks, and the options that are the same for every image."""
 
     subject: Subject
     algorithm: Translates
@@ -109,39 +109,41 @@ class _Translator:
     to: int
     size: int | None
     example: Tensor | None
-    """The example's style, [1, D]."""
+    """Style [1, D] of the example."""
 
     @classmethod
     def of(cls, subject: Subject, kind: str, how: How) -> "_Translator":
-        """Raises ValueError for what cannot be."""
+        """Check the options; raises ValueError if they do not fit the algorithm."""
         algorithm = subject.algorithm
         if not isinstance(algorithm, Translates):
-            raise ValueError(f"{kind} has one domain and translates nothing; name a run of two domains")
+            raise ValueError(f"{kind} has one domain and cannot translate; give a run of two domains")
         if how.to.lower() not in DOMAINS:
-            raise ValueError(f"to={how.to} is no domain; give {' or '.join(DOMAINS)}")
+            raise ValueError(f"to={how.to} is not a domain; give {' or '.join(DOMAINS)}")
         to = DOMAINS.index(how.to.lower())
         chosen = (how.styles is not None, how.example is not None, how.shared)
         if any(chosen) and not isinstance(algorithm, DrawsStyles):
-            raise ValueError(f"{kind} translates an image in one way only; leave out styles, example and shared")
+            raise ValueError(f"{kind} makes only one translation of an image; leave out styles, example and shared")
         if how.example is not None and (how.styles is not None or how.shared):
-            raise ValueError("styles are drawn or an example's, not both; leave out the example, or styles and shared")
+            raise ValueError(
+                "styles are either drawn or taken from the example; leave out the example, or styles and shared"
+            )
         if how.styles is not None and how.styles < 1:
-            raise ValueError(f"styles={how.styles} are none; give 1 or more")
+            raise ValueError(f"styles={how.styles} is too few; give 1 or more")
         if how.size is not None and how.size < 2 * algorithm.step:
             raise ValueError(f"size={how.size} is too small for the networks; give {2 * algorithm.step} or more")
         if algorithm.side and how.size not in (None, algorithm.side):
-            raise ValueError(f"size={how.size}: these networks take {algorithm.side} px alone; leave the size out")
+            raise ValueError(f"size={how.size}: these networks accept only {algorithm.side} px; leave the size out")
         bare = cls(subject, algorithm, how, to, how.size or algorithm.side, None)
         if how.example is None or not isinstance(algorithm, DrawsStyles):
             return bare
         return replace(bare, example=bare._style_of(algorithm, how.example))
 
     def fitted(self, pixels: Pixels) -> Pixels:
-        """uint8 [H, W, C] of sides that the networks take; raises ImageRejectedError."""
+        """Return pixels uint8 [H, W, C] with sides that the networks accept; raises ImageRejectedError."""
         return fitted(pixels, self.algorithm.step, size=self.size, side=self.algorithm.side)
 
     def made(self, shown: Pixels, number: int) -> dict[str, Pixels]:
-        """The translations of image number `number` by the ends of their names, then its heat map where there is one."""
+        """Return the translations of image `number`, and its heat map if there is one, by the suffix of their names."""
         content = _tensor(shown)
         found = {str(place): _pixels(image) for place, image in enumerate(self._images(content, number))}
         if isinstance(self.algorithm, Attends):
@@ -150,7 +152,7 @@ class _Translator:
         return found
 
     def _images(self, image: Tensor, number: int) -> Iterator[Tensor]:
-        """One at a time: so their bytes do not depend on how many there are."""
+        """Translate one at a time, so that the bytes do not depend on the number of translations."""
         algorithm, networks = self.algorithm, self.subject.networks
         batch = self._batch(image, number)
         if not isinstance(algorithm, DrawsStyles):
@@ -179,7 +181,7 @@ class _Translator:
     def _style_of(self, algorithm: DrawsStyles, address: str) -> Tensor:
         found = opened([address], self.subject.channels)
         if len(found) != 1:
-            raise ValueError(f"example {address} holds {len(found)} images; name one")
+            raise ValueError(f"example {address} holds {len(found)} images; give one")
         try:
             style = algorithm.style_of(self.subject.networks, _tensor(self.fitted(found[0].load())), self.to)
         except ValueError as error:
@@ -198,7 +200,7 @@ def _put(done: Translated, url: str, pixels: Pixels) -> None:
 
 
 def _grid(rows: Sequence[Sequence[Pixels]]) -> Pixels:
-    """A row for each input: itself, and what was made of it; images of other sizes than the largest stand within paper."""
+    """One row per input with its translations; images smaller than the largest are centred on the background."""
     side = max(max(tile.shape[:2]) for row in rows for tile in row)
     # A multiple of 16, so that a wide page can be halved until it fits.
     side = -(-side // 16) * 16 if side > 64 else side
@@ -221,9 +223,9 @@ def _tensor(pixels: Pixels) -> Tensor:
 
 
 def _pixels(image: Tensor) -> Pixels:
-    # Rounded to uint8, NaN would pass for black.
+    # Rounded to uint8, NaN would become black.
     if not torch.isfinite(image).all():
-        raise RuntimeError("a translation is not finite; the averaged networks are no good")
+        raise RuntimeError("a translation is not finite; the averaged networks are unusable")
     return images.to_uint8(image).numpy()[0]
 
 

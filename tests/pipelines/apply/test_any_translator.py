@@ -1,4 +1,4 @@
-"""`alae translate`, metrics and pages of every algorithm of two domains that has a preset, from a checkpoint of its own."""
+"""`alae translate`, metrics and pages from a checkpoint of every algorithm of two domains."""
 
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module", params=one_preset_of_each().values())
 def experiment(request: pytest.FixtureRequest, pair: str) -> Experiment:
-    """The first preset of each algorithm of two domains, shrunk."""
+    """Shrunk experiments: the first preset of each algorithm of two domains."""
     return override(tiny.brief(presets.load(request.param)), [f"data.path={pair}", "evaluation.metrics=null"])
 
 
 @pytest.fixture(scope="module")
 def url(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A checkpoint after two iterations."""
+    """A run with a checkpoint after two iterations."""
     state = tiny.build(experiment)
     tiny.train(state, experiment, until=2 * tiny.BATCH)
     return str(tiny.checkpointed(tmp_path_factory.mktemp("run"), state, experiment))
@@ -99,7 +99,7 @@ def test_styles_are_taken_where_they_are_drawn_and_refused_elsewhere(url: str, p
         return
     for how in (example, {"to": "b", "styles": 2}, {"to": "b", "shared": True}):
         with pytest.raises(
-            ValueError, match="translates an image in one way only; leave out styles, example and shared"
+            ValueError, match="makes only one translation of an image; leave out styles, example and shared"
         ):
             translated(url, photos, tmp_path / "out", **how)
 

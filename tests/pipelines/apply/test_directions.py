@@ -1,4 +1,4 @@
-"""Directions of editing: what they are found in, how they are kept, and where each image of a page stands."""
+"""Latent directions: the codes that they are found in, how they are stored, and the layout of their pages."""
 
 import hashlib
 import json
@@ -32,14 +32,14 @@ from tests.support.coded import Coded
 
 
 class Halves(nn.Module):
-    """An image whose upper half is of the shade w_0, and whose lower half is of the shade w_1."""
+    """Image whose upper half has the shade w_0 and whose lower half has the shade w_1."""
 
     def forward(self, w: Tensor) -> Tensor:
         return w.repeat_interleave(SIDE // 2, 1).view(-1, 1, SIDE, 1).expand(-1, 1, SIDE, SIDE)
 
 
 class Encoding(Coded):
-    """w_0 is the shade of the ground, w_1 how much brighter the brightest row is than the brightest column."""
+    """w_0 is the shade of the background, w_1 the brightness of the brightest row minus that of the brightest column."""
 
     def embed(self, networks: Any, batch: Any) -> Tensor:
         images = batch.images[0][:, 0]
@@ -61,7 +61,7 @@ def generating() -> Subject:
 
 
 def shades(page: np.ndarray, top: int, left: int, size: int) -> list[int]:
-    """Of the upper and the lower half of a tile, each of one shade."""
+    """Shades of the upper and the lower half of a tile, which are constant."""
     halves = page[top : top + size, left : left + size, 0].reshape(2, -1)
     assert (halves == halves[:, :1]).all()
     return halves[:, 0].tolist()
@@ -87,7 +87,7 @@ def test_the_change_is_what_an_attribute_adds_to_a_code_where_the_others_are_equ
     real = split.read(SIDE, rows) / np.float32(127.5) - 1
     codes = Encoding(2).embed({}, SimpleNamespace(images=(torch.from_numpy(real).permute(0, 3, 1, 2),))).numpy()
     has = {name: np.unique(split.attribute(name, rows), return_inverse=True)[1].astype(float) for name in found}
-    # Frisch and Waugh: the codes by what the other attribute leaves of this one.
+    # Frisch and Waugh: regress the codes on the residual of this attribute given the other one.
     for name, other in (("down", "bright"), ("bright", "down")):
         left = has[name] - np.polyval(np.polyfit(has[other], has[name], 1), has[other])
         np.testing.assert_allclose(found[name].change, left @ codes / (left @ left), atol=1e-5)
@@ -107,7 +107,7 @@ def test_a_change_holds_the_attributes_that_come_along_though_the_planes_do_not(
 
 def test_without_an_encoder_they_are_those_of_samples_labelled_by_the_classifier(barred: Dataset) -> None:
     found, source = find(generating(), barred, 600)
-    assert source == "the surer half of 600 samples, labelled by the dataset's classifier"
+    assert source == "the more confident half of 600 samples, labelled by the dataset's classifier"
     for name, number in (("down", 0), ("bright", 2)):
         assert found[name].normal.argmax() == found[name].normal.abs().argmax() == number
     assert all(direction.images == 300 and direction.accuracy > 0.8 for direction in found.values())
@@ -180,11 +180,11 @@ def test_what_stands_for_a_damaged_image_does_not_have_its_attributes(barred: Da
 
 
 def test_what_gives_no_direction_is_one_sentence(barred: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="19 images are too few to find directions in; take 20 or more"):
+    with pytest.raises(ValueError, match="19 images are too few to find directions; use 20 or more"):
         find(encoding(), barred, 19)
     images = barred.split("train").read(SIDE, np.arange(40))[..., 0]
     plain = packed_bars(tmp_path, images=images, third=np.arange(40) % 3)
-    with pytest.raises(ValueError, match=r"no attribute of .* has both values in 10,000 images; take more images"):
+    with pytest.raises(ValueError, match=r"no attribute of .* has both values in 10,000 images; use more images"):
         find(encoding(), plain)
 
 

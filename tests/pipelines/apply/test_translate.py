@@ -1,4 +1,4 @@
-"""`alae translate`: files and bytes that it writes, sizes that it takes, and what it refuses; in one process, without Ray."""
+"""`alae translate`: the files that it writes, the sizes that it accepts, and its errors; in one process, without Ray."""
 
 from dataclasses import replace
 from functools import cache
@@ -40,7 +40,7 @@ def state_of(name: str) -> TrainState:
 
 @pytest.fixture
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A run's folder with one checkpoint, of MUNIT if no other is asked for."""
+    """Write the folder of a run with one checkpoint, by default of MUNIT."""
     name = getattr(request, "param", "munit")
     template = presets.load("debug_mnist32_alae")
     schedule = replace(template.schedule, resolutions=(CONFIGS[name].resolution,), batch_size=(8,))
@@ -57,7 +57,7 @@ def of(name: str) -> Any:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Three images: one square, one wide, one of sides that are no multiples of 4."""
+    """Three images: a square one, a wide one, and one whose sides are no multiples of 4."""
     folder = tmp_path / "photos"
     (folder / "far").mkdir(parents=True)
     for number, (name, sides) in enumerate({"one": (48, 48), "two": (48, 64), "far/one": (51, 62)}.items()):
@@ -169,7 +169,7 @@ def test_a_broken_image_and_one_too_small_are_named_and_the_others_done(
     told = capsys.readouterr()
     assert told.err.splitlines() == [
         "alae translate: broken.jpg is left out: not an image that Pillow can read",
-        "alae translate: thin.png is left out: too small: 7x20 px, the networks take 8 px a side or more",
+        "alae translate: thin.png is left out: too small: 7x20 px, the networks need sides of 8 px or more",
     ]
     assert "notes.txt: skipped: not an image that Pillow can read, by its name" in told.out.splitlines()
     assert written(tmp_path / "out").keys() == {"far_one_0", "one_0", "two_0"}
@@ -217,20 +217,20 @@ def test_an_image_of_too_many_pixels_is_taken_only_at_a_size_that_was_asked_for(
     assert fitted(large, 4, size=8).shape[0] == 8
 
 
-# Refusals.
+# Errors.
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--to", "c"], "to=c is no domain; give a or b"),
-        (["--to", "b", "--styles", "0"], "styles=0 are none; give 1 or more"),
+        (["--to", "c"], "to=c is not a domain; give a or b"),
+        (["--to", "b", "--styles", "0"], "styles=0 is too few; give 1 or more"),
         (["--to", "b", "--size", "4"], "size=4 is too small for the networks; give 8 or more"),
         (
             ["--to", "b", "--styles", "2", "--example", "x.png"],
-            "styles are drawn or an example's, not both; leave out the",
+            "styles are either drawn or taken from the example; leave out the",
         ),
-        (["--to", "b", "--example", "none.png"], "none.png does not exist; give images, folders of them, or"),
+        (["--to", "b", "--example", "none.png"], "none.png does not exist; give images, folders of images, or"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_written(
@@ -248,7 +248,7 @@ def test_styles_are_refused_where_there_are_none(
 ) -> None:
     message = refused(capsys, "translate", run, str(photos), "--to", "b", *options)
     assert message == (
-        "alae translate: nice_gan translates an image in one way only; leave out styles, example and shared\n"
+        "alae translate: nice_gan makes only one translation of an image; leave out styles, example and shared\n"
     )
 
 
@@ -257,7 +257,7 @@ def test_another_size_than_the_networks_own_is_refused(
     run: str, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = refused(capsys, "translate", run, str(photos), "--to", "b", "--size", "64")
-    assert "size=64: these networks take 48 px alone; leave the size out" in message
+    assert "size=64: these networks accept only 48 px; leave the size out" in message
 
 
 def test_an_example_that_cannot_be_used_is_named(
@@ -265,7 +265,7 @@ def test_an_example_that_cannot_be_used_is_named(
 ) -> None:
     small = tmp_path / "small.png"
     Image.new("RGB", (6, 6)).save(small)
-    for example, reason in ((small, "cannot be used: too small: 6x6 px"), (photos, "holds 3 images; name one")):
+    for example, reason in ((small, "cannot be used: too small: 6x6 px"), (photos, "holds 3 images; give one")):
         message = refused(capsys, "translate", run, str(photos), "--to", "b", "--example", str(example))
         assert f"example {example} {reason}" in message
 
@@ -275,7 +275,7 @@ def test_images_are_never_written_where_they_are_read_from(
 ) -> None:
     for given in (photos, photos / "one.png"):
         message = refused(capsys, "translate", run, str(given), "--to", "b", "--out", f"{photos}/../{photos.name}")
-        assert "is where images are read from; name another folder" in message
+        assert "contains the images to translate; give another folder" in message
 
 
 def test_a_missing_image_and_a_run_of_one_domain_are_refused(
@@ -288,4 +288,4 @@ def test_a_missing_image_and_a_run_of_one_domain_are_refused(
     state = TrainState.build(experiment.algorithm, 0, AdamConfig())
     tiny.checkpointed(tmp_path / "other", state, experiment)
     message = refused(capsys, "translate", str(tmp_path / "other"), str(photos), "--to", "b")
-    assert message == ("alae translate: alae has one domain and translates nothing; name a run of two domains\n")
+    assert message == ("alae translate: alae has one domain and cannot translate; give a run of two domains\n")
