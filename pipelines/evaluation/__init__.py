@@ -1,1 +1,1 @@
-"""Scores checkpoints: the numbers that their protocols name, and pages of images."""
+"""Evaluation of checkpoints: metrics by name, and pages of images."""

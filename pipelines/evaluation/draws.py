@@ -1,7 +1,7 @@
-"""What metrics are taken of, drawn batch by batch: samples, pairs, reconstructions, translations, paths and codes.
+"""Streams that metrics are computed from: samples, pairs, reconstructions, translations, paths and codes, in batches.
 
-A batch is a function of the subject and its number, so that any process can draw any of them; metrics that ask for the same
-stream share its batches, and the features taken of them.
+A batch is a function of the subject and the batch number, so any process can draw any batch. Metrics with equal streams
+share its batches and their features.
 """
 
 from collections.abc import Callable
@@ -23,23 +23,23 @@ from pipelines.evaluation.subject import Subject
 
 Rounding = Literal["nearest", "official"]
 Datasets = tuple[Dataset, ...]
-"""One per domain."""
+"""One dataset per domain."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One batch: float [n, ...], and their counterparts where a stream makes pairs."""
+    """One batch, float [n, ...]; `second` holds the counterparts if the stream draws pairs."""
 
     first: Tensor
     second: Tensor | None = None
     _taken: dict[tuple[str, str, str], Tensor] = field(default_factory=dict)
 
     def features(self, extractor: Extractor, rounding: Rounding) -> Tensor:
-        """Features [n, D] of the first as bytes, taken once for all metrics."""
+        """Features [n, D] of `first`, rounded to bytes; computed once for all metrics."""
         return self._once(extractor, rounding, "features", extractor)
 
     def classes(self, extractor: Extractor, rounding: Rounding) -> Tensor:
-        """Probabilities [n, K] of the first as bytes, taken once for all metrics."""
+        """Class probabilities [n, K] of `first`, rounded to bytes; computed once for all metrics."""
         return self._once(extractor, rounding, "classes", extractor.classes)
 
     def _once(self, extractor: Extractor, rounding: Rounding, what: str, take: Callable[[Tensor], Tensor]) -> Tensor:
@@ -50,10 +50,10 @@ class Drawn:
 
 
 class Stream(Protocol):
-    """A hashable description; equal streams draw equal batches."""
+    """Hashable description of a stream; equal streams draw equal batches."""
 
     def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
-        """Batch `number`, whose first member is number `start` of the stream."""
+        """Draw batch `number` of `size` members; its first member has position `start` in the stream."""
         ...
 
 
@@ -69,7 +69,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Two independent generated images."""
+    """Pairs of independently generated images."""
 
     sampling: Sampling
 
@@ -82,7 +82,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """Encoded and decoded images of a split, with the images themselves."""
+    """Reconstructions of the images of a split, with the images as `second`."""
 
     split: str
 
@@ -95,7 +95,7 @@ class Reconstructions:
 
 @dataclass(frozen=True)
 class Translations:
-    """Images of the other domain's split in domain `to`, `each` of an image in a row."""
+    """Translations of the other domain's split to domain `to`, `each` consecutive ones per image."""
 
     to: int
     split: str
@@ -112,7 +112,7 @@ class Translations:
 
 @dataclass(frozen=True)
 class StylePairs(Translations):
-    """Two translations of an image by independent styles, `each` such pairs of an image in a row."""
+    """Pairs of translations of one image with independent styles, `each` consecutive pairs per image."""
 
     def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
         inputs = self._inputs(subject, datasets, start, size)
@@ -124,12 +124,12 @@ class StylePairs(Translations):
 
 @dataclass(frozen=True)
 class PairedTranslations:
-    """Translations with their counterparts, the true images of domain `to`."""
+    """Translations with their counterparts, the true images of domain `to`, as `second`."""
 
     to: int
     split: str
     matches: tuple[tuple[int, int], ...]
-    """Row of each input in the other domain's split, and of its counterpart in the domain's own."""
+    """For each input: its row in the split of the other domain, and the row of its counterpart in domain `to`."""
 
     def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
         inputs, truths = np.array(self.matches[start : start + size], np.int64).T
@@ -141,7 +141,7 @@ class PairedTranslations:
 
 @dataclass(frozen=True)
 class Codes:
-    """w of random z, and what the encoder finds in their images."""
+    """Codes w [n, D] of random z, with the codes that the encoder returns for their images as `second`."""
 
     def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
         batch = subject.batch(number, size, purpose="codes")
@@ -152,7 +152,7 @@ class Codes:
 
 @dataclass(frozen=True)
 class CodedSamples:
-    """Generated images, with the z and w [n, 2, D] that they are made of."""
+    """Generated images, with their z and w [n, 2, D] as `second`."""
 
     def draw(self, subject: Subject, datasets: Datasets, number: int, start: int, size: int) -> Drawn:
         batch = subject.batch(number, size, purpose="coded samples")
@@ -163,7 +163,7 @@ class CodedSamples:
 
 @dataclass(frozen=True)
 class RealCodes:
-    """Codes of real images with their labels, int64 [n], -1 for none: `train` of the train split, then those of another."""
+    """Codes of real images, with labels int64 [n] (-1: none): the first `train` of the train split, then those of `split`."""
 
     train: int
     split: str
@@ -183,13 +183,13 @@ class RealCodes:
 
     def _labels(self, split: Split, first: int, count: int) -> NDArray[np.int64]:
         rows = np.arange(first, first + count)
-        # In the place of a damaged image stands another, whose label is not this one.
+        # A damaged image is replaced by another one, to which this label does not belong.
         return np.where(np.isin(rows, list(split.replaced)), -1, split.labels(rows))
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Images at a random place of the path between two codes, and a small step on; same noise, never rounded."""
+    """Images at a random point between two codes and a small step further, with the same noise and without rounding."""
 
     space: Literal["z", "w"]
     path: Literal["full", "end"]
@@ -215,15 +215,15 @@ class Paths:
 
 
 def real_images(split: Split, resolution: int, rows: Rows) -> Tensor:
-    """Images of `rows`, float [n, C, R, R] in [-1, 1]."""
+    """Images at `rows` of a split, float32 [n, C, R, R] in [-1, 1]."""
     return images.to_float(torch.from_numpy(split.read(resolution, rows)))
 
 
 def as_bytes(content: Tensor, rounding: Rounding) -> Tensor:
-    """float [N, C, R, R] in [-1, 1] -> uint8 [N, R, R, C]."""
+    """Convert images float [N, C, R, R] in [-1, 1] to uint8 [N, R, R, C]."""
     return (images.to_uint8 if rounding == "nearest" else images.to_uint8_floored)(content)
 
 
 def positions(start: int, count: int) -> Tensor:
-    """Numbers int64 [count] of members from `start` on."""
+    """Positions int64 [count] in a stream, from `start` on."""
     return torch.arange(start, start + count)

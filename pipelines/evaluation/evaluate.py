@@ -1,4 +1,4 @@
-"""`alae evaluate`: metrics of one checkpoint, as a table and as a record of the run."""
+"""`alae evaluate`: computes metrics of one checkpoint, and keeps them as a record of the run."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +20,12 @@ BASELINES = {
     "nearest": "the train image of the domain nearest to each input",
     "reals": "random pairs of real images",
 }
-"""What takes the place of translations, by the ending of the number's name."""
+"""Suffix of a baseline's name -> the images that it uses instead of translations."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What came of a checkpoint, and where it is kept."""
+    """Metrics of a checkpoint, and the path of their record."""
 
     checkpoint: str
     nimg: int
@@ -36,24 +36,24 @@ class Evaluated:
 def evaluate_again(
     place: str, metrics: Sequence[str] = (), *, samples: int | None = None, overrides: Sequence[str] = ()
 ) -> Evaluated:
-    """Take `metrics` of the checkpoint at `place`, or of the newest of the run there; without any, those of its experiment.
+    """Compute `metrics`, or those of the experiment, for a checkpoint at `place` or for the newest one of the run there.
 
-    `samples` replaces the number of images in every name. The record lies beside the run's own evaluations. Raises
-    ValueError for what the user can mend, before anything is drawn.
+    `samples` replaces the number of images in every name. The record is stored next to the run's own evaluations. Raises
+    ValueError for invalid names, settings or missing resources, before any image is drawn.
     """
     url, experiment, subject, nimg = load(place, overrides)
     domains = experiment.domains
     names = [_resized(name, samples) for name in metrics or metric_choice.metric_names(experiment.evaluation, domains)]
     datasets = open_datasets(experiment.data.path, domains, experiment.data.damaged)
     measured = measure_checkpoint(url, experiment, subject, datasets, names)
-    # A file of its own: the run's evaluation of this checkpoint may be under way, and is never overwritten.
+    # A separate file: the run may be evaluating the same checkpoint, and its record is never overwritten.
     taken = Evaluation.now(url, nimg, subject.level.resolution, datasets, measured, own=False)
     path = write_evaluation(layout.run_of(url), taken, short_digest(",".join(sorted([*names, *overrides]))))
     return Evaluated(url, nimg, measured, path)
 
 
 def table(measured: Iterable[Measured]) -> str:
-    """A line for each number, `value ± standard error` and how it was taken, with its notes below."""
+    """Return one line per value, `value ± standard error` and its protocol, with notes below."""
     found = list(measured)
     rows = [
         (key, str(estimate), _how(each.protocol, key), estimate.notes)
@@ -72,11 +72,11 @@ def table(measured: Iterable[Measured]) -> str:
 def _how(protocol: Protocol, key: str) -> str:
     if key not in protocol.baselines:
         return describe(protocol)
-    return f"baseline: the same of {BASELINES[key.removeprefix(f'{protocol.name}_')]}"
+    return f"baseline: the same for {BASELINES[key.removeprefix(f'{protocol.name}_')]}"
 
 
 def describe(protocol: Protocol) -> str:
-    """How a number was taken, for people."""
+    """Describe a protocol in words."""
     return ", ".join(_clauses(protocol))
 
 
@@ -110,11 +110,11 @@ def _clauses(protocol: Protocol) -> Iterator[str]:
     if protocol.truncation != 1:
         yield f"psi {protocol.truncation:g}"
     if protocol.mixing:
-        yield f"styles mixed with chance {protocol.mixing:g}"
+        yield f"styles mixed with probability {protocol.mixing:g}"
     if protocol.rounding == "official":
         yield "floored to bytes"
     if protocol.mirrored:
-        yield "reals mirrored by chance"
+        yield "reals mirrored randomly"
 
 
 def _resized(name: str, samples: int | None) -> str:

@@ -1,4 +1,4 @@
-"""From a checkpoint, or the newest one of a run, to the networks under evaluation."""
+"""Loads the networks under evaluation from a checkpoint, or from the newest one of a run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from pipelines.runs import checkpoint, layout
 
 
 def load_subject(url: str, manifest: dict[str, Any] | None = None) -> tuple[Experiment, Subject, int]:
-    """The experiment of the checkpoint at `url`, its averaged networks at the level they were trained at, and its nimg.
+    """Return the experiment of the checkpoint at `url`, its averaged networks at their level of training, and its nimg.
 
-    `manifest` is the checkpoint's, where it was read already.
+    `manifest` is the checkpoint's manifest if the caller has read it already.
     """
     experiment, algorithm, networks, nimg = checkpoint.load_averages(url, manifest)
     subject = Subject(
@@ -28,13 +28,13 @@ def load_subject(url: str, manifest: dict[str, Any] | None = None) -> tuple[Expe
 
 
 SETTINGS = ("evaluation.", "data.path")
-"""Of the checkpoint's experiment, what an evaluation may change."""
+"""Fields and groups of the experiment that an evaluation may change."""
 
 
 def load(place: str, overrides: Sequence[str] = ()) -> tuple[str, Experiment, Subject, int]:
-    """The checkpoint at `place`, or the newest of the run there: its URL, its experiment, its averaged networks and its nimg.
+    """Return URL, experiment, averaged networks and nimg of the checkpoint at `place`, or of the newest of the run there.
 
-    Raises ValueError where there is none, or `overrides` change more than an evaluation may.
+    Raises ValueError if there is none, or if `overrides` changes fields outside `OVERRIDABLE`.
     """
     url = _checkpoint(place)
     for assignment in overrides:
@@ -47,7 +47,7 @@ def load(place: str, overrides: Sequence[str] = ()) -> tuple[str, Experiment, Su
 def _checkpoint(place: str) -> str:
     place = place.rstrip("/")
     if storage.is_local(place):
-        place = str(storage.local_path(place).absolute())  # it is read in other processes too, and kept in the record
+        place = str(storage.local_path(place).absolute())  # other processes read it too, and the record keeps it
     if storage.exists(f"{place}/{layout.MANIFEST}"):
         return place
     newest = checkpoint.latest(place)

@@ -1,4 +1,4 @@
-"""Material of the metrics of one subject: images, datasets, extractors, distances, counterparts and attributes."""
+"""Inputs of the metrics of one subject: images, datasets, extractors, distances, counterparts and attributes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,15 +17,15 @@ from pipelines.experiment import EvaluationConfig
 
 
 def domain_of(protocol: Protocol) -> int:
-    """The place of the dataset whose images a metric compares with: that of the domain translated to, else the one."""
+    """Index of the domain whose images a metric compares with: the target of translations, otherwise 0."""
     return FOLDERS.index(protocol.to) if protocol.to else 0
 
 
 class Material:
-    """The subject and its datasets; weights are read once for all metrics that need them."""
+    """The subject and its datasets; each weight file is read once for all metrics."""
 
     def __init__(self, subject: Subject, datasets: Sequence[Dataset], config: EvaluationConfig) -> None:
-        """`datasets`: one per domain."""
+        """`datasets` has one dataset per domain."""
         self.subject = subject
         self.datasets = datasets
         self.config = config
@@ -35,19 +35,19 @@ class Material:
         self._attributes: Attributes | None = None
 
     def dataset(self, protocol: Protocol) -> Dataset:
-        """The dataset that the metric compares with."""
+        """Return the dataset that the metric compares with."""
         return self.datasets[domain_of(protocol)]
 
     def compared(self, protocol: Protocol) -> Split:
-        """The images that the metric's are compared with."""
+        """Return the split of real images that the metric compares with."""
         return self.dataset(protocol).split(protocol.split)
 
     def inputs(self, protocol: Protocol) -> Split:
-        """The images that are translated."""
+        """Return the split of the images that are translated."""
         return self.datasets[1 - domain_of(protocol)].split(protocol.split)
 
     def counterparts(self, protocol: Protocol) -> Counterparts:
-        """The translated images with the images of the same ids in the other domain."""
+        """Return the pairs of translated images and images with the same ids in the target domain."""
         if protocol not in self._counterparts:
             self._counterparts[protocol] = Counterparts(
                 source=self.datasets[1 - domain_of(protocol)],
@@ -59,7 +59,7 @@ class Material:
         return self._counterparts[protocol]
 
     def reals(self, protocol: Protocol) -> Reals:
-        """The real images that a distance is taken from, with their features."""
+        """Return the real images that a distance is computed from, and their features."""
         return Reals(
             dataset=self.dataset(protocol),
             extractor=self.extractor(protocol),
@@ -70,7 +70,7 @@ class Material:
         )
 
     def baselines(self, protocol: Protocol) -> tuple[Reals, ...]:
-        """As many images of the other domain as are translated, and of this one's train split."""
+        """Return baselines: the untranslated images of the other domain, and as many train images of the target domain."""
         if not protocol.to:
             return ()
         asked = replace(self.reals(protocol), count=protocol.images, mirrored=False)
@@ -78,7 +78,7 @@ class Material:
         return (identity, replace(asked, split="train"))[: len(protocol.baselines)]
 
     def extractor(self, protocol: Protocol) -> Extractor:
-        """The network that takes the metric's features."""
+        """Return the extractor of the metric's features."""
         own = domain_of(protocol) if protocol.extractor in ("classifier", "pixels") else 0
         key = protocol.extractor, protocol.resize == "clean", own
         if key not in self._extractors:
@@ -86,19 +86,19 @@ class Material:
         return self._extractors[key]
 
     def attributes(self) -> Attributes:
-        """The dataset's binary attributes and their classifier."""
+        """Return the dataset's binary attributes and their classifier."""
         if self._attributes is None:
             self._attributes = ensure_attributes(self.datasets[0])
         return self._attributes
 
     def perceptual(self, protocol: Protocol) -> pretrained.Perceptual:
-        """The distance between two images over the metric's extractor."""
+        """Return the distance between two images over the features of the metric's extractor."""
         if protocol.extractor not in self._perceptual:
             self._perceptual[protocol.extractor] = _perceptual(protocol.extractor, self.config)
         return self._perceptual[protocol.extractor]
 
     def weights(self, protocol: Protocol) -> str:
-        """Digest of the weights that the metric takes features by; "" where it takes none."""
+        """Return the digest of the extractor's weights; "" if the metric has none."""
         if protocol.row.attributes:
             return self.attributes().extractor.digest
         if protocol.row.perceptual:

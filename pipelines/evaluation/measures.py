@@ -1,6 +1,6 @@
-"""Metrics as accumulators: what each keeps of the batches it is shown, how two such parts merge, and the estimates at the end.
+"""Metrics as accumulators: each adds batches to a part, merges parts of several processes, and returns estimates.
 
-Everything kept is float64 or numbered by image, so that any division of the batches gives the same result to rounding.
+Parts hold float64 sums or rows with their positions, so the division into batches affects the result only by rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,46 +26,46 @@ from pipelines.evaluation.features.reference import Reals
 
 IS_SPLITS = 10
 Part = Any
-"""What a measure keeps of the batches it was shown; it can be pickled."""
+"""State that a measure accumulates from its batches; it can be pickled."""
 
 
 class Measure(Protocol):
-    """One metric of one stream."""
+    """One metric of a stream."""
 
     def start(self) -> Part:
-        """What is kept before the first batch."""
+        """Return an empty part."""
         ...
 
     def add(self, part: Part, numbers: Tensor, drawn: Drawn) -> None:
-        """Take in the first len(numbers) members of a batch, int64 [n] their places in the stream."""
+        """Add the first len(numbers) members of a batch; `numbers` int64 [n] are their positions in the stream."""
         ...
 
     def merge(self, parts: list[Part]) -> Part:
-        """One part of several, whatever their order."""
+        """Merge parts in any order into one."""
         ...
 
     def finish(self, part: Part) -> list[Estimate]:
-        """An estimate for each of the protocol's keys."""
+        """Return one estimate per key of the protocol."""
         ...
 
 
 class Rows:
-    """Numbered rows, put in order at the end."""
+    """Rows with their positions in the stream, sorted at the end."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[Tensor, Tensor]] = []
 
     def merge(self, other: "Rows") -> None:
-        """Add everything `other` holds."""
+        """Add the rows of `other`."""
         self.parts += other.parts
 
     def ordered(self) -> Tensor:
-        """[N, ...] by number."""
+        """Return the rows [N, ...] in the order of their positions."""
         return in_order(self.parts)
 
 
 class Mergeable:
-    """Parts that merge by their own `merge`."""
+    """Base of measures whose parts have a method `merge`."""
 
     def start(self) -> Part:
         raise NotImplementedError
@@ -80,13 +80,13 @@ class Mergeable:
 
 @dataclass(frozen=True)
 class Frechet(Mergeable):
-    """Fréchet distance from the reals."""
+    """Fréchet distance between the images and the reals."""
 
     reals: Reals
     rounding: Rounding
     images: int
     baselines: tuple[Reals, ...] = ()
-    """Real images to measure too, in the place of the generated ones."""
+    """Real images that are also measured, instead of the generated ones."""
 
     def start(self) -> FeatureBlocks:
         return self._blocks(self.images)
@@ -110,7 +110,7 @@ class Frechet(Mergeable):
 
 @dataclass(frozen=True)
 class _OfFeatures(Mergeable):
-    """What needs whole sets of features."""
+    """Base of measures that need all features at the end."""
 
     reals: Reals
     rounding: Rounding
@@ -125,12 +125,12 @@ class _OfFeatures(Mergeable):
 
 @dataclass(frozen=True)
 class Kernel(_OfFeatures):
-    """Kernel distance from the reals; `subsets` = 0 takes one estimate from all pairs."""
+    """Kernel distance between the images and the reals; `subsets` = 0: one estimate from all pairs."""
 
     subsets: int
     subset_size: int
     baselines: tuple[Reals, ...] = ()
-    """Real images to measure too, in the place of the generated ones."""
+    """Real images that are also measured, instead of the generated ones."""
 
     def finish(self, part: Rows) -> list[Estimate]:
         real = self.reals.features()
@@ -146,7 +146,7 @@ class Kernel(_OfFeatures):
 
 @dataclass(frozen=True)
 class PrecisionRecall(_OfFeatures):
-    """Precision, then recall."""
+    """Precision and recall, in this order."""
 
     neighbours: int
 
@@ -156,13 +156,13 @@ class PrecisionRecall(_OfFeatures):
 
 @dataclass(frozen=True)
 class OfClasses:
-    """Parts of the labels that a classifier gives to groups of images."""
+    """Base of Inception scores: sums of class probabilities by group of images."""
 
     extractor: Extractor
     rounding: Rounding
 
     def groups(self, numbers: Tensor) -> Tensor:
-        """The group, int64 [n], of each image."""
+        """Return the group, int64 [n], of each image."""
         raise NotImplementedError
 
     def start(self) -> dict[int, LabelStatistics]:
@@ -184,7 +184,7 @@ class OfClasses:
 
 @dataclass(frozen=True)
 class InceptionScore(OfClasses):
-    """Inception score over ten parts of the images in a row."""
+    """Inception score over ten consecutive parts of the images."""
 
     images: int
 
@@ -197,10 +197,10 @@ class InceptionScore(OfClasses):
 
 @dataclass(frozen=True)
 class Mean(Mergeable):
-    """Mean of a value of each pair."""
+    """Mean of a function of each pair."""
 
     value: Callable[[Tensor, Tensor], Tensor]
-    """Two batches [n, ...] -> [n]."""
+    """Function of two batches [n, ...] to values [n]."""
     notes: tuple[str, ...] = ()
 
     def start(self) -> RunningMean:
@@ -216,7 +216,7 @@ class Mean(Mergeable):
 
 @dataclass(frozen=True)
 class PathLength(Mergeable):
-    """Perceptual path length under a distance between images."""
+    """Perceptual path length for a distance between images."""
 
     distance: Callable[[Tensor, Tensor], Tensor]
 
@@ -235,7 +235,7 @@ class PathLength(Mergeable):
 
 @dataclass(frozen=True)
 class _OfPairsOfRows:
-    """Parts of two sets of numbered rows."""
+    """Base of measures whose parts are two sets of rows with positions."""
 
     def start(self) -> tuple[Rows, Rows]:
         return Rows(), Rows()
@@ -254,7 +254,7 @@ class _OfPairsOfRows:
 
 @dataclass(frozen=True)
 class Separability(_OfPairsOfRows):
-    """Linear separability in Z or W of the attributes that a classifier finds in the images."""
+    """Linear separability in Z or W of the attributes that a classifier predicts from the images."""
 
     attributes: Attributes
     space: Literal["z", "w"]
@@ -262,7 +262,8 @@ class Separability(_OfPairsOfRows):
 
     def add(self, part: tuple[Rows, Rows], numbers: Tensor, drawn: Drawn) -> None:
         assert drawn.second is not None
-        codes = drawn.second[:, "zw".index(self.space)].contiguous()  # else it takes the other space along
+        # A view would keep the other space in memory.
+        codes = drawn.second[:, "zw".index(self.space)].contiguous()
         self.keep(part, numbers, codes, drawn.classes(self.attributes.extractor, self.rounding))
 
     def finish(self, part: tuple[Rows, Rows]) -> list[Estimate]:
@@ -271,12 +272,12 @@ class Separability(_OfPairsOfRows):
 
 
 Accuracy = Callable[[Tensor, Tensor, Tensor, Tensor], Estimate]
-"""(train codes, train labels, other codes, other labels) -> share of the others whose label is found."""
+"""Function of train codes, train labels, test codes and test labels to the accuracy on the test codes."""
 
 
 @dataclass(frozen=True)
 class Probe(_OfPairsOfRows):
-    """Share of real images whose label a probe names by their code; the first `train` are those that it learns from."""
+    """Accuracy of a probe that predicts labels of real images from codes; it is fitted to the first `train` images."""
 
     accuracy: Accuracy
     train: int
@@ -295,7 +296,7 @@ class Probe(_OfPairsOfRows):
 
 
 class Reciprocity(Mergeable):
-    """Mean squared distance of w from what the encoder finds, with its share of the codes' variance as a note."""
+    """Mean squared distance between w and the encoder's code of its image; a note gives its share of the codes' variance."""
 
     def start(self) -> Rows:
         return Rows()
@@ -314,7 +315,7 @@ class Reciprocity(Mergeable):
 
 
 def _with_counts(estimates: Sequence[Estimate], reals: Reals) -> list[Estimate]:
-    """The estimates with both numbers of images among their notes."""
+    """Add a note with both image counts to the estimates."""
     return [
         replace(found, notes=(f"{found.count:,} images against {reals.rows:,} real ones", *found.notes))
         for found in estimates

@@ -1,4 +1,4 @@
-"""From the names of metrics to what is drawn for each and how it is measured."""
+"""Plans metrics: finds the stream and the measure of each name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,31 +15,31 @@ from pipelines.experiment import EvaluationConfig
 
 @dataclass(frozen=True)
 class Task:
-    """One metric: what is drawn for it, how many, and how it is measured."""
+    """One metric: its stream, the number of members to draw, and its measure."""
 
     protocol: Protocol
     stream: draws.Stream
     count: int
     measure: measures.Measure
     notes: tuple[str, ...] = ()
-    """What each of its numbers is told with."""
+    """Notes that are added to each estimate."""
     left_out: str = ""
-    """Why it cannot be taken at the subject's level; then nothing is drawn."""
+    """Reason why the metric is undefined at the subject's level, for which nothing is drawn; "" if it is defined."""
     weights: str = ""
-    """Digest of the weights that it takes features by."""
+    """Digest of the extractor's weights."""
 
 
 class Planner:
-    """Plans metrics of one subject; weights are read once for all that need them."""
+    """Plans metrics of one subject; each weight file is read once."""
 
     def __init__(self, subject: Subject, datasets: Sequence[Dataset], config: EvaluationConfig) -> None:
-        """`datasets`: one per domain."""
+        """`datasets` has one dataset per domain."""
         self.material = Material(subject, datasets, config)
 
     def plan(self, names: Sequence[str]) -> list[Task]:
-        """A task for each name; raises ValueError with the way out where one cannot be measured.
+        """Return a task for each name; raises ValueError with a remedy if a metric cannot be measured.
 
-        What cannot be taken at the subject's level alone is left out, with the reason, for the other metrics' sake.
+        A metric that is undefined only at the subject's level is left out with the reason, so that the others are measured.
         """
         material = self.material
         requirements.check(names, material.config, material.datasets, **offered(material.subject.algorithm))
@@ -57,7 +57,7 @@ class Planner:
         return Task(protocol, stream, drawn, measure, notes, weights=material.weights(protocol))
 
     def _available(self, protocol: Protocol) -> int:
-        """Images that there are to take it of."""
+        """Number of images that are available for the metric."""
         material = self.material
         if protocol.paired:
             return len(material.counterparts(protocol).matches)

@@ -1,4 +1,4 @@
-"""Planes in a space of codes that tell binary attributes: linear SVMs, for separability and for directions of editing."""
+"""Linear SVMs that predict binary attributes from codes, for separability and for latent directions."""
 
 from collections.abc import Mapping
 
@@ -11,22 +11,22 @@ from alae_core.metrics.separability import most_confident, separability_estimate
 
 PENALTY = 1.0
 ENOUGH = 10
-"""Images for each number of a code, below which a plane fits chance."""
+"""Images per code dimension below which a plane fits random labels."""
 
 Codes = NDArray[np.floating]
 
 
 def fitted(codes: Codes, labels: NDArray[np.bool_]) -> LinearSVC:
-    """The plane between the codes [n, D] of either label; both labels are there."""
+    """Fit a plane to codes [n, D] with labels [n] of both values."""
     return LinearSVC(C=PENALTY, dual=False).fit(codes, labels)
 
 
 def separability(codes: Codes, probabilities: NDArray[np.float64], accuracies: Mapping[str, float | None]) -> Estimate:
-    """Linear separability of codes [n, D] by the attributes that a classifier finds in their images [n, K].
+    """Linear separability of codes [n, D] by attributes with predicted probabilities [n, K] (StyleGAN, section 4.2).
 
-    For each, the surer half of the images is kept and a plane fitted to their codes; what it leaves of the label's entropy
-    counts (StyleGAN, section 4.2). Where all that are kept have one label, nothing is left. `accuracies` are the
-    classifier's, by attribute in order.
+    For each attribute, a plane is fitted to the codes of the more confident half of the images; the conditional entropy of
+    the label given the side of the plane counts. It is 0 if all these images have the same label. `accuracies` are those of
+    the classifier, in the order of the columns.
     """
     kept = len(codes) // 2
     found, bits, constant = [], {}, []
@@ -42,13 +42,13 @@ def separability(codes: Codes, probabilities: NDArray[np.float64], accuracies: M
         found.append((rows, left))
         bits[name] = left.mean()
     estimate = separability_estimate(found, len(codes))
-    notes = [f"bits that the planes leave: {', '.join(f'{name} {value:.3g}' for name, value in bits.items())}"]
+    notes = [f"conditional entropies in bits: {', '.join(f'{name} {value:.3g}' for name, value in bits.items())}"]
     notes.append(_told(accuracies))
     if constant:
-        notes.append(f"all images that are kept have one value of {', '.join(constant)}, which counts as separated")
+        notes.append(f"all confident images have the same value of {', '.join(constant)}, which counts as 0 bits")
     if kept < ENOUGH * codes.shape[1]:
         notes.append(
-            f"{kept:,} images are kept for codes of {codes.shape[1]} numbers: planes fit chance, which biases it downwards"
+            f"{kept:,} images for codes of {codes.shape[1]} dimensions are few: planes fit random labels, so the value is too low"
         )
     return Estimate(estimate.value, estimate.standard_error, estimate.count, tuple(notes))
 
@@ -56,9 +56,9 @@ def separability(codes: Codes, probabilities: NDArray[np.float64], accuracies: M
 def _told(accuracies: Mapping[str, float | None]) -> str:
     ranked = sorted((accuracy, name) for name, accuracy in accuracies.items() if accuracy is not None)
     if not ranked:
-        return f"labelled by a classifier of {len(accuracies)} attributes, whose accuracy is not known"
+        return f"labelled by a classifier of {len(accuracies)} attributes of unknown accuracy"
     (low, worst), (high, best) = ranked[0], ranked[-1]
     return (
-        f"labelled by a classifier of {len(accuracies)} attributes, right in {100 * low:.1f} % ({worst}) to "
+        f"labelled by a classifier of {len(accuracies)} attributes, correct for {100 * low:.1f} % ({worst}) to "
         f"{100 * high:.1f} % ({best}) of held-out images"
     )

@@ -1,6 +1,7 @@
-"""How well codes name the digits: 1-NN and linear-SVM accuracy on short and long codes (ALAE, table 2; after BiGAN).
+"""Accuracy of 1-NN and linear-SVM probes on short and long codes (ALAE, table 2; after BiGAN).
 
-The code's protocol: features as they come, without standardisation; exact Euclidean neighbours; one-vs-rest LinearSVC, C = 0.02.
+The protocol of the official code: features without standardisation, exact Euclidean neighbours, one-vs-rest LinearSVC with
+C = 0.02.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ SVM_ITERATIONS = 5000
 
 @dataclass(frozen=True, kw_only=True)
 class Codes:
-    """What an encoder makes of images: float32 `short` [N, latent], the code itself, and `long` [N, hidden], the layer before."""
+    """Codes of images: `short` float32 [N, latent] is the code, `long` float32 [N, hidden] the layer before it."""
 
     short: Features
     long: Features
@@ -42,7 +43,7 @@ class ProbeResult:
 
 
 def encoder_codes(encoder: MLPEncoder, pixels: NDArray[np.uint8], batch_size: int = 500) -> Codes:
-    """Codes of uint8 images [N, R, R, C], `batch_size` at a time on the encoder's device; raises ValueError without any."""
+    """Codes of images uint8 [N, R, R, C], computed on the encoder's device in batches; raises ValueError without images."""
     if len(pixels) < 1 or batch_size < 1:
         raise ValueError(
             f"{len(pixels)} images in batches of batch_size={batch_size} give no codes; both must be at least 1"
@@ -59,15 +60,15 @@ def encoder_codes(encoder: MLPEncoder, pixels: NDArray[np.uint8], batch_size: in
 
 
 def probe(train: Features, train_labels: Labels, test: Features, test_labels: Labels) -> ProbeResult:
-    """Both accuracies; arguments and errors as below."""
+    """Return both accuracies; arguments and errors as below."""
     data = (train, train_labels, test, test_labels)
     return ProbeResult(nearest_neighbour=nearest_neighbour_accuracy(*data), linear_svm=linear_svm_accuracy(*data))
 
 
 def nearest_neighbour_accuracy(train: Features, train_labels: Labels, test: Features, test_labels: Labels) -> float:
-    """Share of `test` [M, D] whose nearest vector in `train` [N, D] has its label; exact, Euclidean.
+    """Share of `test` [M, D] whose nearest Euclidean neighbour in `train` [N, D] has the same label.
 
-    Raises ValueError where features and labels do not match in length, or train and test in width.
+    Raises ValueError if the lengths of features and labels, or the widths of train and test, differ.
     """
     return _accuracy(KNeighborsClassifier(1, algorithm="brute"), train, train_labels, test, test_labels)
 
@@ -75,9 +76,9 @@ def nearest_neighbour_accuracy(train: Features, train_labels: Labels, test: Feat
 def linear_svm_accuracy(
     train: Features, train_labels: Labels, test: Features, test_labels: Labels, seed: int = 0
 ) -> float:
-    """Share of `test` [M, D] that a linear SVM fitted to `train` [N, D] names right; errors as above.
+    """Accuracy on `test` [M, D] of a linear SVM fitted to `train` [N, D]; errors as above.
 
-    `seed` orders the dual solver, which is taken where features outnumber images.
+    `seed` is used by the dual solver, which applies if there are more features than images.
     """
     svm = LinearSVC(C=SVM_PENALTY, max_iter=SVM_ITERATIONS, random_state=seed)
     return _accuracy(svm, train, train_labels, test, test_labels)
@@ -86,7 +87,7 @@ def linear_svm_accuracy(
 def chosen_svm_accuracy(
     train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, protocol: LinearProbe | None = None
 ) -> Estimate:
-    """Share of `test` [M, D] that a linear SVM names right, whose C was chosen on a part of `train` [N, D] alone."""
+    """Accuracy on `test` [M, D] of a linear SVM whose C is selected on a held-out part of `train` [N, D]."""
     protocol = protocol or LinearProbe()
     scale = train.std(0).clamp(min=1e-12) if protocol.standardise else torch.ones(train.shape[1])
     features, unseen = (train / scale).numpy(), (test / scale).numpy()

@@ -1,4 +1,4 @@
-"""One recipe a metric: which stream is drawn for it, and the measure that is taken of the stream."""
+"""One recipe per metric: the stream that is drawn, and the measure that is computed from it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from pipelines.evaluation.features import pretrained
 from pipelines.evaluation.material import Material, domain_of
 
 Draw = Callable[[Material, Protocol, int], draws.Stream]
-"""(material, protocol, number of images) -> the stream."""
+"""Function of material, protocol and number of images to the stream."""
 Take = Callable[[Material, Protocol, int], measures.Measure]
-"""(material, protocol, number of images) -> the measure."""
+"""Function of material, protocol and number of images to the measure."""
 
 
 def usual(material: Material, protocol: Protocol, count: int) -> draws.Stream:
-    """Samples, reconstructions or translations, as the protocol says."""
+    """Return the protocol's stream of samples, reconstructions or translations."""
     if protocol.of == "reconstructions":
         return draws.Reconstructions(protocol.split)
     if protocol.of == "samples":
@@ -34,7 +34,7 @@ def usual(material: Material, protocol: Protocol, count: int) -> draws.Stream:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one metric is planned."""
+    """Functions that make the measure and the stream of a metric."""
 
     take: Take
     draw: Draw = usual
@@ -87,7 +87,7 @@ def _separability(material: Material, protocol: Protocol, count: int) -> measure
 
 
 def _error(value: pretrained.Distance | None = None) -> Take:
-    """Mean error of images from their originals or counterparts; without `value`, by the extractor's own distance."""
+    """Mean distance of images from their originals or counterparts; None: the distance over the extractor's features."""
 
     def take(material: Material, protocol: Protocol, count: int) -> measures.Measure:
         distance = _OfRounded(value or material.perceptual(protocol), protocol.rounding)
@@ -134,7 +134,7 @@ RECIPES: dict[str, Recipe] = {
     "diversity": Recipe(_diversity, _style_pairs),
     "msssim": Recipe(_similarity, _pairs),
 }
-"""The recipes by the metrics' names in `alae_core.metrics.table`."""
+"""Name of a metric in `alae_core.metrics.table` -> its recipe."""
 
 
 def _sampling(protocol: Protocol) -> Sampling:
@@ -143,7 +143,7 @@ def _sampling(protocol: Protocol) -> Sampling:
 
 @dataclass(frozen=True)
 class _Similarity:
-    """MS-SSIM [n] of two batches of images in [-1, 1], as bytes."""
+    """MS-SSIM [n] of two batches of images in [-1, 1], rounded to bytes."""
 
     rounding: draws.Rounding
 
@@ -154,9 +154,9 @@ class _Similarity:
 
 @dataclass(frozen=True)
 class _OfRounded:
-    """A distance [n] of reconstructions from their images, in the units of [-1, 1].
+    """Distance [n] of reconstructions from their images, in units of [-1, 1].
 
-    By the official rounding the reconstructions become bytes first; by the usual one nothing is rounded.
+    The official rounding turns the reconstructions into bytes first; otherwise nothing is rounded.
     """
 
     distance: pretrained.Distance

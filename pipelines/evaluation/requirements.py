@@ -1,4 +1,4 @@
-"""What metrics need that may not be there: weights, labels, packages, splits, an encoder. Checked before resources are taken."""
+"""Checks the requirements of metrics (weights, labels, packages, splits, an encoder) before resources are reserved."""
 
 import importlib.util
 from collections.abc import Iterable, Sequence
@@ -20,17 +20,17 @@ from pipelines.experiment.metric_choice import best_metric, default_names, metri
 INSTEAD = {
     "inception": "use fd_lite0_5k or fd_classifier5k, which need none",
     "vgg16": "leave it out",
-    "alexnet": "take lite0's features in their place (diversity_lite0_..., pd_lite0_...), which need none",
+    "alexnet": "use lite0's features instead (diversity_lite0_..., pd_lite0_...), which need none",
 }
-"""What to do without a network's weights."""
+"""Extractor -> remedy if its weights are missing."""
 NOT_OF_GIVEN = ("truncation", "mixing")
-"""Fields of a protocol that would change nothing of metrics of reconstructions and translations."""
+"""Fields of a protocol that have no effect on metrics of reconstructions and translations."""
 DEFAULTS = {field.name: field.default for field in fields(Protocol)}
 PACKAGES = {"lite0": "efficientnet_lite_pytorch", "inception": "torch_fidelity"}
 
 
 def check_experiment(experiment: Experiment, datasets: Sequence[Dataset]) -> None:
-    """As `check`, for the experiment's own metrics."""
+    """Check the metrics of an experiment; raises as `check`, and if a metric is undefined at every level."""
     best_metric(experiment)
     if not experiment.evaluation.enabled:
         return
@@ -40,7 +40,7 @@ def check_experiment(experiment: Experiment, datasets: Sequence[Dataset]) -> Non
     check(names, experiment.evaluation, datasets, by_default=not experiment.evaluation.metrics, **offered(algorithm))
     for name in names:
         if reason := left_out(parse(name), max(experiment.schedule.resolutions)):
-            raise ValueError(f"{name} can be taken at no level of the schedule: {reason}; leave it out")
+            raise ValueError(f"{name} is undefined at every level of the schedule: {reason}; leave it out")
 
 
 def check(
@@ -54,9 +54,9 @@ def check(
     draws_styles: bool = False,
     by_default: bool = False,
 ) -> None:
-    """Raise ValueError with the way out unless all these metrics can be taken of a model on its datasets, one per domain.
+    """Raise ValueError with a remedy unless all metrics can be computed for a model and its datasets, one per domain.
 
-    `by_default`: no name was asked for, so that the way out is another setting of the default metrics.
+    `by_default`: the names are defaults, so the remedy is another setting of the default metrics.
     """
     rules = (
         _domains,
@@ -81,12 +81,12 @@ def check(
 
 
 def left_out(protocol: Protocol, resolution: int) -> str:
-    """Why a metric cannot be taken of images of `resolution` px, as those of a coarse level; "" where it can."""
+    """Return the reason why a metric is undefined for images of `resolution` px, such as those of a coarse level; "" if none."""
     return protocol.row.unfit(resolution, protocol.crop)
 
 
 def prepare(names: Iterable[str], datasets: Sequence[Dataset]) -> None:
-    """Train and store the datasets' classifiers that the metrics need, so that no two processes do at once."""
+    """Train and store the classifiers that the metrics need, so that several processes do not do it at once."""
     for protocol in map(parse, names):
         dataset = datasets[domain_of(protocol)]
         if protocol.extractor == "classifier":
@@ -97,7 +97,7 @@ def prepare(names: Iterable[str], datasets: Sequence[Dataset]) -> None:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A metric, and what there is to take it with."""
+    """A metric, and the data and capabilities that are available for it."""
 
     name: str
     protocol: Protocol
@@ -111,16 +111,16 @@ class _Asked:
 
     @property
     def dataset(self) -> Dataset:
-        """That the metric compares with."""
+        """Dataset that the metric compares with."""
         return self.datasets[domain_of(self.protocol)]
 
 
 def _domains(asked: _Asked) -> None:
     if asked.protocol.to and len(asked.datasets) == 1:
-        raise ValueError(f"{asked.name} is taken of translations, and the algorithm has one domain; leave it out")
+        raise ValueError(f"{asked.name} measures translations, and the algorithm has one domain; leave it out")
     if len(asked.datasets) > 1 and not asked.protocol.to:
         raise ValueError(
-            f"{asked.name} is for algorithms of one domain; name the domain translated to, as in "
+            f"{asked.name} is for algorithms of one domain; name the target domain of the translations, as in "
             f"{' and '.join(default_names(asked.config, 2))}"
         )
 
@@ -128,7 +128,9 @@ def _domains(asked: _Asked) -> None:
 def _measured(asked: _Asked) -> None:
     name, protocol = asked.name, asked.protocol
     if protocol.resize == "clean" and protocol.extractor != "inception":
-        raise ValueError(f"{name} cannot be measured: the clean filter is for inception's features; leave _clean out")
+        raise ValueError(
+            f"{name} cannot be measured: the clean filter applies to inception's features only; leave _clean out"
+        )
     given, row = protocol.of != "samples", protocol.row
     in_general = (*(() if row.extractors else ("extractor",)), *(NOT_OF_GIVEN if given else ()))
     unused = {**dict.fromkeys(in_general, ""), **row.unused}
@@ -142,9 +144,7 @@ def _measured(asked: _Asked) -> None:
 
 def _codes(asked: _Asked) -> None:
     if asked.protocol.row.codes and not asked.codes:
-        raise ValueError(
-            f"{asked.name} needs the codes that images are made of, and the algorithm offers none; leave it out"
-        )
+        raise ValueError(f"{asked.name} needs the codes of generated images, and the algorithm has none; leave it out")
 
 
 def _encoder(asked: _Asked) -> None:
@@ -158,7 +158,7 @@ def _encoder(asked: _Asked) -> None:
 def _styles(asked: _Asked) -> None:
     if asked.protocol.each and not asked.draws_styles:
         raise ValueError(
-            f"{asked.name} needs several translations of one image, and the algorithm makes one alone; leave it out"
+            f"{asked.name} needs several translations of one image, and the algorithm makes only one; leave it out"
         )
 
 
@@ -186,7 +186,7 @@ def _extractor(asked: _Asked) -> None:
 
 
 def classes_needed(protocol: Protocol) -> int:
-    """How many classes the labels of the dataset must have at least for a metric; 0 where it needs no labels."""
+    """Smallest number of classes that a metric needs in the labels of the dataset; 0 if it needs no labels."""
     by_classifier = protocol.extractor == "classifier"
     if protocol.row.probe or (protocol.row.classes and by_classifier):
         return 2

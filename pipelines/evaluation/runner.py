@@ -1,4 +1,4 @@
-"""Takes metrics by name: draws each stream once, in shards that any process can take, and merges what they found."""
+"""Computes metrics by name: draws each stream once, in shards that may run in any process, and merges the parts."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Shard:
-    """Every `of`-th batch of each stream, from `index` on."""
+    """Every `of`-th batch of each stream, starting with batch `index`."""
 
     index: int = 0
     of: int = 1
@@ -32,9 +32,9 @@ WHOLE = Shard()
 def measure(
     names: Sequence[str], subject: Subject, datasets: Datasets, config: EvaluationConfig, shards: int = 1
 ) -> list[Measured]:
-    """All these metrics in this process, one after another shard; a dataset per domain.
+    """Compute metrics in this process, shard by shard; `datasets` has one dataset per domain.
 
-    Raises ValueError as `requirements.check`.
+    Raises ValueError as `requirements.check` does.
     """
     tasks = Planner(subject, datasets, config).plan(names)
     return finish(tasks, [gather(tasks, subject, datasets, Shard(index, shards)) for index in range(shards)])
@@ -42,7 +42,7 @@ def measure(
 
 @torch.no_grad()
 def gather(tasks: Sequence[Task], subject: Subject, datasets: Datasets, shard: Shard = WHOLE) -> list[Part]:
-    """What each task keeps of the batches of one shard; parts can be pickled and sent to `finish`."""
+    """Return the part of each task for the batches of one shard; parts can be pickled and passed to `finish`."""
     parts = [task.measure.start() for task in tasks]
     most = most_at_once(subject.level.resolution)
     for stream, places in _by_stream(tasks):
@@ -60,7 +60,7 @@ def gather(tasks: Sequence[Task], subject: Subject, datasets: Datasets, shard: S
 
 @torch.no_grad()
 def finish(tasks: Sequence[Task], shards: Sequence[Sequence[Part]]) -> list[Measured]:
-    """The estimates, from the parts of all shards in any order."""
+    """Return the estimates from the parts of all shards in any order."""
     found = []
     for place, task in enumerate(tasks):
         if task.left_out:

@@ -1,4 +1,4 @@
-"""Scores the averaged networks of one checkpoint: distances, reconstruction errors, and pages of images."""
+"""Evaluates the averaged networks of one checkpoint: metrics, reconstruction errors, and pages of images."""
 
 import logging
 import time
@@ -31,19 +31,19 @@ from pipelines.runs.evaluations import Measured, metrics_of
 
 Pixels = NDArray[np.uint8]
 TRUNCATED = Sampling(truncation=0.7)
-"""Of the page of truncated samples; the metrics use none."""
+"""Sampling of the page of truncated samples; metrics do not use it."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What one checkpoint gave: numbers by metric name, pages uint8 [H, W, C] by figure name."""
+    """Result for one checkpoint: values by metric name, and pages uint8 [H, W, C] by figure name."""
 
     metrics: dict[str, float]
     figures: dict[str, Pixels]
     measured: list[Measured] = field(default_factory=list)
-    """The metrics by name, with error bars, protocols and notes."""
+    """Metrics with standard errors, protocols and notes."""
 
 
 @torch.no_grad()
@@ -97,17 +97,17 @@ def _reconstructed_split(dataset: Dataset) -> tuple[Split, str]:
 
 
 def _skipped_images(datasets: Datasets) -> dict[str, float]:
-    """How many damaged images were evaluated as others, if any."""
+    """Metric with the number of damaged images that others replaced; empty if there are none."""
     skipped = 0
     for dataset in datasets:
         if replaced := sum(len(dataset.split(name).replaced) for name in dataset.manifest.splits):
-            log.warning("%d damaged images of %s are evaluated as others in their places", replaced, dataset.url)
+            log.warning("%d damaged images of %s are replaced by others in the evaluation", replaced, dataset.url)
             skipped += replaced
     return {"eval/skipped_images": float(skipped)} if skipped else {}
 
 
 def _reconstruction_errors(subject: Subject, datasets: Datasets, count: int) -> dict[str, float]:
-    """`eval/reconstruction_l1` and `_l2`, of translators with the domain at the end; nothing without an encoder."""
+    """`eval/reconstruction_l1` and `_l2`, for translators with the domain as suffix; empty without an encoder."""
     errors: dict[str, float] = {}
     for domain, dataset in enumerate(datasets):
         split, suffix = _reconstructed_split(dataset)
@@ -118,7 +118,7 @@ def _reconstruction_errors(subject: Subject, datasets: Datasets, count: int) -> 
 
 
 def _errors(subject: Subject, split: Split, count: int, domain: int) -> dict[str, float]:
-    """Mean absolute and mean squared error per pixel, in units of [-1, 1]; nothing without an encoder."""
+    """Mean absolute and mean squared error per pixel in units of [-1, 1]; empty without an encoder."""
     l1 = l2 = 0.0
     count = min(count, split.rows)
     first = 0
@@ -147,7 +147,7 @@ def _pages_of_one(subject: Subject, real: Tensor, columns: int) -> dict[str, Pix
         "reals": grids.sample_page(_pixels(real), columns),
         "samples": _sample_page(subject, columns),
     }
-    # Without a mean to pull towards there is no such page.
+    # Truncation needs a mean code; without one there is no such page.
     with suppress(SamplingError):
         pages["samples_truncated"] = _sample_page(subject, columns, TRUNCATED)
     pages |= drawn_from_codes(subject, real, columns)
@@ -173,7 +173,7 @@ def _sample_page(subject: Subject, columns: int, sampling: Sampling = PLAIN_SAMP
 
 
 def _read(split: Split, level: Level, first: int, count: int) -> Tensor:
-    """Real images as the training saw them at this level."""
+    """Real images of this level, blended as in training."""
     return blended(split, level.resolution, level.blend, first, count)
 
 

@@ -1,4 +1,4 @@
-"""One checkpoint's metrics over the cluster: each Ray task draws a share, from the networks that it loads itself."""
+"""Distributes the metrics of a checkpoint over the cluster: each Ray task loads the networks and draws a share."""
 
 import logging
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 def measure_checkpoint(
     url: str, experiment: Experiment, subject: Subject, datasets: Datasets, names: Sequence[str]
 ) -> list[Measured]:
-    """The metrics `names` of the checkpoint at `url`, which is `subject`, in `evaluation.workers` tasks of the cluster.
+    """Compute the metrics `names` of the checkpoint at `url`, loaded as `subject`, in `evaluation.workers` Ray tasks.
 
-    In this process where that is 1 or where this process is on no cluster; the numbers are the same to rounding. Raises
-    ValueError as `requirements.check`, before any task, and RuntimeError if a task fails.
+    Computes in this process if that is 1 or there is no cluster; the values are the same up to rounding. Raises ValueError
+    as `requirements.check` does before any task starts, and RuntimeError if a task fails.
     """
     workers = experiment.evaluation.workers
     if workers > 1 and not on_cluster():
@@ -32,7 +32,7 @@ def measure_checkpoint(
         workers = 1
     if workers == 1:
         return measure(names, subject, datasets, experiment.evaluation)
-    # What the tasks share beside a dataset, such as a classifier, is made here if it is not there.
+    # Files that the tasks share, such as a classifier stored with a dataset, are made here if they are missing.
     tasks = Planner(subject, datasets, experiment.evaluation).plan(names)
     shares = _gather_on_cluster(url, experiment, names, workers)
     for share in shares:
@@ -44,16 +44,16 @@ def measure_checkpoint(
 
 @dataclass(frozen=True)
 class Share:
-    """What one task found."""
+    """Result of one task."""
 
     parts: list[Part]
-    """What each metric keeps."""
+    """Part of each metric."""
     replaced: list[dict[str, set[int]]]
-    """Of each dataset by split, the rows of damaged images that others stood in for."""
+    """For each dataset: split -> rows of damaged images that others replaced."""
 
 
 def gather_share(url: str, experiment_json: str, names: Sequence[str], shard: Shard) -> Share:
-    """What the metrics keep of one shard, by any process that reaches the checkpoint and the datasets."""
+    """Compute one shard; runs in any process that can read the checkpoint and the datasets."""
     experiment = Experiment.from_json(experiment_json)
     _, subject, _ = load_subject(url)
     datasets = open_datasets(experiment.data.path, experiment.domains, experiment.data.damaged)
@@ -67,7 +67,7 @@ def _gather_on_cluster(url: str, experiment: Experiment, names: Sequence[str], w
     from ray.exceptions import RayError
 
     connect()
-    # A strategy of its own, as the evaluation that waits here has. That one lends its CPUs meanwhile.
+    # An explicit strategy, as the waiting evaluation has one; Ray lends the CPUs of the waiting task meanwhile.
     remote = ray.remote(gather_share).options(
         num_cpus=experiment.scaling.cpus_per_evaluation, scheduling_strategy="DEFAULT"
     )

@@ -1,4 +1,4 @@
-"""The networks under evaluation, and what can be asked of them: samples, reconstructions, translations, codes."""
+"""The networks under evaluation, with samples, reconstructions, translations and codes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from pipelines.evaluation.features.extractor import batches, most_at_once
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """The networks at the level their checkpoint was trained at; all noise is named by `seed` and the batch's number."""
+    """Networks at the level of their checkpoint; `seed` and the batch number determine all noise."""
 
     algorithm: Algorithm
     networks: Networks
@@ -25,9 +25,9 @@ class Subject:
     def batch(
         self, number: int, count: int, real: Tensor | None = None, purpose: str = "evaluate", domain: int = 0
     ) -> Batch:
-        """`count` images of the evaluation, the `number`-th such batch; `real`: [count, C, R, R] of the domain, and no other.
+        """Return batch `number` with `count` images; `real` [count, C, R, R] are the images of `domain`.
 
-        The noise of an image does not depend on `count`, so that fewer images are the first of more.
+        The noise of an image does not depend on `count`, so a smaller batch is the beginning of a larger one.
         """
         size = self.level.resolution
         shown = torch.zeros(count, self.channels, size, size) if real is None else real
@@ -36,16 +36,16 @@ class Subject:
         return Batch(images=images, level=level, nimg=number, seed=self.seed, rows=slice(0, count), update=purpose)
 
     def generate(self, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
-        """New images [n, C, R, R]; RuntimeError if one is not finite."""
+        """Generate images [n, C, R, R]; raises RuntimeError if one is not finite."""
         return _finite("generated images", self.algorithm.generate(self.networks, batch, sampling))
 
     def samples(self, count: int, sampling: Sampling = PLAIN_SAMPLING) -> Iterator[Tensor]:
-        """`count` generated images, [n, C, R, R] at a time; RuntimeError if one is not finite."""
+        """Generate `count` images in batches [n, C, R, R]; raises RuntimeError if one is not finite."""
         for number, size in enumerate(batches(count, self.level.resolution)):
             yield self.generate(self.batch(number, size), sampling)
 
     def reconstruction(self, real: Tensor, domain: int = 0) -> Tensor | None:
-        """[n, C, R, R], encoded and decoded within the domain; None without an encoder; RuntimeError if one is not finite."""
+        """Reconstruct images [n, C, R, R] in their domain; None without an encoder; raises RuntimeError if one is not finite."""
         parts = []
         for part in real.split(batches(len(real), self.level.resolution)):
             reconstructed = self._reconstructed(self.batch(0, len(part), part, domain=domain), domain)
@@ -61,7 +61,7 @@ class Subject:
 
     @property
     def domains(self) -> int:
-        """Image streams: 1, or 2 of a translator."""
+        """Number of image domains: 2 for a translator, otherwise 1."""
         return self.algorithm.domains
 
     def translated(
@@ -75,10 +75,10 @@ class Subject:
         count: int = 1,
         shared: bool = False,
     ) -> Tensor:
-        """Real images [n, C, R, R] of the other domain in domain `to`, each by a style of its own where styles are drawn.
+        """Translate real images [n, C, R, R] to domain `to`, each with its own style if the algorithm draws styles.
 
-        Styles are named by `purpose` and by `number`, that of the batch; `style`, `count` and `shared` are those of
-        `DrawsStyles.translate`, and none of an algorithm without styles. RuntimeError if one is not finite.
+        `purpose` and the batch number determine the styles; `style`, `count` and `shared` are those of
+        `DrawsStyles.translate`, only for algorithms with styles. Raises RuntimeError if an image is not finite.
         """
         batch = self.batch(number, len(real), real, purpose, domain=1 - to)
         algorithm = self.algorithm
@@ -88,7 +88,7 @@ class Subject:
             assert style is None and (count, shared) == (1, False), "one translation of an image"
             made = algorithm.translate(self.networks, batch, to)
         else:
-            raise ValueError("the algorithm has one domain and translates nothing; name a run of two domains")
+            raise ValueError("the algorithm has one domain and cannot translate; give a run of two domains")
         return _finite("translations", made)
 
     @property
@@ -97,37 +97,37 @@ class Subject:
         return self._codes.latent
 
     def mapped(self, z: Tensor) -> Tensor:
-        """w [n, D] of z [n, D]."""
+        """Map z [n, D] to w [n, D]."""
         return self._codes.mapped(self.networks, z)
 
     def encoded(self, batch: Batch) -> Tensor:
-        """w [n, D] of the batch's images; only of an algorithm that `Encodes`."""
+        """Encode the batch's images to w [n, D]; requires the capability `Encodes`."""
         assert isinstance(self.algorithm, Encodes), "asked only where codes of images can be had"
         return self.algorithm.embed(self.networks, batch)
 
     def encoded_long(self, batch: Batch) -> Tensor:
-        """Long codes [n, hidden] of the batch's images; only of an algorithm that `EncodesLong`."""
+        """Encode the batch's images to long codes [n, hidden]; requires the capability `EncodesLong`."""
         assert isinstance(self.algorithm, EncodesLong), "asked only where long codes can be had"
         return self.algorithm.embed_long(self.networks, batch)
 
     def decoded(self, codes: Tensor, batch: Batch, sampling: Sampling = PLAIN_SAMPLING) -> Tensor:
-        """Images [n, C, R, R] of codes [n, D], or of styles [n, layers, D]; their noise is the batch's, as `sampling` says."""
+        """Decode codes [n, D] or styles [n, layers, D] to images [n, C, R, R], with the batch's noise as `sampling` selects."""
         return _finite("images", self._codes.decode(self.networks, codes, batch, sampling))
 
     @property
     def styles(self) -> int:
-        """Layers of the level that take a style each; 1 where an image has one code."""
+        """Number of layers of the level that have a style; 1 if an image has one code."""
         return self.algorithm.style_layers(self.level) if isinstance(self.algorithm, Styles) else 1
 
     @property
     def _codes(self) -> Codes:
         if not isinstance(self.algorithm, Codes):
-            raise ValueError("the algorithm says of no code what image it makes, as this needs; see capabilities.Codes")
+            raise ValueError("this needs codes that can be decoded, and the algorithm has none; see capabilities.Codes")
         return self.algorithm
 
 
 def offered(algorithm: Algorithm) -> dict[str, bool]:
-    """What metrics and pages may need of an algorithm, and whether it is there."""
+    """Return the capabilities that metrics and pages may need -> whether the algorithm has them."""
     one = algorithm.domains == 1
     return {
         "codes": one and isinstance(algorithm, Codes),
@@ -138,8 +138,8 @@ def offered(algorithm: Algorithm) -> dict[str, bool]:
 
 
 def _finite(what: str, content: Tensor) -> Tensor:
-    # Rounded to uint8, NaN would pass for black.
+    # Rounded to uint8, NaN would become black.
     if not torch.isfinite(content).all():
         bad = int((~torch.isfinite(content)).flatten(1).any(1).sum())
-        raise RuntimeError(f"{bad} of {len(content)} {what} are not finite; the averaged networks are no good")
+        raise RuntimeError(f"{bad} of {len(content)} {what} are not finite; the averaged networks are unusable")
     return content

@@ -1,6 +1,6 @@
-"""Ray Train's validation function: a checkpoint's evaluation as a Ray task of its own, whose death is an error like another.
+"""Ray Train's validation function: evaluates a checkpoint in a separate Ray task, whose death is an ordinary error.
 
-Its own process only waits, so it imports nothing of the evaluation.
+The process of the function only waits, so it does not import the evaluation.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,18 +14,18 @@ Result = TypeVar("Result")
 
 
 def validate_checkpoint(run_url: str, resources: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, float]:
-    """Evaluate one checkpoint of a run in a Ray task of these `resources`, which writes down what came of it.
+    """Evaluate one checkpoint of a run in a Ray task with these `resources`, which stores the result.
 
-    Ray calls nothing when a validation ends, so what the task leaves on storage is what the tracking picks up.
+    Ray has no callback for the end of a validation, so the tracking reads the stored result.
     """
     name = checkpoint.path.rstrip("/").rpartition("/")[2]
     return apart(resources, _evaluate, run_url, f"{run_url}/{name}")
 
 
 def apart(resources: Mapping[str, Any], function: Callable[..., Result], *arguments: Any) -> Result:
-    """What a function returns in a Ray task of its own; RuntimeError if its process is killed.
+    """Return the result of a function that runs in its own Ray task; raises RuntimeError if its process is killed.
 
-    To Ray Train an exception is a failed validation, but a killed process, as by a full memory, a failure of the run.
+    For Ray Train an exception is a failed validation, but a killed process, such as by a full memory, fails the run.
     """
     try:
         return ray.get(ray.remote(function).options(**resources).remote(*arguments))

@@ -1,4 +1,4 @@
-"""Metrics of translations alone: how many ways an input is translated in, and how near it comes to its true counterpart."""
+"""Metrics of translations: the diversity of an input's translations, and their distance from the true counterpart."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from pipelines.evaluation.measures import Mean, Mergeable, OfClasses, Rows
 
 @dataclass(frozen=True)
 class ConditionalScore(OfClasses):
-    """Conditional Inception score over the `each` outputs of each input."""
+    """Conditional Inception score over the `each` translations of each input."""
 
     each: int
 
@@ -29,9 +29,9 @@ class ConditionalScore(OfClasses):
 
 @dataclass(frozen=True)
 class Diversity(Mergeable):
-    """Mean distance of two outputs for one input, `each` pairs an input, then that of random pairs of real images.
+    """Mean distance between two translations of one input (`each` pairs per input), then that of random real pairs.
 
-    Pairs of one input are alike, so that the error is over the inputs' means.
+    Pairs of one input are correlated, so the standard error is computed from the means of the inputs.
     """
 
     distance: Distance
@@ -60,11 +60,11 @@ class Diversity(Mergeable):
 
 @dataclass(frozen=True, kw_only=True)
 class Paired(Mean):
-    """Mean error of translations from their counterparts, then what the baselines would score."""
+    """Mean distance of translations from their counterparts, then the values of the baselines."""
 
     counterparts: Counterparts
     name: str
-    """Of the error, with the weights that it is taken by."""
+    """Identifier of the distance and of its weights."""
 
     def finish(self, part: RunningMean) -> list[Estimate]:
         errors = self.counterparts.baselines(self.name, self.value)

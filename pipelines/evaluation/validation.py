@@ -1,4 +1,4 @@
-"""A checkpoint's averaged networks -> an evaluation and figures with its run, and the best one kept."""
+"""Evaluates a checkpoint's averaged networks, stores metrics and figures with the run, and keeps the best checkpoint."""
 
 import math
 from dataclasses import replace
@@ -18,9 +18,9 @@ from pipelines.runs.evaluations import Evaluation, read_evaluation, write_evalua
 
 
 def evaluate_checkpoint(run_url: str, url: str, data_path: str | None = None) -> dict[str, float]:
-    """The metrics of the checkpoint at `url`, kept with its run; taken already, they are only read.
+    """Return the metrics of the checkpoint at `url`; evaluates it and stores them with the run unless they are stored.
 
-    `data_path` is where the dataset lies now, if it was moved since the checkpoint was saved.
+    `data_path` is the dataset's present path or URL, if it was moved since the checkpoint was saved.
     """
     manifest = checkpoints.read_manifest(url)
     path = layout.evaluation_path(manifest["nimg"])
@@ -29,13 +29,13 @@ def evaluate_checkpoint(run_url: str, url: str, data_path: str | None = None) ->
     else:
         evaluation = _evaluated(run_url, url, manifest, data_path)
         write_evaluation(run_url, evaluation)
-    # Also of an evaluation that is there: a kill may have come between the two.
+    # Also for a stored evaluation: the process may have been killed between the two steps.
     keep_best(run_url, checkpoints.experiment_of(manifest), only=url, manifest=manifest)
     return {name: math.nan if value is None else value for name, value in evaluation.metrics.items()}
 
 
 def _evaluated(run_url: str, url: str, manifest: dict[str, Any], data_path: str | None) -> Evaluation:
-    """A fresh evaluation, its figures stored before."""
+    """Compute a new evaluation, and store its figures first."""
     experiment, subject, nimg = load_subject(url, manifest)
     experiment = replace(experiment, data=replace(experiment.data, path=data_path or experiment.data.path))
     datasets = open_datasets(experiment.data.path, experiment.domains, experiment.data.damaged)

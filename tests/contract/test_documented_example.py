@@ -138,8 +138,8 @@ def test_without_codes_it_is_evaluated_all_the_same_and_metrics_of_codes_are_ref
     for name in ("ppl_wend", "ls_z", "reciprocity5k"):
         with pytest.raises(
             ValueError,
-            match=f"^{name} needs the codes that images are made of, and the algorithm offers none; leave it out$",
+            match=f"^{name} needs the codes of generated images, and the algorithm has none; leave it out$",
         ):
             requirements.check([name], EvaluationConfig(), (barred,), **offered(bare.algorithm))
-    with pytest.raises(ValueError, match="says of no code what image it makes"):
+    with pytest.raises(ValueError, match="this needs codes that can be decoded"):
         bare.decoded(torch.zeros(1, 6), bare.batch(0, 1))

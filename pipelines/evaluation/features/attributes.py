@@ -1,4 +1,4 @@
-"""A classifier of a dataset's binary attributes: one network with a logit for each, trained once and kept with the dataset."""
+"""A classifier of a dataset's binary attributes: one network with a logit per attribute, trained once per dataset."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,30 +20,30 @@ KINDS = ("bool", "int64")
 """Types of attributes that may be binary."""
 
 Values = tuple[int, int]
-"""What stands for 0 and for 1."""
+"""Values of an attribute that are labelled 0 and 1."""
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """Binary attributes, and the network that tells them of images."""
+    """Binary attributes of a dataset, and the network that predicts them from images."""
 
     values: Mapping[str, Values]
-    """The attributes in the order of the network's logits; of a bool 0 and 1."""
+    """Attribute -> its two values, in the order of the network's logits; 0 and 1 for a bool."""
     accuracies: Mapping[str, float | None]
-    """Share of held-out images whose value is told correctly; None where none has a value."""
+    """Accuracy per attribute on held-out images, in [0, 1]; None if no held-out image has a value."""
     extractor: Extractor
-    """Its `classes` are each attribute's probability to have its second value, float64 [N, K]."""
+    """Network whose `classes` are the probabilities of each attribute's second value, float64 [N, K]."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """In the order of the logits."""
+        """Names of the attributes in the order of the logits."""
         return tuple(self.values)
 
 
 def ensure_attributes(dataset: Dataset) -> Attributes:
-    """The dataset's attributes, whose classifier is trained and stored with it if it is not there.
+    """Return the dataset's attributes; their classifier is trained and stored with the dataset if it is missing.
 
-    Raises ValueError if there are none with two values, or images too small for a classifier.
+    Raises ValueError if no attribute has two values, or if the images are too small for a classifier.
     """
     check(dataset)
     name = f"attributes_r{dataset.resolution}_{extractors.content(dataset)}.json"
@@ -54,7 +54,7 @@ def ensure_attributes(dataset: Dataset) -> Attributes:
 
 
 def check(dataset: Dataset) -> None:
-    """Raise ValueError with the way out where it is plain that there is no attribute to classify."""
+    """Raise ValueError with a remedy if the manifest already shows that the dataset has no attribute to classify."""
     if not set(dataset.manifest.attributes.values()) & set(KINDS):
         raise ValueError(
             f"{dataset.url} has no attributes of type {' or '.join(KINDS)} to classify; pack the images with a table of them"
@@ -67,7 +67,7 @@ def check(dataset: Dataset) -> None:
 
 
 def binary_values(dataset: Dataset) -> dict[str, Values]:
-    """The bool and int64 attributes that take exactly two values among the training rows, the smaller one first."""
+    """Return the bool and int64 attributes with exactly two values in the training rows, the smaller value first."""
     rows = extractors.training_rows(dataset, "train")
     found = {}
     for name, kind in dataset.manifest.attributes.items():
@@ -79,7 +79,7 @@ def binary_values(dataset: Dataset) -> dict[str, Values]:
 
 
 def binary_labels(dataset: Dataset, split: str, values: Mapping[str, Values], rows: Rows) -> NDArray[np.int64]:
-    """[len(rows), K]: which of its two values each attribute has, 0 or 1, and -1 where it has neither."""
+    """Return labels int64 [len(rows), K]: 0 or 1 for the attribute's first or second value, -1 for neither."""
     columns = []
     for name, pair in values.items():
         places = {None: -1, pair[0]: 0, pair[1]: 1}
@@ -111,7 +111,7 @@ def _train(dataset: Dataset, path: str) -> None:
 
 
 def _labelled(dataset: Dataset, split: str, values: Mapping[str, Values]) -> tuple[Pixels, NDArray[np.int64]]:
-    """The training rows of a split that have a value of some attribute."""
+    """Training rows of a split that have a value of at least one attribute."""
     rows = extractors.training_rows(dataset, split)
     labels = binary_labels(dataset, split, values, rows)
     known = (labels >= 0).any(1)
@@ -127,7 +127,7 @@ def _load(dataset: Dataset, path: str) -> Attributes:
         FEATURES,
         about["sha256"],
         features=lambda images: module.features(to_float(images)),
-        # In float64, where even a sure answer is less sure than another.
+        # float64, so that even probabilities near 1 remain distinct.
         probabilities=lambda images: module(to_float(images)).double().sigmoid(),
     )
     values = {name: (first, second) for name, (first, second) in about["values"].items()}

@@ -1,6 +1,6 @@
-"""Images of two domains that show the same, known by their ids, and what translations of them are judged by.
+"""Pairs of images with the same id in two domains, and baselines for the distance of translations from them.
 
-Training never learns which images belong together: this is for metrics of domains whose images come in pairs.
+Training never uses the pairs; they serve only metrics of domains with paired images.
 """
 
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from pipelines.evaluation.features.pretrained import Distance
 from pipelines.storage.digests import short_digest
 
 SEARCHED_PX = 64
-"""Larger images are searched for their nearest at this resolution."""
+"""Resolution at which larger images are compared in the search for the nearest one."""
 
 Matches = NDArray[np.int64]
-"""Rows [n, 2] of images in one split, and of the images of the same ids in another."""
+"""Rows int64 [n, 2] of images in one split, and of the images with the same ids in another."""
 
 
 def matches(inputs: Split, truths: Split) -> Matches:
-    """The rows of all images of `inputs` whose id is also one of `truths`, in order, each with the row of that one."""
+    """Return the rows of the images of `inputs` whose id is also in `truths`, in order, with the rows of the latter."""
     rows = {name: row for row, name in enumerate(truths.ids(np.arange(truths.rows)))}
     names = inputs.ids(np.arange(inputs.rows))
     found = [(row, rows[name]) for row, name in enumerate(names) if name in rows]
@@ -36,7 +36,7 @@ def matches(inputs: Split, truths: Split) -> Matches:
 
 @dataclass(frozen=True, kw_only=True)
 class Counterparts:
-    """Images of `source` and the images of the same ids in `target`, of one split at one resolution."""
+    """Images of `source` and the images with the same ids in `target`, of one split at one resolution."""
 
     source: Dataset
     target: Dataset
@@ -45,10 +45,10 @@ class Counterparts:
     matches: Matches
 
     def baselines(self, name: str, distance: Distance) -> dict[str, Tensor]:
-        """Distances float64 [n] from the counterparts, of three things in the place of translations.
+        """Return distances float64 [n] of three baselines from the counterparts.
 
-        `identity`: the inputs; `mean`: the mean train image of `target`; `nearest`: its train image that is nearest to the
-        input by pixels. Kept beside `target` under `name`, which must tell all that the distance depends on.
+        `identity`: the input; `mean`: the mean train image of `target`; `nearest`: the train image of `target` nearest to
+        the input in pixels. They are stored with `target` under `name`, which must identify the distance.
         """
         path = self._path(name)
         if storage.exists(path):
@@ -78,20 +78,20 @@ class Counterparts:
         return {kind: torch.cat(distances) for kind, distances in parts.items()}
 
     def _mean(self, train: Split) -> Tensor:
-        """The mean image [C, R, R] of a split."""
+        """Mean image float [C, R, R] of a split."""
         total = torch.zeros(train.channels, self.resolution, self.resolution, dtype=torch.float64)
         for rows in np.split(*_cuts(train.rows, self.resolution)):
             total += self._read(train, rows).double().sum(0)
         return (total / train.rows).float()
 
     def _nearest(self, inputs: Split, train: Split) -> NDArray[np.int64]:
-        """The row in `train` of the image with the least squared difference from each input."""
+        """Row in `train` of the image with the smallest squared difference from each input."""
         side = min(self.resolution, SEARCHED_PX)
         wanted = real_images(inputs, side, self.matches[:, 0]).flatten(1)
         best, row = torch.full((len(wanted),), torch.inf), torch.zeros(len(wanted), dtype=torch.int64)
         for rows in np.split(*_cuts(train.rows, side)):
             shown = real_images(train, side, rows).flatten(1)
-            # Less the squared length of the input, which is the same for all.
+            # Without the squared norm of the input, which is the same for all.
             nearest, place = (shown.square().sum(1) - 2 * wanted @ shown.T).min(1)
             closer = nearest < best
             best, row = torch.where(closer, nearest, best), torch.where(closer, place + int(rows[0]), row)
@@ -102,7 +102,7 @@ class Counterparts:
 
     @property
     def _whole(self) -> bool:
-        """Whether every image could be read; else nothing is kept."""
+        """Whether all images could be read; otherwise the result is not stored."""
         read = (self.source.split(self.split), self.target.split(self.split), self.target.split("train"))
         return not any(split.replaced for split in read)
 
@@ -113,5 +113,5 @@ class Counterparts:
 
 
 def _cuts(count: int, resolution: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows int64 [count], and where to cut them into batches."""
+    """Rows int64 [count], and the positions at which batches begin."""
     return np.arange(count), np.cumsum(batches(count, resolution))[:-1]

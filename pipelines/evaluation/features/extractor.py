@@ -1,4 +1,4 @@
-"""What features are taken by, and how many images at a time."""
+"""Feature extractors: networks that turn images into features, and their batch sizes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,31 +12,31 @@ Features = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Extractor:
-    """uint8 images [N, R, R, C] -> features [N, dimension]; `digest` names its weights."""
+    """Function of images uint8 [N, R, R, C] to features [N, dimension]; `digest` identifies its weights."""
 
     name: str
     resolution: int
-    """The side that coarser images are enlarged to by repeating pixels; 0 if it resizes images of any side itself."""
+    """Side in pixels to which smaller images are enlarged by repeating pixels; 0 if `features` accepts any side."""
     dimension: int
     digest: str
     features: Features
     probabilities: Features | None = None
-    """Of classes, [N, K]; None without classes."""
+    """Function of images to class probabilities [N, K]; None without classes."""
     resize: str = "none; coarser images by repeating pixels"
-    """How it resizes, for people."""
+    """Description of the resizing."""
     at_once: int = 250
-    """Images that it takes at a time: a large network's activations of more would fill the memory."""
+    """Largest batch; activations of a large network for more images would fill the memory."""
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Features of uint8 images [N, r, r, C]."""
+        """Features [N, dimension] of images uint8 [N, r, r, C]."""
         return self._in_parts(self.features, images)
 
     @torch.no_grad()
     def classes(self, images: Tensor) -> Tensor:
-        """Probabilities [N, K] of uint8 images [N, r, r, C]; ValueError if it names no classes."""
+        """Class probabilities [N, K] of images uint8 [N, r, r, C]; raises ValueError without classes."""
         if self.probabilities is None:
-            raise ValueError(f"{self.name} names no classes; take inception or classifier")
+            raise ValueError(f"{self.name} has no classes; use inception or classifier")
         return self._in_parts(self.probabilities, images)
 
     def _in_parts(self, function: Features, images: Tensor) -> Tensor:
@@ -48,11 +48,11 @@ class Extractor:
 
 
 def most_at_once(resolution: int) -> int:
-    """Images of one batch: 250, or fewer where 250 images above 64 px would fill the memory."""
+    """Largest batch at this resolution: 250 images, or fewer above 64 px to limit memory."""
     return max(min(250, 2**20 // resolution**2), 1)
 
 
 def batches(count: int, resolution: int) -> list[int]:
-    """Sizes of the batches that `count` images come in."""
+    """Sizes of the batches of `count` images."""
     most = most_at_once(resolution)
     return [min(most, count - start) for start in range(0, count, most)]

@@ -1,4 +1,4 @@
-"""The extractors by name; those of a dataset's own are pixels, or a classifier trained once on it and kept with it."""
+"""Extractors by name. Those of a dataset are its pixels, or a classifier that is trained once and stored with it."""
 
 import hashlib
 from collections.abc import Mapping
@@ -30,9 +30,9 @@ SEED = 0
 
 
 def extractor(name: str, dataset: Dataset, config: EvaluationConfig, *, clean: bool = False) -> Extractor:
-    """The extractor `name`, with the weights that `config` names; raises ValueError with the way out where it lacks them.
+    """Return the extractor `name` with the weights of `config`; raises ValueError with a remedy if they are missing.
 
-    `clean` is for Inception: it resizes as clean-fid does.
+    `clean` applies to Inception: it resizes as clean-fid does.
     """
     if name in ("classifier", "pixels"):
         return ensure_extractor(dataset, name)
@@ -46,9 +46,9 @@ def extractor(name: str, dataset: Dataset, config: EvaluationConfig, *, clean: b
 
 
 def ensure_extractor(dataset: Dataset, name: str) -> Extractor:
-    """The extractor `name` for `dataset`; the classifier is trained and stored with the dataset if it is not there.
+    """Return the extractor `name` of `dataset`; the classifier is trained and stored with the dataset if it is missing.
 
-    Raises ValueError if the dataset has no labels to train a classifier on, or images too small for one.
+    Raises ValueError if the dataset has no labels for a classifier, or if its images are too small.
     """
     if name == "pixels":
         return _pixels(dataset)
@@ -70,12 +70,12 @@ def ensure_extractor(dataset: Dataset, name: str) -> Extractor:
 
 
 def stored(dataset: Dataset, name: str) -> str:
-    """Where a file that belongs to the dataset's features is kept."""
+    """Path or URL of a file `name` among the dataset's features."""
     return storage.join(dataset.url, FOLDER, name)
 
 
 def content(dataset: Dataset, split: str = "train") -> str:
-    """Names the images of a split: another packing in the same place gets extractors of its own."""
+    """Digest of the images of a split, so that another dataset in the same folder gets its own extractors."""
     return short_digest(dataset.identity[split])
 
 
@@ -105,15 +105,15 @@ def _train(dataset: Dataset, path: str) -> None:
 
 
 def accuracy_on(validation: bool) -> str:
-    """What an accuracy is of, for people."""
+    """Description of the images on which the accuracy was measured."""
     return "validation split" if validation else "a tenth of the train split, held out"
 
 
 def keep(dataset: Dataset, path: str, kind: str, module: Classifier, about: Mapping[str, Any]) -> None:
-    """Store the weights beside the dataset, then their description at `path`: what `about` says, and what they fit."""
+    """Store the weights with the dataset, then their description at `path`: `about`, and the file and digest of the weights."""
     weights = safetensors.torch.save(module.state_dict())
     digest = hashlib.sha256(weights).hexdigest()
-    # Named by content: of two runs that train at once, each description keeps the weights it describes.
+    # Named by content: if two runs train at once, each description keeps its own weights.
     name = f"{kind}_{digest[:16]}.safetensors"
     storage.write_bytes_verified(stored(dataset, name), weights)
     form = {"resolution": module.resolution, "channels": module.channels, "classes": module.classes}
@@ -121,7 +121,7 @@ def keep(dataset: Dataset, path: str, kind: str, module: Classifier, about: Mapp
 
 
 def kept(dataset: Dataset, path: str) -> tuple[Classifier, dict[str, Any]]:
-    """The network that `keep` stored, and its description; raises RuntimeError if its weights are others."""
+    """Load the network that `keep` stored, and its description; raises RuntimeError if the weights do not match it."""
     about = storage.read_json(path)
     where = stored(dataset, about["weights"])
     weights = storage.read_bytes(where)
@@ -133,13 +133,13 @@ def kept(dataset: Dataset, path: str) -> tuple[Classifier, dict[str, Any]]:
 
 
 def training_rows(dataset: Dataset, name: str) -> Rows:
-    """The first images of a split, as many as time and memory allow to train a classifier on."""
+    """First images of a split, as many as time and memory allow for the training of a classifier."""
     affordable = MOST_TRAINING_BYTES // (dataset.resolution**2 * dataset.channels)
     return np.arange(min(dataset.split(name).rows, MOST_TRAINING_ROWS, affordable))
 
 
 def whole_images(dataset: Dataset, name: str, rows: Rows) -> tuple[Pixels, Rows]:
-    """The finest images of `rows` and the places of those that are whole; damage is an error unless it is to be skipped."""
+    """Finest images of `rows`, and the positions of those that are not damaged; damage is an error unless it is skipped."""
     split: Split = dataset.split(name)
     images, damage = split.read_sound(dataset.resolution, rows)
     if damage and split.damaged == "stop":
@@ -152,7 +152,7 @@ def whole_images(dataset: Dataset, name: str, rows: Rows) -> tuple[Pixels, Rows]
 
 
 def _labelled(dataset: Dataset, name: str) -> tuple[Pixels, NDArray[np.int64]]:
-    """The training rows of a split that have a label."""
+    """Training rows of a split that have a label."""
     rows = training_rows(dataset, name)
     labels = dataset.split(name).labels(rows)
     images, whole = whole_images(dataset, name, rows[labels >= 0])

@@ -1,7 +1,7 @@
-"""Networks trained on ImageNet, as extractors: Inception (FID), VGG16 (LPIPS, path length, precision) and EfficientNet-Lite0.
+"""Extractors trained on ImageNet: Inception (FID), VGG16 (LPIPS, path length, precision) and EfficientNet-Lite0.
 
-Inception's and VGG16's weights are the user's files. Lite0's come with a package, so that photographs can be measured
-without any; its distance is called fd_lite0 and compares with no published FID.
+The user supplies the weights of Inception and VGG16. A package contains those of Lite0, so that photographs can be
+evaluated without other files; its distance is fd_lite0, which is not comparable with published FIDs.
 """
 
 import hashlib
@@ -32,15 +32,15 @@ LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db
 LITE0_SIDE, VGG_SIDE, INCEPTION_SIDE = 224, 224, 299
 AT_ONCE = 32
 LITE0_TAPS = (0, 2, 4, 10, 15)
-"""The last blocks at a half, a quarter and so on of the side: 16, 24, 40, 112 and 320 channels."""
+"""Last block at each stride (2 to 32): 16, 24, 40, 112 and 320 channels."""
 EXTRA = "pip install 'alae[metrics]'"
 
 
 @cache
 def lite0() -> Extractor:
-    """EfficientNet-Lite0's 1280 pooled features, of images resized to 224 px by an antialiased bicubic filter.
+    """Return EfficientNet-Lite0 with 1280 pooled features of images resized to 224 px by an antialiased bicubic filter.
 
-    Raises ValueError where its packages are not installed, RuntimeError where their weights are not the known ones.
+    Raises ValueError if its packages are not installed, RuntimeError if their weights are not the known ones.
     """
     network, digest = _lite0_network()
 
@@ -62,14 +62,14 @@ def _lite0_network() -> tuple[Any, str]:
 
 
 def _lite0_inputs(images: Tensor) -> Tensor:
-    """float32 [N, 3, R, R] in [0, 255] -> [N, 3, 224, 224], normalised as the official EfficientNet-Lite does."""
+    """Resize images float32 [N, 3, R, R] in [0, 255] to [N, 3, 224, 224], normalised as in the official EfficientNet-Lite."""
     return (_resized(images, LITE0_SIDE) - 127.0) / 128.0
 
 
 def inception(url: str, *, clean: bool = False) -> Extractor:
-    """Inception's 2048 pooled features as torch-fidelity takes them, from the weights at `url`; errors as `weights.read`.
+    """Return Inception with 2048 pooled features as in torch-fidelity, from the weights at `url`; errors as `weights.read`.
 
-    `clean` resizes as clean-fid does (Parmar et al. 2022): Pillow's antialiased bicubic filter, and nothing is rounded.
+    `clean` resizes as clean-fid does (Parmar et al. 2022): Pillow's antialiased bicubic filter without rounding.
     """
     state, digest = weights.read(weights.INCEPTION, url)
     network = _inception_network(state)
@@ -96,9 +96,9 @@ def inception(url: str, *, clean: bool = False) -> Extractor:
 
 
 def vgg16(url: str) -> Extractor:
-    """VGG16's 4096 activations of its second hidden layer, as precision and recall take them; errors as `weights.read`.
+    """Return VGG16 with the 4096 activations of its second dense layer, for precision and recall; errors as `weights.read`.
 
-    Images are resized to 224 px by an antialiased bicubic filter and normalised by ImageNet's statistics.
+    Images are resized to 224 px by an antialiased bicubic filter and normalised with ImageNet's statistics.
     """
     state, digest = weights.read(weights.VGG16, url)
     trunk = _vgg16_trunk(state)
@@ -119,7 +119,7 @@ def vgg16(url: str) -> Extractor:
 
 @dataclass(frozen=True)
 class Perceptual:
-    """A distance [n] between two batches of images [n, 1 or 3, R, R] in [-1, 1]; `digest` names its weights."""
+    """Distance [n] between two batches of images [n, 1 or 3, R, R] in [-1, 1]; `digest` identifies its weights."""
 
     distance: Distance
     digest: str
@@ -129,21 +129,21 @@ class Perceptual:
 
 
 def perceptual_distance(vgg16_url: str, heads_url: str) -> Perceptual:
-    """LPIPS over VGG16; errors as `weights.read`.
+    """Return LPIPS over VGG16; errors as `weights.read`.
 
-    Images of less than 16 px, which do not reach VGG16's last layers, are enlarged to that by repeating pixels.
+    Images below 16 px, too small for VGG16's last layers, are enlarged to 16 px by repeating pixels.
     """
     return _lpips(backbones.vgg16(), (weights.VGG16, vgg16_url), (weights.LPIPS_HEADS, heads_url))
 
 
 def alexnet_distance(alexnet_url: str, heads_url: str) -> Perceptual:
-    """LPIPS over AlexNet, as `perceptual_distance`; the smallest images are of 31 px."""
+    """Return LPIPS over AlexNet, as `perceptual_distance`; images below 31 px are enlarged."""
     return _lpips(backbones.alexnet(), (weights.ALEXNET, alexnet_url), (weights.ALEXNET_HEADS, heads_url))
 
 
 @cache
 def lite0_distance() -> Perceptual:
-    """LPIPS' form of a distance over feature maps of EfficientNet-Lite0, each channel with the weight 1: no LPIPS.
+    """Return a distance like LPIPS over feature maps of EfficientNet-Lite0 with channel weights of 1; it is not LPIPS.
 
     Images are resized as for `lite0`; errors as there.
     """
@@ -183,7 +183,7 @@ def _lpips(
 
 
 def _inception_network(state: dict[str, Tensor]) -> Any:
-    # The package unpickles what it is given: it is given tensors that were read safely and written here.
+    # The package unpickles its input, so it gets tensors that were read safely and written here.
     torchvision()
     module = _package("torch_fidelity.feature_extractor_inceptionv3")
     file = io.BytesIO()
@@ -200,7 +200,7 @@ def _inception_network(state: dict[str, Tensor]) -> Any:
 def _after_resizing(network: Any, images: Tensor) -> tuple[Tensor, Tensor]:
     """Features [N, 2048] and logits without biases [N, 1008] of images float32 [N, 3, 299, 299] in [0, 255].
 
-    The network's own entry takes bytes alone, and resizes them.
+    The network's own forward pass accepts only bytes, and resizes them.
     """
     *stages, output = network.children()
     features = nn.Sequential(*stages)((images - 128) / 128).flatten(1)
@@ -208,7 +208,7 @@ def _after_resizing(network: Any, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cleanly_resized(images: Tensor) -> Tensor:
-    """uint8 [N, R, R, 1 or 3] -> float32 [N, 3, 299, 299] in [0, 255], each channel by itself."""
+    """Resize images uint8 [N, R, R, 1 or 3] to float32 [N, 3, 299, 299] in [0, 255], each channel separately."""
     side = (INCEPTION_SIDE, INCEPTION_SIDE)
     planes = images.permute(0, 3, 1, 2).flatten(0, 1).float().numpy()
     resized = [np.asarray(Image.fromarray(plane).resize(side, Image.Resampling.BICUBIC)) for plane in planes]
@@ -241,7 +241,7 @@ def _package(name: str) -> Any:
 
 
 def _colour(images: Tensor) -> Tensor:
-    """uint8 [N, R, R, 1 or 3] -> float32 [N, 3, R, R] in [0, 255]."""
+    """Convert images uint8 [N, R, R, 1 or 3] to float32 [N, 3, R, R] in [0, 255]."""
     return images.permute(0, 3, 1, 2).float().expand(-1, 3, -1, -1)
 
 

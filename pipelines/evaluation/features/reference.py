@@ -1,4 +1,4 @@
-"""What generated images are compared with: features of real ones, computed once and kept beside the dataset."""
+"""Features of real images, with which generated ones are compared; computed once and stored with the dataset."""
 
 from dataclasses import dataclass
 
@@ -16,30 +16,30 @@ from pipelines.evaluation.features.extractors import content, stored
 from pipelines.storage.digests import short_digest
 
 MOST_KEPT_NUMBERS = 2**26
-"""Sets of features of more numbers (256 MiB) are computed again each time."""
+"""Largest number of float32 values (256 MiB) that is stored; larger sets of features are computed each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reals:
-    """The first `count` images of a split at one resolution; the order of a dataset is random."""
+    """The first `count` images of a split at one resolution; datasets are stored in random order."""
 
     dataset: Dataset
     extractor: Extractor
     resolution: int
     split: str = "train"
     count: int | None = None
-    """None: all."""
+    """Number of images; None: all."""
     mirrored: bool = False
-    """Each is mirrored by chance, named by its number."""
+    """Mirror each image with probability 0.5; its position determines the draw."""
 
     @property
     def rows(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         rows = self.dataset.split(self.split).rows
         return rows if self.count is None else min(rows, self.count)
 
     def statistics(self) -> FeatureStatistics:
-        """Mean and covariance of their features."""
+        """Return mean and covariance of the features."""
         path = self._path("stats")
         if storage.exists(path):
             return FeatureStatistics.from_state_dict(safetensors.torch.load(storage.read_bytes(path)))
@@ -51,7 +51,7 @@ class Reals:
         return statistics
 
     def features(self) -> Tensor:
-        """Their features float32 [rows, D]."""
+        """Return the features, float32 [rows, D]."""
         path = self._path("features")
         if storage.exists(path):
             return safetensors.torch.load(storage.read_bytes(path))["features"]
@@ -63,7 +63,7 @@ class Reals:
 
     @property
     def _whole(self) -> bool:
-        """Whether every image could be read: what others stood in for is not kept, for a mended dataset has its name."""
+        """Whether all images could be read; otherwise nothing is stored, because a repaired dataset has the same name."""
         return not self.dataset.split(self.split).replaced
 
     def _features(self, rows: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class Reals:
         return self.extractor(pixels)
 
     def _path(self, kind: str) -> str:
-        """Named by the extractor's weights, the images' checksums, the resolution and the choice of images."""
+        """Path whose name contains the digests of weights and images, the resolution and the selection of images."""
         choice = [self.split] if self.split != "train" else []
         choice += [str(self.rows)] if self.rows < self.dataset.split(self.split).rows else []
         choice += ["mirrored"] if self.mirrored else []
@@ -84,6 +84,6 @@ class Reals:
 
 
 def blended(split: Split, resolution: int, blend: float, first: int, count: int) -> Tensor:
-    """Real images [n, C, R, R] from row `first` as the training saw them: within a fade, blended with the coarser level."""
+    """Real images float32 [n, C, R, R] in [-1, 1] from row `first`, blended as in training if in a fade."""
     pixels = split.read(resolution, np.arange(first, first + count))
     return images.blend_with_coarser(images.to_float(torch.from_numpy(pixels)), blend)

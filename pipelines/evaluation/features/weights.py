@@ -1,4 +1,4 @@
-"""Weight files that the user gives, from a path or any URL: known by their SHA-256, and read without running their code."""
+"""Reads weight files of the user from a path or URL: checks their SHA-256, and runs no code from them."""
 
 import hashlib
 import io
@@ -13,17 +13,17 @@ from torch import Tensor
 from pipelines import storage
 
 MARK = "#sha256="
-"""After a path or URL: the SHA-256 that the file must have, for one that is not known here."""
+"""Suffix of a path or URL with the SHA-256 that the file must have, for a file that is not known here."""
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What a network's weights are published as."""
+    """Published weights of a network."""
 
     field: str
-    """The setting that names it."""
+    """Setting that gives the path or URL."""
     known: Mapping[str, str]
-    """Beginnings of the SHA-256 of the files that give the usual numbers, by what to call each."""
+    """Name of a file that gives the usual values -> beginning of its SHA-256."""
 
 
 INCEPTION = WeightFile("evaluation.inception_weights", {"weights-inception-2015-12-05-6726825d.pth": "6726825d"})
@@ -38,9 +38,9 @@ ALEXNET_HEADS = WeightFile(
 
 
 def read(file: WeightFile, url: str) -> tuple[dict[str, Tensor], str]:
-    """The state dict in the file at `url`, and its SHA-256.
+    """Return the state dict in the file at `url`, and its SHA-256.
 
-    Raises ValueError where the file is missing, is not known and its SHA-256 is not given, or holds more than tensors.
+    Raises ValueError if the file is missing, contains more than tensors, or is unknown and its SHA-256 is not given.
     """
     place, _, expected = url.partition(MARK)
     check_exists(file, url)
@@ -51,7 +51,7 @@ def read(file: WeightFile, url: str) -> tuple[dict[str, Tensor], str]:
 
 
 def digest(file: WeightFile, url: str) -> str:
-    """The SHA-256 of the file at `url`; raises ValueError where it is missing, or is not known and its SHA-256 not given."""
+    """Return the SHA-256 of the file at `url`; raises ValueError if it is missing, or unknown and its SHA-256 is not given."""
     place, _, expected = url.partition(MARK)
     check_exists(file, url)
     found = storage.sha256(place)
@@ -60,7 +60,7 @@ def digest(file: WeightFile, url: str) -> str:
 
 
 def check_exists(file: WeightFile, url: str) -> None:
-    """Raise ValueError unless there is a file at `url`."""
+    """Raise ValueError if there is no file at `url`."""
     place = url.partition(MARK)[0]
     if not storage.exists(place):
         raise ValueError(f"{file.field}={place} does not exist; give the path or URL of {' or '.join(file.known)}")
@@ -77,7 +77,7 @@ def _check_digest(file: WeightFile, place: str, digest: str, expected: str) -> N
 
 
 def _tensors(file: WeightFile, place: str, data: bytes) -> dict[str, Tensor]:
-    # A TorchScript archive holds code, which runs when it is loaded; torch.load would hand it to torch.jit.
+    # A TorchScript archive contains code that runs at loading; torch.load would pass it to torch.jit.
     if zipfile.is_zipfile(io.BytesIO(data)) and any("/code/" in name for name in _names(data)):
         raise ValueError(
             f"{file.field}={place} is TorchScript, which holds code, so it is not opened; give {' or '.join(file.known)}"

@@ -1,6 +1,6 @@
-"""Pages drawn from codes: styles mixed by depth, interpolation between real images, truncation, editing along directions.
+"""Pages drawn from codes: style mixing, interpolation between real images, truncation, and editing along directions.
 
-All images of a page but the samples share one draw of noise, so that what differs is what the codes say.
+All images of a page except the samples share one draw of noise, so that they differ only by their codes.
 """
 
 from collections.abc import Sequence
@@ -19,20 +19,20 @@ from pipelines.pictures import grids
 from pipelines.sources.decoding import Pixels
 
 PSIS = (1.0, 0.9, 0.7, 0.5, 0.3, 0.0)
-"""Truncations of the page's rows."""
+"""Truncation psi of each row of the page."""
 STEPS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
-"""How far a page of editing goes along a direction."""
+"""Steps along a direction on a page of editing, in units of the direction."""
 SIDE = 7
-"""Images along a side of the interpolation."""
+"""Images along one side of the interpolation page."""
 MIXED = 6
-"""Sources and destinations of the mixing page."""
+"""Number of sources and destinations of the mixing page."""
 SHARED = Sampling(noise="shared")
 
 
 def drawn_from_codes(subject: Subject, real: Tensor, columns: int) -> dict[str, Pixels]:
-    """The pages that can be had of the subject, of these real images [n, C, R, R], by figure name."""
+    """Return the pages that the subject supports, from real images [n, C, R, R], by figure name."""
     pages = {}
-    # Without a mean to pull towards there is no such page.
+    # Truncation needs a mean code; without one there is no such page.
     with suppress(SamplingError):
         pages["truncation"] = truncated(subject, columns)
     can = offered(subject.algorithm)
@@ -47,9 +47,9 @@ def drawn_from_codes(subject: Subject, real: Tensor, columns: int) -> dict[str, 
 
 
 def style_groups(layers: int) -> tuple[tuple[int, int], ...]:
-    """First and stop layer of the coarse, middle and fine styles: StyleGAN's (section 3.1) from 64 px on, else thirds.
+    """First and stop layer of the coarse, middle and fine styles: StyleGAN's (section 3.1) from 64 px on, otherwise thirds.
 
-    StyleGAN calls 4x4 and 8x8 coarse, 16x16 and 32x32 middle. Empty below three layers.
+    In StyleGAN 4x4 and 8x8 are coarse, 16x16 and 32x32 middle. Empty below three layers.
     """
     if layers < 3:
         return ()
@@ -58,10 +58,10 @@ def style_groups(layers: int) -> tuple[tuple[int, int], ...]:
 
 
 def mixed_by_depth(subject: Subject, sources: Tensor, destinations: Tensor) -> Pixels:
-    """Destinations [m, C, R, R] along the top with the coarse, middle or fine styles of the real image on the left.
+    """Page of destinations [m, C, R, R] (top) with the coarse, middle or fine styles of a real source (left).
 
-    `sources` [n, C, R, R]: the first third give their coarse styles, the next their middle, the last their fine ones.
-    Raises ValueError where the sources are no multiple of three, or images have fewer than three styles.
+    The first third of `sources` [n, C, R, R] gives coarse styles, the second middle ones, the third fine ones. Raises
+    ValueError if their number is no multiple of three, or if images have fewer than three styles.
     """
     groups = style_groups(subject.styles)
     if not groups or len(sources) % 3 or not len(sources):
@@ -81,9 +81,9 @@ def mixed_by_depth(subject: Subject, sources: Tensor, destinations: Tensor) -> P
 
 
 def interpolated(subject: Subject, corners: Tensor, side: int = SIDE) -> Pixels:
-    """`side` x `side` images between four real ones [4, C, R, R], bilinear in W; their reconstructions are the corners.
+    """Page of `side` x `side` images interpolated bilinearly in W between the reconstructions of four images [4, C, R, R].
 
-    The corners are the upper left, upper right, lower left and lower right image.
+    The four are the upper left, upper right, lower left and lower right corner.
     """
     if len(corners) != 4 or side < 2:
         raise ValueError(f"{len(corners)} corners of a page of side={side}; give 4 images and a side of 2 or more")
@@ -95,7 +95,7 @@ def interpolated(subject: Subject, corners: Tensor, side: int = SIDE) -> Pixels:
 
 
 def truncated(subject: Subject, columns: int, psis: Sequence[float] = PSIS) -> Pixels:
-    """A row of the same `columns` samples for each psi; raises SamplingError where there is no mean to pull towards."""
+    """Page with one row of the same `columns` samples per psi; raises SamplingError without a mean code."""
     rows = [torch.cat(list(subject.samples(columns, Sampling(truncation=psi)))) for psi in psis]
     return grids.sample_page(_bytes(torch.cat(rows)), columns)
 
@@ -103,9 +103,9 @@ def truncated(subject: Subject, columns: int, psis: Sequence[float] = PSIS) -> P
 def edited(
     subject: Subject, codes: Tensor, direction: Tensor, *, real: Tensor | None = None, steps: Sequence[float] = STEPS
 ) -> Pixels:
-    """A row for each code [n, D]: its image, and that moved along one direction [D] in W by `steps`, from left to right.
+    """Page with one row per code [n, D]: its image, and images of the code plus `steps` times a direction [D] in W.
 
-    Before the image of the code stands the real one [n, C, R, R], where it is given.
+    If real images [n, C, R, R] are given, they are the first column.
     """
     moved = codes.unsqueeze(1) + direction * direction.new_tensor(steps).unsqueeze(1)
     shown = _decoded(subject, codes), _decoded(subject, moved.flatten(0, 1))

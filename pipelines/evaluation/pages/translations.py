@@ -1,6 +1,6 @@
-"""Pages of a translator: reals of both domains, their translations by drawn styles and by examples, and heat maps.
+"""Pages of a translator: reals of both domains, translations with drawn styles and with examples, and heat maps.
 
-Styles are drawn once for a page and are the same in all its rows, so that a column shows one style.
+All rows of a page use the same drawn styles, so that a column shows one style.
 """
 
 from typing import Any
@@ -19,11 +19,11 @@ from pipelines.sources.decoding import Pixels
 
 @torch.no_grad()
 def pages(subject: Subject, reals: tuple[Tensor, ...], columns: int) -> dict[str, Pixels]:
-    """Pages uint8 [H, W, C] by figure name, of real images of domain a and b, each [n, C, R, R] in [-1, 1].
+    """Return pages uint8 [H, W, C] by figure name, from real images of domains a and b, each [n, C, R, R] in [-1, 1].
 
-    Of both domains: `reals_*`, `reconstructions_*`, `translations_to_*`, if it draws styles `guided_to_*`, and if it attends
-    `attention_*`. Translations by styles are a row for each of the first `columns` images. Raises RuntimeError where an image
-    is not finite.
+    For each domain: `reals_*`, `reconstructions_*`, `translations_to_*`, `guided_to_*` if the algorithm draws styles, and
+    `attention_*` if it has attention. Translations with styles have one row for each of the first `columns` images. Raises
+    RuntimeError if an image is not finite.
     """
     found, algorithm = {}, subject.algorithm
     for domain, name in enumerate(DOMAINS):
@@ -46,7 +46,7 @@ def _by_drawn_styles(subject: Subject, real: Tensor, to: int, count: int) -> Pix
 
 
 def _by_examples(subject: Subject, algorithm: DrawsStyles, real: Tensor, examples: Tensor, to: int) -> Pixels:
-    """Images down the left edge, examples of domain `to` along the top."""
+    """Page of translations: images at the left edge, examples of domain `to` at the top."""
     styles = algorithm.style_of(subject.networks, examples, to)
     columns = [_translated(subject, real, to, style=style[None]) for style in styles]
     guided = torch.stack(columns, 1).flatten(0, 1)
@@ -62,7 +62,7 @@ def _attention(subject: Subject, algorithm: Attends, real: Tensor, domain: int, 
 
 
 def _translated(subject: Subject, real: Tensor, to: int, each: int = 1, **how: Any) -> Tensor:
-    """`each` translations of each image in a row, [n * each, C, R, R]."""
+    """`each` consecutive translations per image, [n * each, C, R, R]."""
     parts = real.split(max(most_at_once(subject.level.resolution) // each, 1))
     return torch.cat([subject.translated(part, to, 0, "pages", **how) for part in parts])
 

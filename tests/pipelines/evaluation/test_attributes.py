@@ -1,4 +1,4 @@
-"""Classifiers of a dataset's attributes: which attributes they are of, what they learn, and how they are kept."""
+"""Classifiers of a dataset's attributes: the attributes they cover, their accuracy, and their storage."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_other_images_get_a_classifier_of_their_own_and_changed_weights_are_refu
 
 @pytest.fixture
 def with_gaps(tmp_path: Path) -> Dataset:
-    """Twelve images, each of the shade of its number, of which one in three has no value."""
+    """Twelve images, each with its number as its shade; one in three has no value."""
     table = {
         "image": [png(np.full((8, 8), row, np.uint8)) for row in range(12)],
         "old": pa.array([None if row % 3 == 0 else row % 3 == 1 for row in range(12)], pa.bool_()),

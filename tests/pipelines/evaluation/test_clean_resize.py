@@ -1,4 +1,4 @@
-"""Inception on images that are resized as clean-fid resizes them."""
+"""Inception on images that are resized as in clean-fid."""
 
 import hashlib
 import io
@@ -46,7 +46,7 @@ def network() -> Any:
 
 @pytest.fixture(scope="module")
 def stored(network: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Path and SHA-256 of its weights."""
+    """Path and SHA-256 of the weights."""
     path: Path = tmp_path_factory.mktemp("weights") / "inception.pth"
     torch.save(network.state_dict(), path)
     return str(path), hashlib.sha256(path.read_bytes()).hexdigest()

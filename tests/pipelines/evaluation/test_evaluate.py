@@ -1,4 +1,4 @@
-"""`alae evaluate`: the table, the record, and what it refuses; all in one process, without Ray."""
+"""`alae evaluate`: the table, the record and the errors; in one process, without Ray."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,7 @@ from tests.support import tiny
 from tests.support.commands import refused
 
 AT = (800, 4000)
-"""Images at the run's two checkpoints; the second is of the finer level."""
+"""nimg of the run's two checkpoints; the second has the finer level."""
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def experiment(tiny_dataset: Path) -> Experiment:
 
 @pytest.fixture
 def run(experiment: Experiment, tmp_path: Path) -> str:
-    """A run's folder with two checkpoints."""
+    """The folder of a run with two checkpoints."""
     state = tiny.build(experiment)
     for nimg in AT:
         state.nimg = nimg
@@ -112,7 +112,7 @@ def test_what_is_no_run_or_metric_is_refused(run: str, tmp_path: Path, capsys: p
     ("name", "sentence"),
     [
         ("fid50k_mixed0.9_floored_mirrored", "50,000 samples, features of inception, against as many of the train split, "
-         "styles mixed with chance 0.9, floored to bytes, reals mirrored by chance"),
+         "styles mixed with probability 0.9, floored to bytes, reals mirrored randomly"),
         ("ppl_wend_face", "100,000 paths, features of vgg16, end paths in W, crop face"),
         ("kid10k_x1000", "10,000 samples, features of inception, against as many of the train split, 100 subsets of 1,000"),
         ("l2_1k_recon_validation", "1,000 reconstructions, of the validation split"),

@@ -1,4 +1,4 @@
-"""Path lengths are taken without TF32, in the images and in their distance, and leave the process as it was."""
+"""Path lengths are computed without TF32, in images and distances, and restore the settings of the process."""
 
 from collections.abc import Iterator
 from typing import Any, cast

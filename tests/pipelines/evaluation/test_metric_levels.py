@@ -1,4 +1,4 @@
-"""A metric that a level's images are too small for is left out of that evaluation, and the others are taken."""
+"""A metric that needs larger images than a level has is left out of that evaluation; the others are computed."""
 
 import logging
 from pathlib import Path
@@ -87,5 +87,5 @@ def test_a_metric_that_no_level_allows_is_refused_on_the_driver(tiny_dataset: Pa
     data = Dataset.open(str(tiny_dataset))
     requirements.check_experiment(experiment, [data])
     coarse = override(experiment, ["schedule.resolutions=4", "schedule.stable_kimg=1", "schedule.fade_kimg=0"])
-    with pytest.raises(ValueError, match=f"msssim0.1k can be taken at no level of the schedule: {REASON}; leave it"):
+    with pytest.raises(ValueError, match=f"msssim0.1k is undefined at every level of the schedule: {REASON}; leave it"):
         requirements.check_experiment(coarse, [data])

@@ -1,4 +1,4 @@
-"""The probes by name: each against its formula on codes that are known, short and long, and what they refuse."""
+"""Probes by name: each compared with its formula on known short and long codes, and the errors."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -27,14 +27,14 @@ TRAIN, VALIDATION = 270, 30
 
 
 class Flat(nn.Module):
-    """An encoder whose long code is the image, and whose code is the first half of it."""
+    """An encoder whose long code is the image, and whose code is the first half of the image."""
 
     def features(self, images: Tensor) -> Tensor:
         return images.flatten(1)
 
 
 class Encoding:
-    """An algorithm that has it."""
+    """An algorithm with this encoder."""
 
     latent = SIDE * SIDE // 2
     domains = 1
@@ -126,7 +126,7 @@ def test_the_penalty_is_chosen_on_train_images_and_noted() -> None:
     chosen = max(protocol.penalties, key=scores.__getitem__)
     assert found.value == svm(chosen, np.arange(90)).score(codes[90:].numpy(), labels[90:].numpy())
     assert found.notes == (f"C={chosen:g}, chosen on 9 of the train images",)
-    # Whatever the labels that score it are, the choice stays.
+    # The labels of the test images do not affect the choice of C.
     assert chosen_svm_accuracy(codes[:90], labels[:90], codes[90:], 1 - labels[90:], protocol).notes == found.notes
 
 

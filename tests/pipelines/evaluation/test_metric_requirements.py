@@ -1,4 +1,4 @@
-"""What a metric needs and does not find is one sentence with the way out, before anything is drawn."""
+"""A missing requirement of a metric is refused in one sentence with a remedy, before any image is drawn."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,9 +62,9 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("fid1k_to_b", "fid1k_to_b is taken of translations, and the algorithm has one domain; leave it out"),
-        ("cis100x100_to_b", "cis100x100_to_b is taken of translations, and the algorithm has one domain"),
-        ("fd_lite0_5k_clean", "the clean filter is for inception's features; leave _clean out"),
+        ("fid1k_to_b", "fid1k_to_b measures translations, and the algorithm has one domain; leave it out"),
+        ("cis100x100_to_b", "cis100x100_to_b measures translations, and the algorithm has one domain"),
+        ("fd_lite0_5k_clean", "the clean filter applies to inception's features only; leave _clean out"),
         ("ppl_wend_psi0.7", "paths are not truncated; leave psi out"),
         ("ppl_wend_mixed0.9", "ppl has no mixing; leave it out"),
         ("reciprocity5k_psi0.7", "reciprocity has no truncation; leave it out"),

@@ -1,4 +1,4 @@
-"""Metrics by name: each against its own formula, streams shared, and the same result from any number of shards."""
+"""Metrics by name: each compared with its formula, shared streams, and equal results for any number of shards."""
 
 import pickle
 from collections.abc import Sequence

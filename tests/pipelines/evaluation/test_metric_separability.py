@@ -1,4 +1,4 @@
-"""Linear separability by name, of a generator whose attributes are half spaces of W and not of Z."""
+"""Linear separability of a generator whose attributes are half-spaces in W, but not in Z."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,14 +28,14 @@ NAMES = ("ls1.5k_w", "ls1.5k_z")
 
 
 class Crossed(nn.Module):
-    """w_0 = z_0 z_1, an exclusive or of half spaces; the others are those of z."""
+    """w_0 = z_0 z_1, whose sign is an exclusive or of half-spaces; the other components equal those of z."""
 
     def forward(self, z: Tensor) -> Tensor:
         return torch.cat([z[:, :1] * z[:, 1:2], z[:, 1:]], 1)
 
 
 class Bars(nn.Module):
-    """A bar, down where w_0 > 0, on a ground that is bright where w_2 > 0."""
+    """Image of a bar, vertical if w_0 > 0, on a background that is bright if w_2 > 0."""
 
     def forward(self, w: Tensor) -> Tensor:
         images = (20 + 60 * (w[:, 2] > 0).float()).view(-1, 1, 1).repeat(1, SIDE, SIDE)
@@ -62,8 +62,8 @@ def test_half_spaces_of_w_are_separated_there_and_leave_a_bit_in_z(barred: Datas
     in_w, in_z = (found[name] for name in NAMES)
     assert 1.0 <= in_w.value < 1.1 and 1.8 < in_z.value < 2.1
     assert 0 < in_z.standard_error < 0.1 and in_z.count == 1500
-    assert in_z.notes[0].startswith("bits that the planes leave: down 0.9") and "bright 0" in in_z.notes[0]
-    assert in_z.notes[1].startswith("labelled by a classifier of 2 attributes, right in ")
+    assert in_z.notes[0].startswith("conditional entropies in bits: down 0.9") and "bright 0" in in_z.notes[0]
+    assert in_z.notes[1].startswith("labelled by a classifier of 2 attributes, correct for ")
 
 
 def test_the_score_is_that_of_the_images_their_labels_and_their_codes(barred: Dataset) -> None:
@@ -103,7 +103,7 @@ def test_only_the_surer_half_of_the_images_counts() -> None:
     probabilities = np.where(labels, 0.6, 0.4) + np.where(sure, np.where(labels, 0.3, -0.3), 0.0)
     found = planes.separability(codes, probabilities[:, None], {"a": None})
     assert found.value < 1.1
-    assert found.notes[1] == "labelled by a classifier of 1 attributes, whose accuracy is not known"
+    assert found.notes[1] == "labelled by a classifier of 1 attributes of unknown accuracy"
     assert planes.separability(codes, 1 - np.abs(0.5 - probabilities[:, None]), {"a": None}).value == 1.0
 
 
@@ -112,8 +112,8 @@ def test_an_attribute_of_one_value_counts_as_separated_and_few_images_are_noted(
     probabilities = np.stack([np.full(60, 0.9), 1 / (1 + np.exp(-9 * codes[:, 0]))], 1)
     found = planes.separability(codes, probabilities, {"always": 1.0, "half": 0.9})
     assert found.value == pytest.approx(1.0)
-    assert "all images that are kept have one value of always, which counts as separated" in found.notes
-    assert found.notes[-1].startswith("30 images are kept for codes of 4 numbers: planes fit chance")
+    assert "all confident images have the same value of always, which counts as 0 bits" in found.notes
+    assert found.notes[-1].startswith("30 images for codes of 4 dimensions are few: planes fit random labels")
 
 
 def test_the_classifier_is_trained_beforehand_where_it_is_asked_for(

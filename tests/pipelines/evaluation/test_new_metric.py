@@ -1,4 +1,4 @@
-"""A metric is its file, one row and one recipe: a toy one is measured end to end, and nothing else has to know it."""
+"""A metric needs a file, a row and a recipe, and no other change: a toy metric is evaluated end to end."""
 
 import ast
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ ROW = Metric(
 
 
 def brightness(images: Tensor) -> Tensor:
-    """The file of the metric: images [n, C, R, R] -> [n]."""
+    """Content of the metric's file: a function of images [n, C, R, R] to values [n]."""
     return images.mean((1, 2, 3)).double()
 
 
@@ -60,7 +60,7 @@ class Brightness(measures.Mergeable):
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The row and the recipe, and no other edit."""
+    """Add the row and the recipe, without other changes."""
     monkeypatch.setitem(METRICS, "brightness", ROW)
     monkeypatch.setitem(RECIPES, "brightness", Recipe(lambda *_: Brightness()))
 
@@ -96,7 +96,7 @@ def test_a_metric_of_a_file_a_row_and_a_recipe_is_checked_measured_recorded_comp
 
 
 def shifted(networks: Mapping[str, nn.Module], by: float) -> None:
-    """Brightens what the generator makes."""
+    """Brightens the generated images."""
     with torch.no_grad():
         for name, weight in networks["generator"].named_parameters():
             if "to_rgb" in name and name.endswith("bias"):
@@ -118,7 +118,7 @@ def test_every_row_has_a_recipe_and_every_recipe_a_row() -> None:
 
 SPELLED = {
     "pipelines/experiment/metric_choice.py": {"fd", "kd"},  # the default metrics
-    "pipelines/evaluation/score.py": {"l1", "l2"},  # of eval/reconstruction_l1 and _l2, which are no named metrics
+    "pipelines/evaluation/score.py": {"l1", "l2"},  # of eval/reconstruction_l1 and _l2, which are not metrics by name
 }
 TABLES = {"alae_core/metrics/table.py", "pipelines/evaluation/recipes.py"}
 

@@ -1,4 +1,4 @@
-"""Pages drawn from codes, of a network whose every pixel is known, and curves of metrics."""
+"""Pages drawn from codes of a network with known pixels, and curves of metrics."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,7 +23,7 @@ SIDE, LAYERS = 8, 4
 
 @dataclass
 class Bands:
-    """Four styles of one number, each the shade of a band of two rows; an image's code is its mean."""
+    """Four styles of dimension 1, each the shade of a band of two rows; the code of an image is its mean."""
 
     latent: int = 1
     domains: int = 1
@@ -54,7 +54,7 @@ def subject(algorithm: Any = None, resolution: int = SIDE) -> Subject:
 
 
 def flat(*shades: float) -> Tensor:
-    """Images of one shade each, in [-1, 1]."""
+    """Images of constant shades in [-1, 1]."""
     return torch.tensor(shades, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 1, SIDE, SIDE)
 
 
@@ -63,7 +63,7 @@ def byte(*shades: float) -> list[int]:
 
 
 def tile_bands(page: np.ndarray, top: int, left: int, scale: int) -> list[int]:
-    """The shade of each of a tile's four bands, all of one shade."""
+    """Shades of the four bands of a tile, which are constant."""
     tile = page[top : top + SIDE * scale, left : left + SIDE * scale, 0].reshape(LAYERS, -1)
     assert (tile == tile[:, :1]).all()
     return tile[:, 0].tolist()

@@ -1,4 +1,4 @@
-"""Extractors whose weights come from a package or from the user's files, and what is refused of such files."""
+"""Extractors with weights from a package or from the user's files, and errors for such files."""
 
 import hashlib
 import importlib.util
@@ -26,14 +26,14 @@ def pixels(count: int = 3, side: int = 20, channels: int = 3) -> Tensor:
 
 
 def stored(path: Path, state: object) -> str:
-    """Saves weights; the path with their own SHA-256, as a user gives a file that is not known."""
+    """Save weights, and return the path with their SHA-256, as a user gives an unknown file."""
     torch.save(state, path)
     return f"{path}{weights.MARK}{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 @pytest.fixture
 def vgg16_url(tmp_path: Path) -> str:
-    """Random weights in torchvision's form, with small hidden layers."""
+    """Random weights in torchvision's format, with small hidden layers."""
     generator = torch.Generator().manual_seed(0)
     trunk = {
         key: torch.randn(value.shape, generator=generator) * (2 / value[0].numel()) ** 0.5 if value.ndim > 1 else value
@@ -56,7 +56,7 @@ def test_lite0_sees_structure_and_takes_grey_images_as_colour() -> None:
     assert torch.equal(extractor(images), features)
     grey = images[..., :1]
     assert torch.equal(extractor(grey), extractor(grey.expand(-1, -1, -1, 3)))
-    # Trained weights answer to structure: a photograph's blur moves features less than its replacement by noise.
+    # With trained weights, blurring a photograph changes features less than replacing it by noise.
     y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
     disc = ((x**2 + y**2 < 0.5) * 200).to(torch.uint8)[None, :, :, None]
     shifted = disc.roll(2, 1)

@@ -1,4 +1,4 @@
-"""The probes: what they name right, what they cannot, what they refuse; and the codes they are given."""
+"""Probes: accuracies on known codes, errors, and the codes of images."""
 
 import json
 import runpy
@@ -19,7 +19,7 @@ BOTH = pytest.mark.parametrize("accuracy", [probes.nearest_neighbour_accuracy, p
 
 
 def clouds(count: int, seed: int, classes: int = 3, width: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Standard normal clouds ten apart, one on each axis."""
+    """Standard normal clusters, one at distance ten on each axis."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, count)
     return rng.standard_normal((count, width)) + 10.0 * np.eye(classes, width)[labels], labels
@@ -38,7 +38,7 @@ def test_labels_without_meaning_are_named_by_chance(accuracy):
 
 
 def test_the_nearest_neighbour_by_euclidean_distance_decides():
-    # The sum of the differences would take (5, 0) for the first, their maximum (103, 3) for the second.
+    # The L1 distance would choose (5, 0) for the first, the maximum distance (103, 3) for the second.
     train = np.array([[3.0, 3.0], [5.0, 0.0], [103.0, 3.0], [104.0, 0.0]])
     test = np.array([[0.0, 0.0], [100.0, 0.0]])
     data = (train, np.array([0, 1, 0, 1]), test)

@@ -1,4 +1,4 @@
-"""The scores of one checkpoint, with algorithms whose every image is known, and the features they are taken in."""
+"""Scores of a checkpoint, for algorithms with known images, and the extractors of their features."""
 
 import json
 from collections.abc import Callable
@@ -34,7 +34,7 @@ TRAIN, VALIDATION = 270, 30
 
 
 def bars(count: int, seed: int) -> dict[str, np.ndarray]:
-    """Noisy 16x16 images with a horizontal (0) or vertical (1) bar at a random place."""
+    """Noisy 16x16 images with a horizontal (0) or vertical (1) bar at a random position."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 100, (count, 16, 16), np.uint8)
     labels = rng.integers(0, 2, count)
@@ -62,7 +62,7 @@ def dataset(packed: Callable[..., Dataset]) -> Dataset:
 
 @dataclass
 class Memory:
-    """Generates the given images in order, over and over; reconstructs each image at half its contrast."""
+    """Generates the given images in order, repeatedly; reconstructs each image at half its contrast."""
 
     images: Tensor
     mixes: bool = True
@@ -244,7 +244,7 @@ def test_styles_are_mixed_in_the_samples_of_the_distance_alone(dataset):
 def test_official_rounding_darkens_the_samples_of_the_distance_and_no_page(dataset):
     real = Memory(read(dataset, "train", 16))
     usual, official = score(real, dataset), score(real, dataset, rounding="official")
-    # In pixels the means move by half a grey level or more, in each of 64 features.
+    # Pixel means differ by half a gray level or more in each of 64 features.
     assert usual.metrics["eval/fd_pixels0.27k"] < 1e-9
     assert official.metrics["eval/fd_pixels0.27k_floored"] > 64 * (0.5 / 127.5) ** 2
     assert np.array_equal(usual.figures["samples"], official.figures["samples"])

@@ -1,4 +1,4 @@
-"""The subject of an evaluation: codes and images are those of the algorithm at the checkpoint's level."""
+"""The subject of an evaluation returns the algorithm's codes and images at the checkpoint's level."""
 
 from collections.abc import Iterator
 from typing import Any

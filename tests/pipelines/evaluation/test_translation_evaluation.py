@@ -1,4 +1,4 @@
-"""Translators from their checkpoints to records: default metrics, requirements, pages, and what compares."""
+"""Evaluation of translators from checkpoints to records: default metrics, requirements, pages, and comparisons."""
 
 import pickle
 import re
@@ -49,7 +49,7 @@ def experiment(pair: tuple[Dataset, ...]) -> Experiment:
 
 @pytest.fixture(scope="module")
 def url(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A checkpoint of a run."""
+    """Write a checkpoint of a run."""
     state = tiny.build(experiment)
     state.nimg = 24
     return str(tiny.checkpointed(tmp_path_factory.mktemp("run"), state, experiment))
@@ -136,7 +136,7 @@ def test_the_table_says_what_each_baseline_is_of(url: str, pair: tuple[Dataset, 
     for name in names:
         assert told[name].endswith(describe(parse(name)))
         for key in parse(name).baselines:
-            assert told[key].endswith(f"baseline: the same of {BASELINES[key.rpartition('_')[2]]}")
+            assert told[key].endswith(f"baseline: the same for {BASELINES[key.rpartition('_')[2]]}")
 
 
 @pytest.mark.slow
@@ -169,15 +169,15 @@ def refusal(name: str, *datasets: Dataset, styles: bool = True, **config: Any) -
 
 @pytest.mark.parametrize("name", ["fd_pixels5k", "ppl_wend", "ls_w", "msssim1k", "l1_1k_recon", "fd_pixels5k_mixed0.9"])
 def test_metrics_of_one_domain_are_refused_and_those_of_two_named(name: str) -> None:
-    expected = f"{name} is for algorithms of one domain; name the domain translated to, as in {' and '.join(DEFAULT)}"
-    assert refusal(name) == expected
+    rule = f"{name} is for algorithms of one domain; name the target domain of the translations, as in "
+    assert refusal(name) == rule + " and ".join(DEFAULT)
 
 
 @pytest.mark.parametrize("name", ["diversity_lite0_100x19_validation_to_b", "cis_classifier10x10_to_a"])
 def test_what_compares_translations_of_one_image_needs_an_algorithm_that_draws_styles(name: str) -> None:
     labelled = (made("a", label_count=2), made("b", label_count=2))
     assert refusal(name, *labelled, styles=False) == (
-        f"{name} needs several translations of one image, and the algorithm makes one alone; leave it out"
+        f"{name} needs several translations of one image, and the algorithm makes only one; leave it out"
     )
     requirements.check([name], CONFIG, labelled, encodes=False, draws_styles=True)
 
@@ -228,7 +228,7 @@ def test_a_run_is_judged_by_its_translations_not_by_a_baseline_or_their_diversit
     diverse = override(experiment, ["evaluation.metrics=diversity_lite0_9x9_to_b"])
     assert metric_choice.best_metric(diverse) is None
     baseline = "tracking.best_metric=kd_pixels0.032k_pairs_validation_to_a_identity"
-    with pytest.raises(ValueError, match=r"is nothing that evaluation\.metrics measures"):
+    with pytest.raises(ValueError, match=r"is not a metric of evaluation\.metrics"):
         metric_choice.best_metric(override(experiment, [baseline]))
 
 

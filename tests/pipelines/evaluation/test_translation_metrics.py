@@ -1,4 +1,4 @@
-"""Metrics of translations: each against its own formula, beside its baselines, and the same from any number of shards."""
+"""Metrics of translations: each compared with its formula, its baselines, and equal results for any number of shards."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +53,7 @@ def munit() -> Subject:
 
 @pytest.fixture(autouse=True)
 def _a_small_perceptual_distance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of a network's: mean squared difference."""
+    """Mean squared difference, as a distance without a network."""
     known = pretrained.Perceptual(lambda a, b: (a - b).square().flatten(1).mean(1), "squares")
     monkeypatch.setattr(pretrained, "lite0_distance", lambda: known)
 
@@ -228,7 +228,7 @@ def test_conditional_score_is_that_of_the_classes_of_each_input_s_outputs(
 
 def test_classes_are_those_of_the_domain_translated_to(pair: tuple[Dataset, ...]) -> None:
     class Paints(Known):
-        """Images of one class of the domain, whatever the input."""
+        """Returns images of one class of the domain for every input."""
 
     dataset = pair[1]
     labels = dataset.split("train").labels(np.arange(TRAIN))

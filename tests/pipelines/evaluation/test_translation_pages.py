@@ -1,4 +1,4 @@
-"""Pages of translators: what stands where, and that they are the networks' own images."""
+"""Pages of translators: their layout, and that they show the networks' images."""
 
 from dataclasses import replace
 from typing import Any
@@ -112,7 +112,7 @@ def test_pages_of_one_column_show_one_style_and_are_the_same_again() -> None:
 def test_networks_that_are_no_good_are_named_and_not_drawn_black() -> None:
     subject = subject_of("munit")
     subject.networks["generator_b"].image.bias.data.fill_(torch.nan)  # type: ignore[union-attr]
-    with pytest.raises(RuntimeError, match="not finite; the averaged networks are no good"):
+    with pytest.raises(RuntimeError, match="not finite; the averaged networks are unusable"):
         pages(subject, reals(subject, 2, 2), COLUMNS)
 
 

@@ -23,7 +23,7 @@ from pipelines.runs.run import Run
 from pipelines.runs.values import curves
 from pipelines.training.callback import Recorder
 from pipelines.training.progress import follow
-from tests.pipelines.training.test_progress import Heard
+from tests.pipelines.training.test_progress import Reported
 from tests.support.toy_run import Toy, figures, steps
 
 
@@ -157,7 +157,7 @@ def test_the_follower_reports_an_alarm_once_and_none_from_before(tmp_path: Path)
         history.append(1000 * kimg, metrics(kimg))
 
     def followed(*kimgs: int) -> list[str]:
-        heard = Heard(str)
+        heard = Reported(str)
         with follow(Run(str(tmp_path)), None, None, Watch(EXPERIMENT, history.path), heard):
             for kimg in kimgs:
                 history.append(1000 * kimg, metrics(kimg))

@@ -93,7 +93,9 @@ def test_a_run_is_judged_by_its_first_metric_with_a_better_side_or_by_the_one_na
     assert best_metric(experiment("evaluation.enabled=false")) is None
     named = "tracking.best_metric=pr_pixels1k3_recall"
     assert best_metric(experiment(named, metrics="fd_pixels1k,pr_pixels1k3")) == "pr_pixels1k3_recall"
-    with pytest.raises(ValueError, match=r"^tracking.best_metric=pr_pixels1k3_recall is nothing .* use fd_pixels1k$"):
+    with pytest.raises(
+        ValueError, match=r"^tracking.best_metric=pr_pixels1k3_recall is not a metric .* use fd_pixels1k$"
+    ):
         best_metric(experiment(named))
     with pytest.raises(ValueError, match=r"^tracking\.best_metric=msssim1k is nothing"):
         best_metric(experiment("tracking.best_metric=msssim1k"))
