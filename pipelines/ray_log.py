@@ -14,7 +14,7 @@ OURS = "\x1falae\x1f"
 """Begins each message of our own in a worker's output; no other program writes it."""
 PACKAGES = ("pipelines", "tuning", "alae_core")
 SETUP_HOOK = f"{__name__}.mark_ours"
-"""What Ray calls in each worker process at its start."""
+"""Function that Ray calls at the start of each worker process."""
 _AGAIN_S = 60.0
 
 

@@ -24,17 +24,17 @@ class LossConfig:
     """Weights and options of the losses of the three updates."""
 
     r1_gamma: float = 10.0
-    """Weight of the gradient penalty R1 on real images; gamma / 2 times the squared norm is added."""
+    """gamma of the gradient penalty R1 on real images: gamma / 2 times the squared gradient norm. Larger is more stable."""
     r1_every: int = 1
     """Interval of R1 in iterations: 1 makes it a term of the discriminator update, k > 1 a separate, lazy update."""
     latent_reconstruction_weight: float = 1.0
-    """Weight of the squared error between a code w and the code of the image made from it."""
+    """Weight of the mean squared error between w and the code of its image. Larger values favour reconstructions."""
     latent_reconstruction_trains_mapping: bool = True
     """Whether the third update trains F too, as in the official code; the paper trains E and G only."""
     reciprocity_moments: Literal["shared", "own"] = "shared"
     """Adam's second moments in the third update: shared with the other updates, as in the official code, or separate."""
     w_mean_decay: float = 0.995
-    """Decay of the running mean of w per iteration; the official code updates it three times: 0.995 ** 3."""
+    """Decay of the running mean of w per iteration, in [0, 1); truncation uses this mean. The official code has 0.995 ** 3."""
 
     def __post_init__(self) -> None:
         check_r1_every(self.r1_every)

@@ -33,7 +33,7 @@ class LossConfig:
     """Weights of the squared error per image (pixels in [0, 1]) and of the KL in nats; tuples have a value per level."""
 
     reconstruction_weight: float = 0.05
-    """Weight of the squared error of reconstructions, summed over the pixels of an image."""
+    """Weight of the squared error of reconstructions, summed over an image. Larger values give sharper images and a larger KL."""
     kl_weight: float = 1.0
     """Weight of the divergence of real images from the prior."""
     negative_weight: float = 0.5
@@ -41,9 +41,9 @@ class LossConfig:
     generator_weight: float = 0.5
     """Weight of the generator's KL terms, multiplied by kl_weight; 0.5 in the official code, 0.25 in the paper."""
     margin: tuple[float, ...] | None = None
-    """Margin m in nats; None: `margin_ratio` times the KL of reals at the end of the warm-up."""
+    """Margin m in nats up to which the encoder raises the KL of fakes; None: `margin_ratio` times the warm-up's real KL."""
     margin_ratio: float = 1.4
-    """Multiple of the divergence of reals that the margin is set to, where `margin` is not given."""
+    """Margin relative to the KL of reals at the end of the warm-up, above 1; used if `margin` is None."""
     warmup_kimg: tuple[float, ...] = (50.0,)
     """Images, in thousands, for which each level first trains as a plain VAE."""
     warmup_official_weights: bool = False

@@ -26,17 +26,17 @@ class LossConfig:
     """Weights with their official names; L1 terms are means over all values of an image or code."""
 
     gan_w: float = 1.0
-    """Weight of LSGAN in both updates; the scales of a discriminator are summed."""
+    """Weight of the LSGAN loss in both updates, summed over the scales of a discriminator."""
     recon_x_w: float = 10.0
-    """Weight of the reconstruction of an image within its domain."""
+    """Weight of the L1 error of an image's reconstruction within its domain; higher values preserve more detail."""
     recon_s_w: float = 1.0
-    """Weight of the reconstruction of a random style from its translation."""
+    """Weight of the L1 error of a random style recovered from its translation; higher values make styles more distinct."""
     recon_c_w: float = 1.0
-    """Weight of the reconstruction of a content from its translation."""
+    """Weight of the L1 error of a content recovered from its translation; higher values preserve more content."""
     recon_x_cyc_w: float = 0.0
-    """Weight of the cycle loss, with the image's own style on the way back; 10 if pixels must stay in place."""
+    """Weight of the cycle-consistency L1 error, with the image's own style on the way back; 10 preserves the layout, 0: none."""
     vgg_w: float = 0.0
-    """Weight of the domain-invariant perceptual loss, which needs `MUNIT.features`; for images of 512 px and more."""
+    """Weight of the domain-invariant perceptual loss, for images of 512 px and more; needs training.vgg16_weights, 0: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,13 +31,13 @@ class LossConfig:
     """Weights of the min step; L1 terms are means over all values of an image. The terms of the max step weigh 1."""
 
     adv_weight: float = 1.0
-    """Weight of LSGAN, summed over the three classifiers."""
+    """Weight of the LSGAN loss, summed over the three classifiers."""
     cycle_weight: float = 10.0
-    """Weight of the cycle loss."""
+    """Weight of the cycle-consistency L1 error; higher values preserve more of the input."""
     recon_weight: float = 10.0
-    """Weight of the reconstruction of an image by its own domain's generator, which makes both generators share codes."""
+    """Weight of the L1 error of an image's reconstruction in its domain, which makes both generators share codes."""
     identity_weight: float = 0.0
-    """Weight of the reconstruction by the other domain's encoder and the image's own generator; 5 to 10 if colours drift."""
+    """Weight of the L1 error of an image from the other encoder and its own generator; 5 to 10 if colours drift, 0: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

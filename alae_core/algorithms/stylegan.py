@@ -28,7 +28,7 @@ class LossConfig:
     adversarial: Literal["logistic", "wgan_gp"] = "logistic"
     """The adversarial loss: non-saturating logistic with R1, or Wasserstein with a gradient penalty."""
     r1_gamma: float = 10.0
-    """gamma of R1, for the logistic loss."""
+    """gamma of the gradient penalty R1 of the logistic loss: gamma / 2 times the squared gradient norm of real images."""
     r1_every: int = 1
     """Interval of R1 in iterations: 1 makes it a term of the discriminator update, k > 1 a separate, lazy update."""
     wgan_lambda: float = 10.0
@@ -38,7 +38,7 @@ class LossConfig:
     wgan_drift: float = 0.001
     """Weight of WGAN-GP's drift term."""
     w_mean_decay: float = 0.995
-    """Share of the mean style that an iteration keeps."""
+    """Decay of the running mean of w per iteration, in [0, 1); truncation uses this mean."""
 
     def __post_init__(self) -> None:
         check_r1_every(self.r1_every)

@@ -1,4 +1,4 @@
-"""A real run on a damaged dataset: it stops with a sentence at once, and goes on past the damage when told to."""
+"""A real run on a damaged dataset stops at once with a sentence, or with data.damaged=skip continues without the images."""
 
 import re
 import shutil
@@ -19,11 +19,11 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SENTENCE = r"train/shard_00001\.parquet: row group 1, column r8 cannot be read .*CRC.*; restore that file or pack again"
 LOST = range(144, 192)
-"""The rows of that row group."""
+"""Rows of that row group."""
 
 
 def lost_images(dataset: Path) -> int:
-    """How many images of the second level's stream are damaged."""
+    """Number of damaged images in the stream of the second level."""
     experiment = presets.load("debug_mnist32_style_alae")
     stream = order.StreamOrder(Dataset.open(str(dataset)).split("train").group_sizes, experiment.seed)
     windows = order.windows(experiment.schedule, experiment.data.window_images, experiment.algorithm.channels)
@@ -43,7 +43,7 @@ def test_a_run_stops_at_damaged_images_without_a_retry_and_the_same_command_may_
     assert stopped.process is not None
     output, _ = stopped.process.communicate(timeout=240)
     assert stopped.process.returncode == 1
-    # Written down by the run itself: Ray saw no failure that it would try again.
+    # The run itself recorded the failure, so Ray did not retry.
     sentence = SENTENCE + r", or continue without its images by data\.damaged=skip; last checkpoint 0\.128 kimg"
     assert re.search(rf"^alae train: .*{sentence}", output, re.MULTILINE), output
     (first, *_), _ = read_history(stopped.run.history)

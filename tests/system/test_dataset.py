@@ -1,4 +1,4 @@
-"""The real Ray Data path: each rank is handed exactly its slabs, in order, however slow another rank is."""
+"""The real Ray Data path: each rank receives exactly its slabs, in order, even if another rank is slow."""
 
 import re
 import time
@@ -35,12 +35,12 @@ class Workers:
     """Holds the CPUs that the workers of a run reserve."""
 
     def ready(self) -> None:
-        """Once this returns, the CPUs are held."""
+        """Return once the CPUs are reserved."""
 
 
 @pytest.fixture(scope="module")
 def _cluster() -> Iterator[None]:
-    """Two CPUs, of which the workers leave 0.6: enough for the one data task that the settings allow for."""
+    """Ray with two CPUs, of which the workers leave 0.6, enough for one data task of these settings."""
     with local_ray():
         workers = Workers.options(num_cpus=1.4).remote()  # type: ignore[attr-defined]
         ray.get(workers.ready.remote())
@@ -49,7 +49,7 @@ def _cluster() -> Iterator[None]:
 
 
 def one_window_each(*planned: Any) -> Iterator[Span]:
-    """Each window as a span, in whatever process it is called."""
+    """Return each window as a span; may be called in any process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(order, "SPAN_IMAGES", 1)
         found = list(SPANS(*planned))
@@ -58,14 +58,14 @@ def one_window_each(*planned: Any) -> Iterator[Span]:
 
 @pytest.fixture
 def experiment(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
-    """12 windows of two levels, each a span."""
+    """12 windows of two levels, each a span of its own."""
     monkeypatch.setattr(stream, "spans", one_window_each)
     small = [f"data.path={tiny_dataset}", f"scaling.workers={RANKS}", "data.window_images=40"]
     return override(presets.load("debug_mnist32_style_alae"), [*small, "scaling.cpus_per_data_task=0.5"])
 
 
 def handed_out(experiment: Experiment, nimg: int) -> list[Iterator[pa.Table]]:
-    """What each rank gets through the configuration that the trainer uses."""
+    """Slabs of each rank with the trainer's configuration."""
     config = DataConfig(execution_options=execution_options(experiment))
     node = ray.get_runtime_context().get_node_id()
     shards = config.configure({SPLIT: training_dataset(experiment, nimg)}, RANKS, None, [node] * RANKS)
@@ -73,7 +73,7 @@ def handed_out(experiment: Experiment, nimg: int) -> list[Iterator[pa.Table]]:
 
 
 def consumed(ranks: list[Iterator[pa.Table]]) -> list[list[pa.Table]]:
-    """All that the ranks get; the last rank is slow."""
+    """Slabs of all ranks, of which the last is slow."""
     with ThreadPoolExecutor(RANKS) as consumers:
         return list(consumers.map(list, [*ranks[:-1], _slowly(ranks[-1])]))
 
@@ -85,7 +85,7 @@ def _slowly(slabs: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 
 def with_reader(monkeypatch: pytest.MonkeyPatch, change: Callable[[SlabReader, Span], None]) -> None:
-    """Have `change` called in the task before each span is read."""
+    """Call `change` in the task before each span is read."""
 
     class Changed(SlabReader):
         def read(self, span: Span) -> Iterator[pa.Table]:

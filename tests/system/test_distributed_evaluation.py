@@ -1,4 +1,4 @@
-"""A checkpoint measured in shares: networks rebuilt from its URL, and the same numbers from any number of processes."""
+"""Distributed evaluation: networks are rebuilt from the URL, and values are equal for any number of processes."""
 
 import logging
 import os
@@ -44,7 +44,7 @@ def url(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> str
 
 @pytest.fixture(scope="module")
 def alone(url: str, experiment: Experiment) -> list[Measured]:
-    """What one process measures."""
+    """Metrics computed by one process."""
     _, subject, _ = load_subject(url)
     return measure_checkpoint(url, experiment, subject, (Dataset.open(experiment.data.path),), NAMES)
 
@@ -98,7 +98,7 @@ def test_without_a_cluster_one_process_measures_and_says_so(
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """A Ray of this process with one CPU."""
+    """Start Ray in this process with one CPU."""
     with local_ray(num_cpus=1):
         yield
 

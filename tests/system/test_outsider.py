@@ -1,6 +1,6 @@
-"""docs/your_own.md as a user types it: a project in a folder of its own is trained, resumed, measured, tuned and submitted.
+"""docs/your_own.md step by step: a project outside the repository is trained, resumed, evaluated, tuned and submitted.
 
-The files and commands are those of the page; `mnist5k` and the addresses alone are others.
+Files and commands are those of the page, except `mnist5k` and the addresses.
 """
 
 import json
@@ -26,7 +26,7 @@ from tests.support.store import both_stores
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# Without the current folder on Python's path, as the console script `alae`.
+# The current folder is not on Python's path, as for the console script `alae`.
 ALAE = (sys.executable, "-P", "-m", "pipelines.cli")
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -37,7 +37,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def typed(command: str) -> str:
-    """The line of the page that begins so, without the command's name."""
+    """Arguments of the page's command line with this beginning."""
     lines = [line for block in blocks("your_own.md", "bash") for line in block.splitlines()]
     (found,) = [line for line in lines if line.startswith(f"alae {command}")]
     return found.removeprefix("alae ")
@@ -50,12 +50,12 @@ def environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Mine:
-    """The outsider's folder."""
+    """Folder of the project."""
 
     folder: Path
 
     def alae(self, line: str, cwd: Path | None = None, **variables: str) -> str:
-        """Run a command there; its output."""
+        """Run a command in the project's folder, and return its output."""
         done = subprocess.run(
             [*ALAE, *shlex.split(line)],
             cwd=cwd or self.folder,
@@ -74,7 +74,7 @@ class Mine:
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory: pytest.TempPathFactory) -> Mine:
-    """The two files of the page, and its dataset."""
+    """Write the two files of the page, and pack its dataset."""
     folder = tmp_path_factory.mktemp("outsider") / "my_project"
     folder.mkdir()
     (algorithm,) = [text for text in blocks("algorithms.md", "python") if "class Config" in text]
@@ -88,7 +88,7 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Mine:
 
 @pytest.fixture(scope="module")
 def trained(mine: Mine) -> Run:
-    """The run of the page, to its end."""
+    """Train the run of the page to its end."""
     assert "kind = plain" in mine.alae(typed("show"))
     mine.alae(typed("train my_preset.py"))
     return mine.run("mnist32_plain")
@@ -133,7 +133,7 @@ def test_it_is_measured_again_by_another_metric(mine: Mine, trained: Run) -> Non
 
 
 def _runs(mine: Mine, name: str) -> list[dict[str, Any]]:
-    """The experiments of the runs whose names begin so."""
+    """Experiments of the runs whose names have this prefix."""
     return [json.loads(path.read_text()) for path in (mine.folder / "runs").glob(f"{name}*/experiment.json")]
 
 

@@ -1,4 +1,4 @@
-"""A run that is killed anywhere and started again ends bit-identical to one that was left alone."""
+"""A run that is killed at any point and restarted ends bit-identical to an uninterrupted one."""
 
 import random
 import shutil
@@ -18,12 +18,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 TOTAL = presets.load("debug_mnist32_style_alae").schedule.total_nimg
 FADE = (160, 320)
-"""Images between which the second level fades in."""
+"""Range of images in which the second level fades in."""
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """The run that nothing happened to."""
+    """An uninterrupted run."""
     storage = tmp_path_factory.mktemp("undisturbed")
     command = Command(storage=str(storage), name="run", dataset=str(tiny_dataset)).start()
     try:
@@ -54,7 +54,7 @@ def test_a_run_on_s3_that_loses_workers_and_its_machine_goes_on_by_the_same_comm
     place = {"storage": f"{s3}/runs", "name": "run", "dataset": f"{s3}/tiny", "cwd": tmp_path}
     spool = tmp_path / "runs" / "run"
     history = spool / "history.jsonl"
-    draw = random.SystemRandom()  # other moments at every test run, one of them in the middle of the fade
+    draw = random.SystemRandom()  # different moments at every test run, one of them within the fade
     moments = sorted([draw.randint(*FADE), draw.randint(1, TOTAL - 60)])
     losses = draw.sample(["worker", "machine"], 2)
     print("lost", list(zip(losses, moments, strict=True)))

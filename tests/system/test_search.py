@@ -1,4 +1,4 @@
-"""One real search: its trials train nested under one run, and come back ranked."""
+"""A real search: its trials are nested under one MLflow run and are ranked at the end."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A Ray of this process."""
+    """Start Ray in this process."""
     monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     with local_ray():
         yield
@@ -76,5 +76,5 @@ def _require_nested(uri: str, results: list[TrialResult]) -> None:
         assert child.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
         assert float(child.data.params[WEIGHT]) == result.config[WEIGHT]
         measured = client.get_metric_history(child.info.run_id, result.metric)
-        # A trial that is stopped may have gone on to a further evaluation before it is killed.
+        # A stopped trial may finish another evaluation before it is killed.
         assert {point.step: point.value for point in measured}[round(1000 * result.kimg)] == result.value

@@ -1,4 +1,4 @@
-"""What a reading task asks of an object store: its level's bytes, little else, and several row groups at a time."""
+"""A reading task requests little more than its level's bytes, and several row groups at once, from an object store."""
 
 import threading
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.support.store import set_s3_environment
 pytestmark = pytest.mark.store
 
 IMAGES, GROUP, SHARD = 96, 12, 48
-FOOTER_BYTES = 2**16  # pyarrow fetches so much of a file's end at once
+FOOTER_BYTES = 2**16  # bytes of a file's end that pyarrow fetches at once
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A run that an older commit began goes on under today's code, and ends as it ended then."""
+"""A run of an older commit resumes with the present code and ends as it did then."""
 
 import shutil
 from pathlib import Path
@@ -26,13 +26,13 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 LAST_KEPT, END = 384, 480
 CLOSE = 0.1
-"""Of how far the averages of a network moved since LAST_KEPT. Bit-identical on the kind of CPU that stored them (AVX2, AVX-512);
-without vector instructions biases before a norm, whose gradients are rounding errors, end up to 0.07 off; without the
-moments all are 0.3 off or more."""
+"""Tolerance relative to the change of a network's averages since LAST_KEPT. The difference is 0 on CPUs like those that
+stored them (AVX2, AVX-512), up to 0.07 without vector instructions, for biases before a norm, whose gradients are rounding
+errors, and 0.3 or more if the moments are lost."""
 
 
 def resumed_without_ray(folder: str) -> dict[str, np.ndarray]:
-    """The final state of this rank, resumed by the plain loop: plain arrays, so that another process can send them."""
+    """Final state of this rank, resumed by the plain loop, as arrays that another process can send."""
     run = Run(f"{folder}/runs/finished")
     experiment = run.experiment()
     state = TrainState.build(experiment.algorithm, 99, experiment.training.optimizer)
@@ -44,17 +44,17 @@ def resumed_without_ray(folder: str) -> dict[str, np.ndarray]:
 
 
 def tensors_of(state: dict[str, Any]) -> list[tuple[str, torch.Tensor]]:
-    """Networks, moments and averages by their paths."""
+    """Networks, moments and averages by path."""
     return [(path, value) for path, value in flat(state).items() if isinstance(value, torch.Tensor)]
 
 
 def test_a_stored_run_whose_last_checkpoint_is_lost_resumes_and_ends_as_it_ended(
     tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit-identical to a resume without Ray on this machine, and close to what was stored.
+    """The result is bit-identical to a resume without Ray on this machine, and close to the stored tensors.
 
-    Bit-identity with the stored tensors cannot be promised: another CPU's kernels sum in another order. Ray's record of the
-    run still names the checkpoint that is lost; Ray refused such a folder.
+    Bit-identity with the stored tensors cannot be guaranteed, because kernels of other CPUs sum in another order. Ray's
+    record of the run still names the lost checkpoint; Ray refused such a folder.
     """
     folder = unpack(tmp_path)
     run = Run(f"{folder}/runs/finished")

@@ -1,4 +1,4 @@
-"""Whole runs through Ray: against the plain loop, on an object store, past a dead MLflow, into a broken loss."""
+"""Complete runs through Ray: compared with the plain loop, on an object store, without MLflow, and with a broken loss."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ CHECKPOINTS = [64, 128, 192, 256, 320, 384, 448, 480]
 
 
 def small(storage: str, dataset: str, *more: str, keep: str = "null") -> Experiment:
-    """480 images of two levels with one worker, saved every 64."""
+    """Experiment of 480 images and two levels with one worker and a checkpoint every 64 images."""
     settings = [f"training.storage={storage}", f"data.path={dataset}", "name=run", *SMALL, *more]
     settings.append(f"training.keep_checkpoints={keep}")
     return override(presets.load("debug_mnist32_style_alae"), settings)
@@ -44,7 +44,7 @@ def small(storage: str, dataset: str, *more: str, keep: str = "null") -> Experim
 
 @pytest.fixture(scope="module")
 def trained(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """A run to its end that keeps two checkpoints, while its MLflow is away all the time."""
+    """A finished run that keeps two checkpoints and whose MLflow never answers."""
     dead = f"tracking.uri=http://127.0.0.1:{free_port()}"
     storage = str(tmp_path_factory.mktemp("trained"))
     with prompt_ray():
@@ -53,7 +53,7 @@ def trained(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Out
 
 @pytest.fixture(scope="module")
 def plain(tiny_dataset: Path) -> dict[str, Any]:
-    """The end of the same training in alae_core's plain loop, without Ray, dataset or checkpoints."""
+    """Final state of the same training in alae_core's plain loop, without Ray, dataset or checkpoints."""
     experiment = small("unused", str(tiny_dataset))
     split = Dataset.open(str(tiny_dataset)).split(SPLIT)
     images = split.read(experiment.schedule.resolutions[-1], np.arange(split.rows))

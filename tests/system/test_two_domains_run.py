@@ -29,12 +29,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 TOTAL = 192
 TICK = 32
 LOST_AT = 2 * TICK
-"""The worker is lost as soon as this tick is known, long before the end."""
+"""Tick after which the worker is killed, long before the end."""
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of both domains fewer images than are trained on."""
+    """Dataset of two domains, both with fewer images than the run trains on."""
     return pack_two_domains(tmp_path_factory.mktemp("domains"), (160, 112), 64, validation_fraction=0.25)
 
 
@@ -46,7 +46,7 @@ def _cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=one_preset_of_each().values())
 def experiment(request: pytest.FixtureRequest, pair: str, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """Two dozen iterations with one worker, flips and cuts, saved every 64 images; of each algorithm that there is."""
+    """Experiments of two dozen iterations with one worker, flips, crops and a checkpoint every 64 images, per algorithm."""
     return override(
         presets.load(f"debug_{request.param}"),
         [
@@ -67,7 +67,7 @@ def experiment(request: pytest.FixtureRequest, pair: str, tmp_path_factory: pyte
 
 @pytest.fixture(scope="module")
 def trained(_cluster: None, experiment: Experiment) -> Outcome:
-    """The run, whose worker is killed once."""
+    """A run whose worker is killed once."""
     killed: list[int] = []
     checkpoints: list[checkpoint.CheckpointRef] = []
 
@@ -86,7 +86,7 @@ def trained(_cluster: None, experiment: Experiment) -> Outcome:
 
 
 def plain(experiment: Experiment) -> dict[str, Any]:
-    """The end of the same training in alae_core's plain loop, without Ray, feed or checkpoints."""
+    """Final state of the same training in alae_core's plain loop, without Ray, feed or checkpoints."""
     splits = [dataset.split(SPLIT) for dataset in domains.open_datasets(experiment.data.path, 2)]
     state = fit(
         tiny.build(experiment),

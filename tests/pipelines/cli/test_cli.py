@@ -1,4 +1,4 @@
-"""The command: what it prints, and that every refusal is one sentence, status 2 and no traceback."""
+"""Commands: their output; each error is one sentence with status 2 and without a traceback."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`alae explain`: every setting has a text, and it is shown with type, default, algorithms and what a resume may change."""
+"""`alae explain`: every setting has a text, a type and a default, and says whether a resume may change it."""
 
 from dataclasses import dataclass
 
@@ -84,7 +84,7 @@ def test_what_a_resume_may_change_is_what_a_resume_accepts(path: str) -> None:
 def test_a_group_lists_its_settings_with_first_sentences_and_values() -> None:
     text = explain("training", PRESET)
     assert text.startswith("training: How the networks are trained, reported and saved.\n\n  optimizer.* ")
-    assert "\n  tick_kimg=1.0 " in text and "Memory only, not mathematics" not in text
+    assert "\n  tick_kimg=1.0 " in text and "Smaller values need less memory" not in text
     assert "A resumed run may change microbatch, checkpoint_ticks," in text
     assert "A resumed run may change all of them." in explain("scaling")
     assert "A resumed run may change none of them." in explain("schedule")

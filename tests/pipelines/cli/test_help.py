@@ -1,4 +1,4 @@
-"""`alae --help` and each command's: quick to print, narrow, and with examples that are commands."""
+"""Help of `alae` and of each command: fast, narrow, and with valid examples."""
 
 import argparse
 import re
@@ -12,13 +12,14 @@ import pytest
 
 from pipelines.cli import main
 from pipelines.cli.overview import GROUPS, OTHER
+from tests.repo.wording import in_markdown
 
 HEAVY = ("torch", "ray", "mlflow", "pyarrow", "numpy", "pydantic", "PIL")
-DIALECT = re.compile(r"\b(told|tells?|by chance|perceptrons?|comes of|hardly|shall)\b", re.IGNORECASE)
+DIALECT = re.compile(r"\b(tell|perceptron|hardly|shall)\b", re.IGNORECASE)
 
 
 def commands(parser: argparse.ArgumentParser, *path: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Every command with its parser, those of commands within commands too: "data", "data show", ..."""
+    """Every command with its parser, including nested ones: "data", "data show", ..."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, inner in action.choices.items():
@@ -35,7 +36,7 @@ def help_of(name: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def examples(text: str) -> list[str]:
-    """The command lines below "example:"; a backslash continues one."""
+    """Command lines below "example:"; a backslash continues a line."""
     return text.partition("\nexample:\n")[2].replace("\\\n", "").strip().splitlines()
 
 
@@ -79,7 +80,8 @@ def test_help_shows_examples_that_are_commands(name: str, monkeypatch: pytest.Mo
 def test_help_says_what_every_argument_is_in_plain_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     parser = dict(commands(main.parser()))[name]
     assert [action.dest for action in parser._actions if not action.help and action.metavar != "show|verify"] == []
-    assert DIALECT.search(help_of(name, 100, monkeypatch)) is None
+    text = help_of(name, 100, monkeypatch)
+    assert DIALECT.search(text) is None and in_markdown(text) == []
 
 
 def test_the_overview_has_one_line_for_each_command_below_what_it_is_for(
@@ -87,7 +89,7 @@ def test_the_overview_has_one_line_for_each_command_below_what_it_is_for(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     text = printed(capsys, "--help")
-    assert max(map(len, text.splitlines())) <= 80 and DIALECT.search(text) is None
+    assert max(map(len, text.splitlines())) <= 80 and DIALECT.search(text) is None and in_markdown(text) == []
     blocks = {block[0]: block[1:] for block in (part.splitlines() for part in text.split("\n\n"))}
     listed = {group: [line.split()[0] for line in blocks[group]] for group in GROUPS}
     assert sorted(name for names in listed.values() for name in names) == sorted(

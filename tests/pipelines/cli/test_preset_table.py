@@ -34,7 +34,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def rows(lines: list[str]) -> dict[str, str]:
-    """The rows of the table by their first word, without what stands below them."""
+    """Rows of the table by their first word, without the text below the table."""
     return {line.split()[0]: line for line in lines if re.match(r"  \S", line)}
 
 

@@ -1,4 +1,4 @@
-"""What the terminal shows: the bar, the packing, the closing table of a run."""
+"""Output on the terminal: the progress bar, the result of packing, and the summary of a run."""
 
 import io
 import json
@@ -25,7 +25,7 @@ TICK = {"progress/level": 0, "time/images_per_s": 10.0, "time/data_wait_frac": 0
 
 
 def outcome(folder: Path, *overrides: str, tracked: bool = True, already_finished: bool = False) -> Outcome:
-    """A run with four ticks, of which the first waited for its data, and the last two are of the last level."""
+    """A run with four ticks: the first waited for data, and the last two belong to the last level."""
     history = History(folder / "history.jsonl")
     history.append(8, TICK)
     history.append(16, TICK | {"time/data_wait_frac": 0.25})
@@ -95,7 +95,7 @@ def test_a_run_without_any_record_still_has_a_summary(tmp_path: Path) -> None:
 
 
 class Screen(io.StringIO):
-    """Standard error, as a terminal or not."""
+    """Standard error that is a terminal or not."""
 
     def __init__(self, terminal: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A kind that is none of ours: a dotted path or an entry point, found or refused in one sentence."""
+"""Algorithms of other packages: a dotted path or an entry point is found, or refused in one sentence."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from tests.support.outsider import Project
 
 
 def read(kind: str, **fields: Any) -> Experiment:
-    """The experiment.json of a preset of ours with the algorithm of another kind."""
+    """JSON of a preset of this project with an algorithm of another kind."""
     tree = json.loads(presets.load("mnist32_alae").to_json())
     return Experiment.from_json(json.dumps(tree | {"algorithm": {"kind": kind, **fields}}))
 

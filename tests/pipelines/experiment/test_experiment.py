@@ -1,4 +1,4 @@
-"""Experiments: the JSON round trip, and refusals that name field, value, rule and way out."""
+"""Experiments: the JSON round trip, and errors with field, value, rule and remedy."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Which metric decides, how it may be spelled, and which of two values is the better one."""
+"""The metric that ranks checkpoints, its spellings, and the comparison of two values."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Overrides from text: read by type, refused with a way out; and what a resume may change."""
+"""Overrides as text: values are read by type, errors have a remedy; and fields that a resume may change."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What `alae train` and its like accept in a preset's place: names, Python files, experiment.json, entry points."""
+"""Arguments that commands accept as PRESET: names, Python files, experiment.json, entry points."""
 
 import os
 import re

@@ -97,7 +97,7 @@ def test_a_run_is_judged_by_its_first_metric_with_a_better_side_or_by_the_one_na
         ValueError, match=r"^tracking.best_metric=pr_pixels1k3_recall is not a metric .* use fd_pixels1k$"
     ):
         best_metric(experiment(named))
-    with pytest.raises(ValueError, match=r"^tracking\.best_metric=msssim1k is nothing"):
+    with pytest.raises(ValueError, match=r"^tracking\.best_metric=msssim1k is not a metric"):
         best_metric(experiment("tracking.best_metric=msssim1k"))
 
 
