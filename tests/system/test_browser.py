@@ -34,12 +34,13 @@ BRIEF = (
     "evaluation.samples=32",
     "evaluation.reconstructions=16",
 )
+RUN = "faces"
 MODEL_TRAINING = "?workflowType=machine_learning"
 
 
 @dataclass(frozen=True)
 class Site:
-    """A run named `faces`, a search of two trials from the preset `debug_mnist32_alae`, and the MLflow that shows them."""
+    """A run named `RUN`, a search of two trials from the preset `debug_mnist32_alae`, and the MLflow that shows them."""
 
     address: str
     client: MlflowClient
@@ -81,7 +82,7 @@ def browser(driver: Chrome, tmp_path: Path) -> Browser:
 def trained(folder: Path, uri: str, dataset: Path) -> list[TrialResult]:
     where = (f"data.path={dataset}", f"training.storage={folder / 'runs'}", f"tracking.uri={uri}")
     with prompt_ray():
-        train(override(presets.load("debug_mnist32_style_alae"), ["name=faces", *where, *BRIEF]))
+        train(override(presets.load("debug_mnist32_style_alae"), [f"name={RUN}", *where, *BRIEF]))
         base = override(presets.load("debug_mnist32_alae"), [*where, *BRIEF])
         return search(base, [f"{WEIGHT}=loguniform(0.1, 10)"], SearchConfig(trials=2, concurrent=2))
 
@@ -93,31 +94,31 @@ def drawn(picture: Picture) -> bool:
 
 def test_the_table_of_runs_names_the_run_and_the_trials(site: Site, browser: Browser) -> None:
     browser.open(site.page("runs"))
-    text = browser.see("faces", "debug_mnist32_alae search")
+    text = browser.see(RUN, "debug_mnist32_alae search")
     assert "Traces help you" not in text and "No traces" not in text
 
 
 def test_a_registered_version_shows_its_note_its_metrics_and_its_pictures(site: Site, browser: Browser) -> None:
-    browser.open(f"{site.address}/#/models/faces/versions/1")
-    browser.see("Version 1", "@ best", "kimg of the run faces, the best by fd_pixels0.032k", "standard error")
+    browser.open(f"{site.address}/#/models/{RUN}/versions/1")
+    browser.see("Version 1", "@ best", f"kimg of the run {RUN}, the best by fd_pixels0.032k", "standard error")
     picture = browser.see_picture(drawn, "a page of samples")
     assert "artifact_file_path=figures/" in picture.source
 
 
 def test_the_note_of_a_version_leads_to_its_run_and_its_logged_model(site: Site, browser: Browser) -> None:
-    version = site.client.get_model_version_by_alias("faces", "best")
-    browser.open(f"{site.address}/#/models/faces/versions/{version.version}")
+    version = site.client.get_model_version_by_alias(RUN, "best")
+    browser.open(f"{site.address}/#/models/{RUN}/versions/{version.version}")
     browser.follow("//a[starts-with(text(), 'at_')]")
     browser.see("About this logged model", "Model versions", "eval/fd_pixels0.032k")
     browser.see_picture(drawn, "a page of samples in the logged model's note")
-    browser.open(f"{site.address}/#/models/faces/versions/{version.version}")
-    browser.follow("//p//a[text()='faces']")
-    browser.see("About this run", site.run("faces").info.run_id)
+    browser.open(f"{site.address}/#/models/{RUN}/versions/{version.version}")
+    browser.follow(f"//p//a[text()='{RUN}']")
+    browser.see("About this run", site.run(RUN).info.run_id)
 
 
 def test_the_best_trial_alone_of_a_search_is_a_registered_model(site: Site, browser: Browser) -> None:
     browser.open(f"{site.address}/#/models")
-    text = browser.see("faces", "debug_mnist32_alae")
+    text = browser.see(RUN, "debug_mnist32_alae")
     assert not any(trial.name in text for trial in site.trials)
     browser.open(f"{site.address}/#/models/debug_mnist32_alae/versions/1")
     browser.see(f"of the run debug_mnist32_alae-{site.trials[0].name}, the best by")
