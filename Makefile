@@ -6,12 +6,12 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 CORE_PIP := $(CORE)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: demo test fast core contract check bench compiler stores clean
+.PHONY: demo test fast core contract check bench compiler stores browser clean
 
 demo: .venv/demo.installed
 	$(BIN)/python -m pipelines.cli.demo
 
-test: .venv/dev.installed compiler stores
+test: .venv/dev.installed compiler stores browser
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 # Without Ray clusters, object stores and several processes.
@@ -76,6 +76,12 @@ stores:
 	@$(PYTHON) -c 'import shutil, sys; sys.exit(not all(map(shutil.which, ("ceph-mon", "ceph-osd", "radosgw"))))' \
 	  || { echo "installing radosgw, ceph-mon and ceph-osd (about a minute) ..."; $(AS_ROOT) apt-get update -q \
 	  && $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends radosgw ceph-mon ceph-osd; }
+
+# The tests of MLflow's pages open them in Chromium; Debian's is fetched where it is missing.
+browser:
+	@test -x /usr/bin/chromium -a -x /usr/bin/chromedriver \
+	  || { echo "installing chromium and chromium-driver ..."; $(AS_ROOT) apt-get update -q \
+	  && $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium chromium-driver; }
 
 clean:
 	rm -rf .venv .venv-core .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -62,8 +62,8 @@ def search(
     experiment = _with_parent_run(experiment)
     results = _tuner(experiment, sampled, config, decides).fit()
     trials = summary.ranked(results, decides)
-    for rank, found in enumerate(trials):
-        best = rank == 0 and found.value is not None and found.alarm is None
+    for found in trials:
+        best = found is trials[0] and found.value is not None and found.alarm is None
         _complete_tracking(
             Run.of(replace(experiment, name=run_name(experiment, found.name))), experiment.name if best else None
         )

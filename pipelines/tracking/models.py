@@ -25,6 +25,7 @@ CHECKPOINT_TAG = "alae.checkpoint"
 BEST_TAG = "alae.best"
 KIMG_TAG = "alae.kimg"
 VERSIONS_TAG = "mlflow.modelVersions"
+NOTE_TAG = "mlflow.note.content"
 EXTERNAL_TAG = "mlflow.model.isExternal"
 ALIAS = "best"
 DESCRIPTION_LENGTH = 5000
@@ -92,7 +93,10 @@ class Models:
         model = self._client.get_logged_model(self.id_of(best.evaluation.nimg))
         registered = self._client.search_registered_models(f"name = '{name}'")
         if not registered:
-            self._client.create_registered_model(name)
+            self._client.create_registered_model(
+                name,
+                description=f"The best checkpoints of the finished runs {name}; the newest is `models:/{name}@{ALIAS}`.",
+            )
         versions = self._client.search_model_versions(f"name = '{name}' AND run_id = '{self._run.info.run_id}'")
         # An open-source registry knows of no model_id; the folder of the files is the model's own.
         version = next((each for each in versions if each.source == model.artifact_location), None)
@@ -119,21 +123,23 @@ class Models:
             self._client.log_model_artifacts(model_id, str(folder))
         if EXTERNAL_TAG in model.tags:
             self._client.delete_logged_model_tag(model_id, EXTERNAL_TAG)
+        note = self._note(name, model_id, best, pages)
+        self._client.set_logged_model_tags(model_id, {NOTE_TAG: note})
         return self._client.create_model_version(
             name,
             model.artifact_location,
             run_id,
             tags={CHECKPOINT_TAG: redact(place), BEST_TAG: best.metric, KIMG_TAG: kimg(best.evaluation.nimg)},
-            description=self._note(name, model_id, best, pages)[:DESCRIPTION_LENGTH],
+            description=note[:DESCRIPTION_LENGTH],
             model_id=model_id,
             await_creation_for=0,
         )
 
     def _note(self, name: str, model_id: str, best: Best, pages: Mapping[str, bytes]) -> str:
         """Markdown: whose checkpoint, how good, how to load it, and its pages."""
-        info = self._run.info
-        run = f"[{info.run_name}](#/experiments/{info.experiment_id}/runs/{info.run_id})"
-        model = f"[{model_name(best.evaluation.nimg)}](#/experiments/{info.experiment_id}/models/{model_id})"
+        info, view = self._run.info, "?workflowType=machine_learning"
+        run = f"[{info.run_name}](#/experiments/{info.experiment_id}/runs/{info.run_id}{view})"
+        model = f"[{model_name(best.evaluation.nimg)}](#/experiments/{info.experiment_id}/models/{model_id}{view})"
         files = (
             f"ajax-api/2.0/mlflow/logged-models/{model_id}/artifacts/files?artifact_file_path={model_files.PICTURES}"
         )
@@ -141,11 +147,9 @@ class Models:
             [
                 f"The checkpoint at **{kimg(best.evaluation.nimg)} kimg** of the run {run}, the best by `{best.metric}`; "
                 f"logged model {model}.",
-                "",
+                f'\n`mlflow.pyfunc.load_model("models:/{name}@{ALIAS}").get_raw_model()` has `generate(n, seed=, psi=)` '
+                "and `reconstruct(images)`.\n",
                 *_table(best.evaluation),
-                "",
-                f'Load it with `mlflow.pyfunc.load_model("models:/{name}@{ALIAS}").get_raw_model()`, which has '
-                "`generate(n, seed=, psi=)` and `reconstruct(images)`.",
                 *(f"\n### {page.replace('_', ' ')}\n\n![{page}]({files}/{page}.png)" for page in pages),
             ]
         )
