@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
+_FIRST_NODES_S = 15.0
+"""A dashboard lists its nodes some seconds after it began to answer."""
 _OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
@@ -90,11 +93,18 @@ def is_this_machine(client: JobSubmissionClient) -> bool:
     An address on loopback says nothing: it may be a tunnel. A name says little: containers share names; so the machine must
     have the nodes' network address too.
     """
+    deadline = time.monotonic() + _FIRST_NODES_S
+    while not (nodes := _living_nodes(client)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return bool(nodes) and all(node["hostname"] == socket.gethostname() and _is_ours(node["ip"]) for node in nodes)
+
+
+def _living_nodes(client: JobSubmissionClient) -> list[dict[str, str]]:
     with explain(client.get_address(), None):
         response = client._do_request("GET", "/nodes", params={"view": "summary"}, timeout=30)
         response.raise_for_status()
-        nodes = [node for node in response.json()["data"]["summary"] if node["raylet"].get("state") == "ALIVE"]
-    return bool(nodes) and all(node["hostname"] == socket.gethostname() and _is_ours(node["ip"]) for node in nodes)
+        nodes = response.json()["data"]["summary"]
+    return [node for node in nodes if node.get("raylet", {}).get("state") == "ALIVE"]
 
 
 def _is_ours(address: str) -> bool:

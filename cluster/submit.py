@@ -241,15 +241,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # Ray reports each file that it leaves out, each upload and each end of the log's connection.
-    for part in ("ray._private.runtime_env", "ray.dashboard"):
-        logging.getLogger(part).setLevel(logging.ERROR)
+    from cluster.client import connect, is_this_machine
+
+    _quieten_ray()
     env_vars = read_env(arguments.env)
     exposed.refuse([arguments.preset, *arguments.overrides], env_vars)
     folder.check(arguments.working_dir, folder.DEFAULT_EXCLUDES)
     preset = folder.preset(arguments.preset, arguments.working_dir, folder.DEFAULT_EXCLUDES)
-    from cluster.client import connect, is_this_machine
-
     client = connect(arguments.address)
     experiment = [preset, *arguments.overrides]
     _check(experiment, arguments.working_dir, env_vars, several=not is_this_machine(client))
@@ -266,6 +264,12 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     print(f"job {job} submitted to {arguments.address}; Ctrl-C leaves it running", file=sys.stderr)
     return _follow_from_terminal(client, job, arguments.address)
+
+
+def _quieten_ray() -> None:
+    """Ray reports each file that it leaves out, each upload and each end of the log's connection."""
+    for module in ("_private.runtime_env", "dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk"):
+        logging.getLogger(f"ray.{module}").setLevel(logging.ERROR)
 
 
 def _check(experiment: Sequence[str], working_dir: str, env_vars: Mapping[str, str], several: bool) -> None:

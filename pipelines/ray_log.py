@@ -14,7 +14,7 @@ OURS = "\x1falae\x1f"
 """Begins each message of our own in a worker's output; no other program writes it."""
 PACKAGES = ("pipelines", "tuning", "alae_core")
 SETUP_HOOK = f"{__name__}.mark_ours"
-"""Function that Ray calls at the start of each worker process."""
+"""Dotted name of the function that Ray calls in each worker process at its start."""
 _AGAIN_S = 60.0
 
 
@@ -33,7 +33,7 @@ def divert() -> None:
     from ray._private import worker
     from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
 
-    node = worker.global_worker.node
+    node: Any = worker.global_worker.node
     job = worker.global_worker.current_job_id.hex()
     path = Path(node.get_logs_dir_path()) / f"alae_driver_{job}_{os.getpid()}.log"
     dispatcher.remove_handler("ray_print_logs")

@@ -36,16 +36,15 @@ def check(experiment: Experiment) -> tuple[Dataset, ...]:
 
 
 @storage.patience(0)
-def check_from_client(experiment: Experiment, *, several: bool) -> Iterator[str]:
-    """Check what a client can know of a run that a cluster will do; yields a sentence for each store that it cannot look into.
+def check_from_client(experiment: Experiment, *, several: bool) -> list[str]:
+    """Check what a client can know of a run on a cluster; returns warnings, one for each store that it cannot look into.
 
     `several`: the cluster is not this machine alone. Raises ValueError for a place out of the cluster's reach, a dataset that
     its store says is not there or that does not fit, and a bucket that does not exist.
     """
     experiment.validate()
     places.refuse(experiment, job=True, several=several or experiment.scaling.autoscaling, folder=Path.cwd())
-    if several:
-        yield from _own_loopback(experiment)
+    warnings = list(_own_loopback(experiment)) if several else []
     local = local_places(experiment)
     looks: dict[str, Callable[[Experiment], object]] = {
         "data.path": _fitting_datasets,
@@ -61,7 +60,8 @@ def check_from_client(experiment: Experiment, *, several: bool) -> Iterator[str]
         except (storage.StorageUnreachableError, storage.StorageDeniedError) as error:
             if field in local:
                 raise
-            yield f"{field} is not checked from here, and the job checks it again: {error}"
+            warnings.append(f"{field} is not checked from here, and the job checks it again: {error}")
+    return warnings
 
 
 def _own_loopback(experiment: Experiment) -> Iterator[str]:
@@ -116,6 +116,8 @@ def _check_init_from(experiment: Experiment) -> None:
         return
     try:
         checkpoint.read_manifest(source)
+    except storage.StorageError as error:
+        raise type(error)(f"training.init_from: {error}") from error
     except ValueError as error:
         raise ValueError(f"training.init_from: {error}") from error
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines import presets, storage
+from pipelines.cli import check
 from pipelines.data.format.shards import Dataset
 from pipelines.data.pack.pack import pack
 from pipelines.experiment.override import override
@@ -120,3 +121,16 @@ def test_no_answer_of_a_store_to_a_reader_of_shards_is_taken_for_damage(
     stub.gets = [status] * 20
     with storage.patience(0), pytest.raises(kind, match=sentence):
         pyarrow_read("s3://bucket/x")
+
+
+def test_submitting_is_refused_for_a_dataset_or_bucket_that_the_store_says_is_not_there(
+    s3: str, npz: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--several", "debug_mnist32_alae", "algorithm.channels=3"]
+    runs = f"training.storage={s3}/runs"
+    assert check.main([*given, runs, f"data.path={s3}/faces"]) == 2
+    assert f"{s3}/faces is not a packed dataset" in capsys.readouterr().err
+    pack(npz, f"{s3}/d", **SMALL)
+    assert check.main([*given, "training.storage=s3://no-such-bucket/r", f"data.path={s3}/d"]) == 2
+    assert "bucket 'no-such-bucket' does not exist" in capsys.readouterr().err
+    assert check.main([*given, runs, f"data.path={s3}/d"]) == 0

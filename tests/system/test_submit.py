@@ -31,13 +31,19 @@ def _no_cluster_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+PLANTED = "hunter2XqPlanted"
+"""A secret that must not be readable on the cluster."""
+
+
 # ---------------------------------------------------------------- a cluster
 
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running_head(tmp_path_factory.mktemp("token"), cpus=1) as cluster:
-        yield cluster
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", PLANTED)  # where the machines run `ray start`: jobs inherit it
+        with running_head(tmp_path_factory.mktemp("token"), cpus=3) as cluster:
+            yield cluster
 
 
 @pytest.fixture
@@ -49,17 +55,19 @@ def cluster(head: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
     """A working directory whose `pipelines.cli` reports what reached the job."""
-    root = tmp_path / "code"
-    (root / "pipelines").mkdir(parents=True)
-    (root / "pipelines" / "__init__.py").touch()
-    (root / "pipelines" / "cli.py").write_text(
+    cli = tmp_path / "code" / "pipelines" / "cli"
+    cli.mkdir(parents=True)
+    (cli.parent / "__init__.py").touch()
+    (cli / "__init__.py").touch()
+    (cli / "check.py").write_text("import sys\nprint('checked', sys.argv[1:], file=sys.stderr)\n")
+    (cli / "__main__.py").write_text(
         "import os, pathlib, sys\n"
         "print('arguments', sys.argv[1:])\n"
         "print('files', sorted(str(p) for p in pathlib.Path('.').rglob('*') if p.suffix not in ('.py', '.pyc')))\n"
-        "print('variable', os.environ.get('ALAE_TEST_SECRET'))\n"
+        "print('variable', os.environ.get('ALAE_TEST_VALUE'))\n"
         "sys.exit(int(os.environ.get('ALAE_TEST_EXIT', '0')))\n"
     )
-    return root
+    return tmp_path / "code"
 
 
 def _alae(*arguments: str) -> int:
@@ -82,16 +90,18 @@ def test_a_preset_with_overrides_arrives_as_typed_and_its_log_is_followed(
     (code / "ignored.txt").write_text("stays")
     (code / ".rayignore").write_text("ignored.txt\n")
     (code / "shard.parquet").write_bytes(bytes(1000))
-    monkeypatch.setenv("ALAE_TEST_SECRET", "s3cret value")
+    monkeypatch.setenv("ALAE_TEST_VALUE", "a private value")
     overrides = ["data.path=s3://a b", "name=it's", "training.x=$HOME;#"]
-    where = ["--address", cluster.address, "--working-dir", str(code), "--env", "ALAE_TEST_SECRET"]
+    where = ["--address", cluster.address, "--working-dir", str(code), "--env", "ALAE_TEST_VALUE"]
     status = _alae("submit_test", *overrides, *where)
     out, err = capfd.readouterr()
     assert status == 0
     assert f"arguments {['train', 'submit_test', *overrides]}" in out
-    assert "files ['.rayignore', 'notes.txt', 'pipelines']" in out.replace('"', "'")
-    assert "variable s3cret value" in out
-    assert "s3cret" not in err and "SUCCEEDED" in err
+    assert "files ['.rayignore', 'notes.txt', 'pipelines', 'pipelines/cli']" in out.replace('"', "'")
+    assert "variable a private value" in out
+    assert "private" not in err and "SUCCEEDED" in err
+    assert f"checked {['submit_test', *overrides]}" in err  # without --several: the cluster is this machine
+    assert "INFO" not in err and "WARNING" not in err
 
 
 @pytest.mark.ray
@@ -181,3 +191,52 @@ def test_an_address_where_nothing_listens_is_one_sentence(code: Path, capfd: pyt
     assert _alae("submit_test", "--address", address, "--working-dir", str(code)) == 1
     err = capfd.readouterr().err
     assert f"nothing answers at {address}" in err and "Traceback" not in err
+
+
+# ---------------------------------------------------------------- a run, as a user submits it
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_is_submitted_from_an_empty_folder_and_its_log_is_ours(
+    cluster: Cluster, tiny_dataset: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    where = ["--address", cluster.address, "--working-dir", str(tmp_path)]
+    run = ["debug_mnist32_style_alae", f"data.path={tiny_dataset}"]
+    assert _alae(*run, *where) == 2
+    err = capfd.readouterr().err
+    assert "training.storage=runs is relative, and a job runs in a temporary copy" in err and "submitted to" not in err
+    run.append(f"training.storage={tmp_path}/runs")
+    for secret in (["--env", f"AWS_SECRET_ACCESS_KEY={PLANTED}"], ["--env", f"URI=http://me:{PLANTED}@mlflow"]):
+        assert _alae(*run, *where, *secret) == 2
+    assert _alae(*run, f"tracking.uri=http://me:{PLANTED}@mlflow", *where) == 2
+    assert PLANTED not in capfd.readouterr().err
+
+    assert _alae(*run, *where, "--submission-id", "whole") == 0
+    out, err = capfd.readouterr()
+    ticks = [line for line in out.splitlines() if "kimg" in line and "img/s" in line]
+    assert len(ticks) == 15 and len(out) < 6_000
+    for foreign in ("TrainingReport", "RayTrainWorker", "TrainController", "SplitCoordinator", "ReadSlabs", "it/s]"):
+        assert foreign not in out
+    assert "evaluation.samples=32 is below the 64 features" in out  # a message of ours, from a worker
+    [log] = [line for line in out.splitlines() if line.startswith("messages of Ray and its workers: ")]
+    named = Path(log.removeprefix("messages of Ray and its workers: ").rpartition(" on ")[0])
+    assert "TrainingReport" in named.read_text()
+    assert (tmp_path / "runs" / "debug_mnist32_style_alae" / "history.jsonl").is_file()
+
+    client = connect(cluster.address)
+    assert PLANTED not in out + err + repr([vars(job) for job in client.list_jobs()])
+    session = named.parents[1]
+    held = [path for path in session.rglob("*") if path.is_file() and PLANTED.encode() in path.read_bytes()]
+    assert held == []
+
+
+@pytest.mark.ray
+def test_a_job_that_was_submitted_by_ray_alone_refuses_its_temporary_folder(
+    cluster: Cluster, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    train = ["python", "-m", "pipelines.cli", "train", "debug_mnist32_style_alae"]
+    result = submit(train, address=cluster.address, working_dir=str(tmp_path), follow=said.append)
+    assert result.exit_status == 2
+    assert "training.storage=runs is relative, and a job runs in a temporary copy of its working dir" in "".join(said)
