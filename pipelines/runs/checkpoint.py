@@ -123,6 +123,19 @@ def latest(run_url: str) -> CheckpointRef | None:
     return max(finished(run_url), key=lambda ref: ref.nimg, default=None)
 
 
+def at(place: str) -> str:
+    """The absolute address of the checkpoint at `place`, or of the newest one of the run there; ValueError if it is neither."""
+    place = place.rstrip("/")
+    if storage.is_local(place):
+        place = str(storage.local_path(place).absolute())  # other processes read it too
+    if storage.exists(f"{place}/{MANIFEST}"):
+        return place
+    newest = latest(place)
+    if newest is None:
+        raise ValueError(f"{place} is neither a checkpoint nor a run that has a finished one; name one of the two")
+    return newest.url
+
+
 def latest_for_all_ranks(run_url: str) -> CheckpointRef | None:
     """`latest` as rank 0 sees it, on every rank."""
     return _by_first_rank(lambda: latest(run_url))

@@ -159,7 +159,8 @@ class MLflowReplica:
         if run is not None and self._is_of_this_folder(run):
             return run
         experiment_id = mlflow_run.experiment_id(client, self.experiment, self._uri)
-        found = mlflow_run.find_run(client, experiment_id, self.tags[RUN_TAG])
+        anew = self._begins_anew()
+        found = None if anew else mlflow_run.find_run(client, experiment_id, self.tags[RUN_TAG])
         return found or client.create_run(experiment_id, self._started_ms(), self.tags, self.run_name)
 
     def _is_of_this_folder(self, run: "Run") -> bool:
@@ -177,10 +178,17 @@ class MLflowReplica:
         return round(min((tick.time for tick in ticks), default=time.time()) * 1000)
 
     def _remembered(self) -> str | None:
+        return self._kept().get("run_id")
+
+    def _begins_anew(self) -> bool:
+        """Whether another run lay in this folder and was moved aside: MLflow's run for this address is that one's."""
+        return self._kept().get("run_id", "") is None
+
+    def _kept(self) -> dict[str, Any]:
         try:
-            return json.loads((self.spool / layout.TRACKING).read_text())["run_id"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            return dict(json.loads((self.spool / layout.TRACKING).read_text()))
+        except (OSError, ValueError, TypeError):
+            return {}
 
     def _remember(self, run_id: str) -> None:
         record = {"run_id": run_id, "experiment": self.experiment, "uri": redact(self._uri)}

@@ -70,18 +70,23 @@ def train(
     on_tick: Callable[[Tick], None] | None = None,
     on_evaluation: Callable[[Evaluation], None] | None = None,
     on_alarm: Callable[[Raised], None] | None = None,
+    restart: bool = False,
     on_phase: phases.Say = phases.silently,
 ) -> Outcome:
     """Train `experiment` to its end, from where it stopped last; on the Ray cluster in use, or on a local one.
 
     `on_tick`, `on_evaluation` and `on_alarm` are called in this process, from a thread of their own, with each new record;
-    `on_phase` from any thread, with each phase around the ticks. Raises ValueError for a mistake that the user can correct,
-    before resources are taken, RuntimeError if the training fails, and KeyboardInterrupt with a sentence if a signal ends it.
+    `on_phase` from any thread, with each phase around the ticks. With `restart` an earlier run of the name is moved aside
+    first. Raises ValueError for a mistake that the user can correct, before resources are taken, RuntimeError if the
+    training fails, and KeyboardInterrupt with a sentence if a signal ends it.
     """
     experiment = places.reachable(experiment)
     on_phase(f"checking the experiment and the dataset {experiment.data.path}")
-    datasets = preflight.check(experiment)
     run = Run.of(experiment)
+    experiment = run.with_start(experiment)
+    datasets = preflight.check(experiment)
+    if restart and (aside := run.restart()):
+        on_phase(f"moved the earlier run to {aside}; leave --restart out to go on with the new one")
     run.claim(experiment, datasets, preflight.file_digests(experiment))
     on_phase(f"run folder {run.url}")
     finished = run.finished_at(experiment) is not None
