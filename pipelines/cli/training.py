@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pipelines.cli.parser import Commands, add_command, add_preset
@@ -122,13 +123,18 @@ def train_on(screen: "Screen", experiment: "Experiment", *, restart: bool = Fals
     With `restart` an earlier run of the name is moved aside first.
     """
     from pipelines.cli import tables
+    from pipelines.runs.changes import with_changes
+    from pipelines.runs.run import Run
     from pipelines.training import progress
     from pipelines.training.trainer import train
 
-    table = progress.Table(experiment)
+    @cache
+    def table() -> progress.Table:
+        return progress.Table(with_changes(experiment, Run.of(experiment).changes()))
+
     outcome = train(
         experiment,
-        on_tick=lambda tick: screen.line(*table.lines(tick)),
+        on_tick=lambda tick: screen.line(*table().lines(tick)),
         on_evaluation=lambda found: screen.line(progress.evaluation_line(experiment, found)),
         on_alarm=lambda alarm: screen.line(f"alarm {alarm.name} {alarm}"),
         on_phase=screen.phase,

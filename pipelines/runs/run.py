@@ -17,6 +17,7 @@ from pipelines.experiment.override import BY_DIGEST, resume_differences
 from pipelines.experiment.paths import _absolute
 from pipelines.runs import checkpoint, layout
 from pipelines.runs.aside import hold, set_aside
+from pipelines.runs.changes import Change, declare, in_force, read_changes, with_changes
 from pipelines.runs.history import History
 
 NEW_NAME = "give another name=... to start a new run"
@@ -38,6 +39,11 @@ class Run:
     def of(cls, experiment: Experiment) -> "Run":
         """The run's folder; a local one is made absolute, since Ray's workers run elsewhere."""
         return cls(f"{_absolute(experiment.training.storage).rstrip('/')}/{experiment.name}")
+
+    @classmethod
+    def at(cls, place: str) -> "Run":
+        """The run in a folder, whose address is made absolute."""
+        return cls(_absolute(place).rstrip("/"))
 
     @property
     def spool(self) -> Path:
@@ -91,6 +97,20 @@ class Run:
             f"training.init_from={self.url}; {NEW_NAME}; or move this one aside with --restart"
         )
 
+    def changes(self) -> tuple[Change, ...]:
+        """The changes of settings that were declared in mid-run."""
+        return read_changes(self.url)
+
+    def changed(self, experiment: Experiment) -> Experiment:
+        """The experiment by which the run trains on, from the one it was started with; ValueError if the changes do not fit."""
+        return in_force(self.url, experiment)
+
+    def change(self, assignments: Sequence[str]) -> Change:
+        """Declare a change of settings from the newest checkpoint on; ValueError if it is not possible now."""
+        if hold(self.spool, self.url) == "another process":
+            raise ValueError(f"another command is training the run in {self.url}; stop it before it is changed")
+        return declare(self.url, assignments)
+
     def restart(self) -> str | None:
         """Move the run's folder aside and return where; None if there is none. ValueError if another process trains it."""
         if not storage.exists(self.url):
@@ -126,10 +146,11 @@ class Run:
         # Written once: of two commands that begin the same run at the same moment, the other is refused.
         storage.write_once(f"{self.url}/{layout.EXPERIMENT}", experiment.to_json().encode())
         began = self.experiment()
-        differences = resume_differences(began, experiment)
-        if differences:
+        declared = resume_differences(began, with_changes(began, self.changes()))
+        other = [line for line in resume_differences(began, experiment) if line not in declared]
+        if other:
             raise OtherRunError(
-                f"the run {experiment.name!r} in {self.url} was started with other settings: {'; '.join(differences)}"
+                f"the run {experiment.name!r} in {self.url} was started with other settings: {'; '.join(other)}"
             )
         self._claim_dataset(began, experiment, _identity(datasets))
         self._claim_files(began, experiment, files)

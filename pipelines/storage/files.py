@@ -76,7 +76,7 @@ def exists(url: str) -> bool:
     fs, path = open_filesystem(url)
     try:
         fs.info(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # a file in the place of its folder
         return False
     return True
 
