@@ -47,6 +47,7 @@ def _hopeless(experiment: Experiment) -> str | None:
     config, start = experiment.algorithm, experiment.training.init_from
     if not isinstance(config, LimitsSearch):
         return None
+    start = start and checkpoint.at(start)
     begun = None if start is None else checkpoint.read_experiment(start).algorithm
     ticks = [] if start is None else [tick.metrics for tick in checkpoint.read_ticks(start)]
     return config.trial_problem(begun, ticks)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pipelines.cli.parser import Commands, add_command, add_preset
@@ -46,6 +47,11 @@ def add(commands: Commands) -> None:
         example="alae train mnist32_style_alae\nalae train mnist32_style_alae name=first tracking.uri=sqlite:///mlflow.db",
     )
     add_preset(train)
+    train.add_argument(
+        "--restart",
+        action="store_true",
+        help="begin anew: move an earlier run of the name aside, to NAME.1 or the next free number",
+    )
 
 
 def _add_explain(commands: Commands) -> None:
@@ -107,22 +113,31 @@ def _train(arguments: argparse.Namespace) -> None:
     with Screen() as screen:
         screen.phase(f"loading {arguments.preset}")
         experiment = _experiment(arguments)
-        closing = train_on(screen, experiment)
+        closing = train_on(screen, experiment, restart=arguments.restart)
     print(closing)
 
 
-def train_on(screen: "Screen", experiment: "Experiment") -> str:
-    """Train with every phase, tick, evaluation and alarm on the screen, and return the closing table."""
+def train_on(screen: "Screen", experiment: "Experiment", *, restart: bool = False) -> str:
+    """Train with every phase, tick, evaluation and alarm on the screen, and return the closing table.
+
+    With `restart` an earlier run of the name is moved aside first.
+    """
     from pipelines.cli import tables
+    from pipelines.runs.changes import with_changes
+    from pipelines.runs.run import Run
     from pipelines.training import progress
     from pipelines.training.trainer import train
 
-    table = progress.Table(experiment)
+    @cache
+    def table() -> progress.Table:
+        return progress.Table(with_changes(experiment, Run.of(experiment).changes()))
+
     outcome = train(
         experiment,
-        on_tick=lambda tick: screen.line(*table.lines(tick)),
+        on_tick=lambda tick: screen.line(*table().lines(tick)),
         on_evaluation=lambda found: screen.line(progress.evaluation_line(experiment, found)),
         on_alarm=lambda alarm: screen.line(f"alarm {alarm.name} {alarm}"),
         on_phase=screen.phase,
+        restart=restart,
     )
     return tables.summary(outcome)

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines import storage
 from pipelines.evaluation.subject import Subject
 from pipelines.experiment import Experiment
 from pipelines.experiment.override import override
 from pipelines.experiment.paths import with_absolute_paths
-from pipelines.runs import checkpoint, layout
+from pipelines.runs import checkpoint
 
 
 def load_subject(url: str, manifest: dict[str, Any] | None = None) -> tuple[Experiment, Subject, int]:
@@ -36,21 +35,9 @@ def load(place: str, overrides: Sequence[str] = ()) -> tuple[str, Experiment, Su
 
     Raises ValueError if there is none, or if `overrides` changes fields outside `OVERRIDABLE`.
     """
-    url = _checkpoint(place)
+    url = checkpoint.at(place)
     for assignment in overrides:
         if not assignment.startswith(SETTINGS):
             raise ValueError(f'"{assignment}" is not for an evaluation; it may set evaluation.* and data.path')
     experiment, subject, nimg = load_subject(url)
     return url, with_absolute_paths(override(experiment, overrides)), subject, nimg
-
-
-def _checkpoint(place: str) -> str:
-    place = place.rstrip("/")
-    if storage.is_local(place):
-        place = str(storage.local_path(place).absolute())  # other processes read it too, and the record keeps it
-    if storage.exists(f"{place}/{layout.MANIFEST}"):
-        return place
-    newest = checkpoint.latest(place)
-    if newest is None:
-        raise ValueError(f"{place} is neither a checkpoint nor a run that has a finished one; name one of the two")
-    return newest.url

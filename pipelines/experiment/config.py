@@ -88,7 +88,7 @@ class TrainingConfig:
     storage: str = "runs"
     """Folder or URL of the runs. Each run is a folder in it, with the name of the experiment."""
     init_from: str | None = None
-    """Folder or URL of the checkpoint whose networks a new run starts from. A run that has checkpoints resumes instead."""
+    """Checkpoint, or run with its newest checkpoint, whose networks a new run starts from. A run with checkpoints resumes."""
     vgg16_weights: str | None = None
     """Path or URL of torchvision's VGG16 weights, for MUNIT's perceptual loss (algorithm.loss.vgg_w)."""
     check_replicas: bool = True

@@ -28,6 +28,18 @@ RESUMABLE = (
 BY_DIGEST = ("training.vgg16_weights", "training.init_from")
 """Fields that name a file by path or URL. A resume may change the path if the file's digest is the same."""
 
+CHANGEABLE = (
+    "schedule.stable_kimg",
+    "schedule.batch_size",
+    "schedule.lr",
+    "schedule.lr_falls_from_kimg",
+    "schedule.lr_halves_every_kimg",
+    "training.ema_half_life_kimg",
+    "training.microbatch",
+)
+"""Settings that a declared change may set in mid-run, beside the weights of losses: functions of nimg or of one batch.
+Adam's settings are not among them: a checkpoint brings its own."""
+
 _BOOLS = {"true": True, "false": False}
 _NULLS = ("null", "none", "None")
 
@@ -70,6 +82,14 @@ def resume_differences(old: Experiment, new: Experiment) -> list[str]:
 def resumable(path: str) -> bool:
     """Whether a resumed run may change the field, or the whole group, at `path`."""
     return path in RESUMABLE or path.split(".")[0] in RESUMABLE
+
+
+def changeable(path: str, before: Experiment, after: Experiment) -> bool:
+    """Whether a declared change may turn the setting at `path` in mid-run from its value before to that after."""
+    values = (before.flatten().get(path), after.flatten().get(path))
+    return path in CHANGEABLE or (
+        path.startswith("algorithm.loss.") and all(isinstance(value, float) for value in values)
+    )
 
 
 def _split(assignment: str) -> tuple[str, str]:

@@ -39,9 +39,17 @@ class CheckpointRef:
 
 
 def write(
-    state: TrainState, experiment: Experiment, folder: Path, commit: str | None, ticks: Sequence[Tick] = ()
+    state: TrainState,
+    experiment: Experiment,
+    folder: Path,
+    commit: str | None,
+    ticks: Sequence[Tick] = (),
+    changes: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Write a complete checkpoint into the local `folder`; `ticks` are those since the last one."""
+    """Write a complete checkpoint into the local `folder`; `ticks` are those since the last one.
+
+    `changes` are the records of the declared changes that `experiment` includes.
+    """
     torch.save(state.state_dict(), folder / STATE)
     averages = {
         f"{name}.{key}": tensor.contiguous()
@@ -54,6 +62,7 @@ def write(
         "nimg": state.nimg,
         "commit": commit,
         "experiment": json.loads(experiment.to_json()),
+        "changes": [*changes],
         "files": {name: _fingerprint(folder / name) for name in (STATE, EMA)},
         "ticks": [asdict(tick) for tick in ticks],
     }
@@ -61,13 +70,17 @@ def write(
 
 
 def write_on_first_rank(
-    state: TrainState, experiment: Experiment, commit: str | None, ticks: Sequence[Tick] = ()
+    state: TrainState,
+    experiment: Experiment,
+    commit: str | None,
+    ticks: Sequence[Tick] = (),
+    changes: Sequence[dict[str, Any]] = (),
 ) -> Path | None:
     """Rank 0 writes a checkpoint into a new temporary folder and returns it; the others have nothing to write."""
     if sync.rank() != 0:
         return None
     folder = Path(tempfile.mkdtemp(prefix="alae_checkpoint_"))
-    write(state, experiment, folder, commit, ticks)
+    write(state, experiment, folder, commit, ticks, changes)
     return folder
 
 
@@ -121,6 +134,19 @@ def finished(run_url: str) -> list[CheckpointRef]:
 def latest(run_url: str) -> CheckpointRef | None:
     """The newest finished checkpoint of a run."""
     return max(finished(run_url), key=lambda ref: ref.nimg, default=None)
+
+
+def at(place: str) -> str:
+    """The absolute address of the checkpoint at `place`, or of the newest one of the run there; ValueError if it is neither."""
+    place = place.rstrip("/")
+    if storage.is_local(place):
+        place = str(storage.local_path(place).absolute())  # other processes read it too
+    if storage.exists(f"{place}/{MANIFEST}"):
+        return place
+    newest = latest(place)
+    if newest is None:
+        raise ValueError(f"{place} is neither a checkpoint nor a run that has a finished one; name one of the two")
+    return newest.url
 
 
 def latest_for_all_ranks(run_url: str) -> CheckpointRef | None:

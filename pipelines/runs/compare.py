@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from alae_core.metrics.estimate import Estimate, differ
 from pipelines import storage
 from pipelines.runs import checkpoint, layout
+from pipelines.runs.changes import read_changes
 from pipelines.runs.evaluations import EvaluationError, read_evaluations
 from pipelines.runs.listing import UNKNOWN, _aligned
 from pipelines.runs.results import Reading, readings
@@ -32,6 +33,12 @@ def compare(first: str, second: str) -> str:
     heading = ("", "a", "b", f"noise is {Z:g} standard errors of the difference")
     rows = [heading, *(_row(a[key], b[key], unlike.get(key, "")) for key in shared)]
     heads = [f"{mark}: {side.url} at {side.nimg / 1000:g} kimg" for mark, side in zip("ab", sides, strict=True)]
+    heads += [
+        f"{mark} was changed {change}"
+        for mark, side in zip("ab", sides, strict=True)
+        for change in read_changes(layout.run_of(side.url))
+        if change.nimg < side.nimg
+    ]
     return "\n".join([*heads, "", _aligned(rows)])
 
 

@@ -27,8 +27,16 @@ FIGURES = "figures"
 CHARTS = "charts"
 DIRECTIONS = "directions"
 
+CHANGES = "changes.json"
+"""The changes of settings that were declared in mid-run (`alae change`)."""
+
 _CHECKPOINT = re.compile(r"checkpoint_(\d{12})")
 _CHART = re.compile(r"(.+)_(\d{12})\.png")
+
+
+def lock_name(name: str) -> str:
+    """The file beside the folder of the run `name` that the process training it has locked."""
+    return f".{name}.lock"
 
 
 def checkpoint_name(nimg: int) -> str:

@@ -8,6 +8,7 @@ from pipelines import storage
 from pipelines.experiment import Experiment, metric_choice
 from pipelines.runs import checkpoint, layout
 from pipelines.runs.best import Standing, place_of, standing
+from pipelines.runs.changes import Change, read_changes, with_changes
 from pipelines.runs.monitor import read_alarms
 from pipelines.runs.results import Reading
 from pipelines.runs.run import Run
@@ -30,6 +31,7 @@ class RunState:
     best_place: str | None = None
     """Address of the best checkpoint; None if it was not kept."""
     alarms: tuple[Raised, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 def runs(place: str, metric: str | None = None) -> list[RunState]:
@@ -45,7 +47,7 @@ def runs(place: str, metric: str | None = None) -> list[RunState]:
 
 
 def runs_table(found: Sequence[RunState]) -> str:
-    """A line for each run, and below them one for each of their alarms."""
+    """A line for each run, and below them one for each of their declared changes and alarms."""
     rows = [("run", "algorithm", "kimg", "state", "metric", "newest", "best", "best checkpoint")]
     rows += [
         (
@@ -60,14 +62,17 @@ def runs_table(found: Sequence[RunState]) -> str:
         )
         for run in found
     ]
-    alarms = [f"{run.name}: {alarm.name} {alarm}" for run in found for alarm in run.alarms]
-    return "\n".join([_aligned(rows), *([""] if alarms else []), *alarms])
+    notes = [f"{run.name}: changed {change}" for run in found for change in run.changes]
+    notes += [f"{run.name}: {alarm.name} {alarm}" for run in found for alarm in run.alarms]
+    return "\n".join([_aligned(rows), *([""] if notes else []), *notes])
 
 
 def _run_state(run: Run, name: str, metric: str | None) -> RunState:
     newest = checkpoint.latest(run.url)
     try:
         experiment = run.experiment() if newest is None else checkpoint.read_experiment(newest.url)
+        changes = read_changes(run.url)
+        experiment = with_changes(experiment, changes)
         key = metric_choice.key_of(metric) if metric else metric_choice.best_metric(experiment)
     except (ValueError, RuntimeError):
         return RunState(name)
@@ -81,6 +86,7 @@ def _run_state(run: Run, name: str, metric: str | None) -> RunState:
         best=found.best,
         best_place=place_of(run.url, found.best.checkpoint) if found.best else None,
         alarms=read_alarms(run.url),
+        changes=changes,
     )
 
 

@@ -76,7 +76,7 @@ def exists(url: str) -> bool:
     fs, path = open_filesystem(url)
     try:
         fs.info(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # a file in the place of its folder
         return False
     return True
 
@@ -219,6 +219,26 @@ def delete_tree(url: str) -> None:
         fs.rm(path, recursive=True)
     except FileNotFoundError:
         raise_if_bucket_missing(url)
+
+
+@patiently
+def move_tree(url: str, target: str) -> None:
+    """Move a folder to an address that is free, at the same store; the original is deleted once the copy is whole.
+
+    Raises RuntimeError, and deletes nothing, if the copy is not whole.
+    """
+    if is_local(url):
+        os.rename(local_path(url), local_path(target))
+        return
+    fs, path = open_filesystem(url)
+    _, copy = open_filesystem(target)
+    files = list_files(url)
+    for name in files:
+        fs.cp_file(f"{path.rstrip('/')}/{name}", f"{copy.rstrip('/')}/{name}")
+    fs.invalidate_cache()
+    if list_files(target) != files:
+        raise RuntimeError(f"{target} does not hold all files of {url}, which stays as it is; try again")
+    delete_tree(url)
 
 
 @patiently

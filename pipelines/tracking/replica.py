@@ -187,7 +187,8 @@ class MLflowReplica:
         if run is not None and self._is_of_this_folder(run):
             return run
         experiment_id = mlflow_run.experiment_id(client, self.experiment, self._uri)
-        found = mlflow_run.find_run(client, experiment_id, self.tags[RUN_TAG])
+        anew = self._begins_anew()
+        found = None if anew else mlflow_run.find_run(client, experiment_id, self.tags[RUN_TAG])
         return found or client.create_run(experiment_id, self._started_ms(), self.tags, self.run_name)
 
     def _is_of_this_folder(self, run: "Run") -> bool:
@@ -207,7 +208,11 @@ class MLflowReplica:
         return round(min(first.time - before if first else self._began, self._began) * 1000)
 
     def _remembered(self) -> str | None:
-        return links.read(self.spool / layout.TRACKING).get("run_id")
+        return links.read(self.spool / layout.TRACKING).get("run_id") or None
+
+    def _begins_anew(self) -> bool:
+        """Whether another run lay in this folder and was moved aside: MLflow's run for this address is that one's."""
+        return links.read(self.spool / layout.TRACKING).get("run_id") == ""
 
     def _remember(self, run: "Run") -> None:
         record = {

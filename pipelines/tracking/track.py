@@ -23,7 +23,10 @@ def replica(experiment: Experiment, run: Run, registered_as: str | None = None) 
         experiment=config.experiment,
         run_name=experiment.name,
         params=origin.params(),
-        tags=origin.tags(),
+        tags={
+            **origin.tags(),
+            **{f"alae.change/{number}": str(change) for number, change in enumerate(run.changes(), 1)},
+        },
         spool=run.spool,
         run_url=run.url,
         parent_run_id=config.parent_run_id,
@@ -61,7 +64,7 @@ def replay(run_url: str, uri: str | None) -> SyncResult:
 
 def _as_last_saved(run: Run) -> Experiment:
     """The run's experiment, judged as its newest checkpoint says: a resume may have changed what is measured."""
-    experiment, newest = run.experiment(), checkpoints.latest(run.url)
+    experiment, newest = run.changed(run.experiment()), checkpoints.latest(run.url)
     if newest is None:
         return experiment
     saved = checkpoints.read_experiment(newest.url)

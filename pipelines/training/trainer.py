@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -70,19 +70,25 @@ def train(
     on_tick: Callable[[Tick], None] | None = None,
     on_evaluation: Callable[[Evaluation], None] | None = None,
     on_alarm: Callable[[Raised], None] | None = None,
+    restart: bool = False,
     on_phase: phases.Say = phases.silently,
 ) -> Outcome:
     """Train `experiment` to its end, from where it stopped last; on the Ray cluster in use, or on a local one.
 
     `on_tick`, `on_evaluation` and `on_alarm` are called in this process, from a thread of their own, with each new record;
-    `on_phase` from any thread, with each phase around the ticks. Raises ValueError for a mistake that the user can correct,
-    before resources are taken, RuntimeError if the training fails, and KeyboardInterrupt with a sentence if a signal ends it.
+    `on_phase` from any thread, with each phase around the ticks. With `restart` an earlier run of the name is moved aside
+    first. Raises ValueError for a mistake that the user can correct, before resources are taken, RuntimeError if the
+    training fails, and KeyboardInterrupt with a sentence if a signal ends it.
     """
     experiment = places.reachable(experiment)
     on_phase(f"checking the experiment and the dataset {experiment.data.path}")
-    datasets = preflight.check(experiment)
     run = Run.of(experiment)
+    experiment = run.with_start(experiment)
+    datasets = preflight.check(experiment)
+    if restart and (aside := run.restart()):
+        on_phase(f"moved the earlier run to {aside}; leave --restart out to go on with the new one")
     run.claim(experiment, datasets, preflight.file_digests(experiment))
+    experiment = run.changed(experiment)
     on_phase(f"run folder {run.url}")
     finished = run.finished_at(experiment) is not None
     run.fetch_history()
@@ -240,7 +246,12 @@ def _trainer(experiment: Experiment, run: Run) -> TorchTrainer:
     ray.data.DataContext.get_current().enable_progress_bars = False
     return _Trainer(
         train_worker,
-        train_loop_config={"experiment": experiment.to_json(), "run_url": run.url, "commit": commit()},
+        train_loop_config={
+            "experiment": experiment.to_json(),
+            "run_url": run.url,
+            "commit": commit(),
+            "changes": [change.record() for change in run.changes()],
+        },
         scaling_config=ScalingConfig(
             num_workers=scaling.workers,
             use_gpu=scaling.gpus_per_worker > 0,
@@ -279,10 +290,12 @@ def _evaluation_resources(experiment: Experiment) -> dict[str, Any]:
 
 def _evaluate_missed(experiment: Experiment, run: Run) -> None:
     """Evaluate checkpoints that a kill between their upload and their registration with Ray left unevaluated."""
-    remote = ray.remote(evaluate_checkpoint).options(**_evaluation_resources(experiment))
+    remote: Any = ray.remote(evaluate_checkpoint).options(**_evaluation_resources(experiment))
+    changed = bool(run.changes())
     for saved in checkpoint.finished(run.url):
-        batch = experiment.schedule.level_before(saved.nimg).batch_size
-        due = Due.between(experiment, saved.nimg - batch, saved.nimg).validate
+        schedule = checkpoint.read_experiment(saved.url).schedule if changed else experiment.schedule
+        before = saved.nimg - schedule.level_before(saved.nimg).batch_size
+        due = Due.between(replace(experiment, schedule=schedule), before, saved.nimg).validate
         if due and not storage.exists(f"{run.url}/{layout.evaluation_path(saved.nimg)}"):
             try:
                 ray.get(remote.remote(run.url, saved.url, experiment.data.path))

@@ -1,7 +1,7 @@
 """The training process of a rank: build, resume, loop, tick; one loop for all algorithms; the only caller of ray.train.report."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def train_worker(config: dict[str, Any]) -> None:
     perceptual.give(state.algorithm, experiment.training.vgg16_weights, device)
     _restore(state, experiment, own)
     sync.broadcast_networks(state.algorithm.networks)
-    loop = Loop(experiment, state, config["run_url"], config["commit"])
+    loop = Loop(experiment, state, config["run_url"], config["commit"], config["changes"])
     try:
         loop.run(feed)
     except (NonFiniteError, UnreadableError) as error:
@@ -101,11 +101,13 @@ class Loop:
         state: TrainState,
         run_url: str,
         commit: str | None,
+        changes: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.experiment = experiment
         self.state = state
         self.run_url = run_url
         self.commit = commit
+        self.changes = changes
         self.meter = Meter()
         self._noted = 0
         self._ticks: list[tuple[dict[str, float], float]] = []  # since the last checkpoint, each with its time
@@ -149,7 +151,9 @@ class Loop:
         if self.experiment.training.check_replicas:
             sync.check_replicas(self.state.algorithm.networks)
         name = layout.checkpoint_name(self.state.nimg)
-        saved = checkpoint.write_on_first_rank(self.state, self.experiment, self.commit, self._gathered_ticks())
+        saved = checkpoint.write_on_first_rank(
+            self.state, self.experiment, self.commit, self._gathered_ticks(), self.changes
+        )
         ray.train.report(
             metrics,
             checkpoint=saved and Checkpoint.from_directory(str(saved)),

@@ -44,7 +44,16 @@ def test_a_field_that_is_left_out_of_the_list_is_noticed() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *(layout.EXPERIMENT, layout.DATASET, layout.FILES, layout.FAILURE, layout.DAMAGE, layout.ALARMS, layout.LEADER),
+        *(
+            layout.EXPERIMENT,
+            layout.DATASET,
+            layout.FILES,
+            layout.CHANGES,
+            layout.FAILURE,
+            layout.DAMAGE,
+            layout.ALARMS,
+            layout.LEADER,
+        ),
         *(layout.HISTORY, layout.TRACKING, layout.TRACKING_LOCK, layout.STATE, layout.EMA, layout.MANIFEST),
         *(layout.checkpoint_name(7040), layout.best_path(layout.checkpoint_name(5120))),
         *(layout.evaluation_path(7040), layout.figure_path("samples", 7040), layout.chart_path("metrics", 7040)),

@@ -80,6 +80,7 @@ def test_a_run_remembers_its_experiment(tmp_path: Path) -> None:
 def test_a_resume_with_changed_settings_is_refused_with_each_difference(tmp_path: Path) -> None:
     run = Run(str(tmp_path / "debug_mnist32_alae"))
     run.claim(BASE, PACKED)
+    checkpoint_at(run, 32)
     before = (tmp_path / "debug_mnist32_alae" / "experiment.json").read_bytes()
     with pytest.raises(ValueError) as caught:
         run.claim(
@@ -89,7 +90,9 @@ def test_a_resume_with_changed_settings_is_refused_with_each_difference(tmp_path
     for difference in ("seed: 0 -> 3", "training.ema_half_life_kimg: 0.1 -> 5.0", "data.flip: false -> true"):
         assert difference in message
     assert "scaling.workers" not in message
-    assert "give another name=... to start a new run" in message and "\n" not in message
+    for way_out in ("give another name=...", f"alae change {run.url} ", f"training.init_from={run.url}", "--restart"):
+        assert way_out in message
+    assert "\n" not in message
     assert (tmp_path / "debug_mnist32_alae" / "experiment.json").read_bytes() == before
 
 
@@ -106,6 +109,7 @@ def test_a_dataset_may_lie_elsewhere_and_must_have_the_same_checksums(tmp_path: 
     run, repacked = Run(str(tmp_path)), (SimpleNamespace(identity={"train": "xyz"}),)
     elsewhere = override(BASE, ["data.path=elsewhere"])
     run.claim(BASE, PACKED)
+    checkpoint_at(run, 32)
     run.claim(elsewhere, PACKED)
     for experiment in (BASE, elsewhere):
         with pytest.raises(
@@ -138,8 +142,9 @@ def test_a_renamed_folder_is_the_run_of_its_new_name(tmp_path: Path) -> None:
 
 def test_a_run_of_two_domains_remembers_both_datasets_and_refuses_either_packed_anew(tmp_path: Path) -> None:
     run, a, b, c = Run(str(tmp_path)), *(SimpleNamespace(identity={"train": letter}) for letter in "abc")
-    run.claim(BASE, (a, b))  # type: ignore[arg-type]
-    run.claim(BASE, (a, b))  # type: ignore[arg-type]
+    for _ in range(2):
+        run.claim(BASE, (a, b))  # type: ignore[arg-type]
+    checkpoint_at(run, 32)
     assert json.loads((tmp_path / "dataset.json").read_text()) == {"a": a.identity, "b": b.identity}
     for changed in ((c, b), (a, c), (b, a)):
         with pytest.raises(ValueError, match="is not the dataset that the run"):

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import pytest
 from mlflow import MlflowClient
 
+from pipelines.runs.aside import set_aside
 from pipelines.runs.history import History
 from pipelines.tracking import mlflow_run
 from pipelines.tracking.replica import SyncResult
@@ -303,6 +304,19 @@ def test_a_copied_or_moved_run_has_a_run_of_its_own_in_mlflow_and_leaves_the_oth
     assert second.run_id != first and (second.ticks, second.evaluations, second.figures) == (2, 1, 1)
     assert other.replica().sync().run_id == second.run_id
     assert steps(client, first, "loss") == [1000] and client.get_run(first).info.status == "FINISHED"
+
+
+def test_a_run_in_the_place_of_one_that_was_moved_aside_does_not_write_into_its_mlflow_run(
+    toy: Toy, client: MlflowClient
+) -> None:
+    toy.tick(1000)
+    toy.evaluate(1000)
+    first = toy.replica().sync().run_id
+    set_aside(str(toy.run), toy.spool)
+    toy.tick(2000)
+    second = toy.replica().sync().run_id
+    assert second != first and toy.replica().sync().run_id == second
+    assert (steps(client, first, "loss"), steps(client, second, "loss")) == ([1000], [2000])
 
 
 class Server(BaseHTTPRequestHandler):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import presets
+from pipelines import presets, storage
 from pipelines.data.domains import open_datasets
 from pipelines.experiment import Experiment
 from pipelines.experiment.override import override
@@ -33,9 +33,10 @@ def experiment(tmp_path: Path, pair: str, *changes: str) -> Experiment:
 
 
 def claim(asked: Experiment) -> Run:
-    """Claim the run as `train` does before it starts anything."""
+    """Claim the run as `train` does before it starts anything, and save a checkpoint, so that it is never set aside."""
     run = Run.of(asked)
     run.claim(asked, open_datasets(asked.data.path, asked.domains), preflight.file_digests(asked))
+    storage.write_json_verified(f"{run.url}/{layout.checkpoint_name(8)}/{layout.MANIFEST}", {})
     return run
 
 
@@ -100,3 +101,18 @@ def test_the_checkpoint_that_a_run_began_from_may_be_moved_or_deleted_and_not_ex
     claim(begun)
     with pytest.raises(ValueError, match=r"training\.init_from: .* -> null"):
         claim(base)
+
+
+def test_a_run_begins_from_the_newest_checkpoint_of_another_run_and_keeps_to_it(tmp_path: Path, pair: str) -> None:
+    base = experiment(tmp_path, pair)
+    source = tmp_path / "source"
+    first = tiny.checkpointed(source, tiny.build(base), base)
+    begun = override(base, [f"training.init_from={source}"])
+    run = Run.of(begun)
+    assert run.with_start(begun).training.init_from == str(first)
+    claim(run.with_start(begun))
+    shutil.copytree(first, source / layout.checkpoint_name(800))
+    claim(run.with_start(begun))
+    assert run.with_start(begun).training.init_from == str(first)
+    shutil.rmtree(source)
+    claim(run.with_start(begun))
