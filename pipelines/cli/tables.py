@@ -1,12 +1,11 @@
 """Text for the terminal about a packing, a synchronisation with MLflow and a finished run."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from alae_core.metrics.estimate import Estimate
+from pipelines.cli import closing
 from pipelines.data.format.pyramid import DUPLICATES, REJECTED
-from pipelines.runs.evaluations import Evaluation
 from pipelines.runs.history import read_history
 from pipelines.runs.monitor import read_alarms
 from pipelines.tracking import links
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from pipelines.tracking.replica import SyncResult
     from pipelines.training.trainer import Outcome
 
-RESOLUTION = "eval/resolution"
+MOST_ALARMS = 3
 
 
 def packed(*reports: "PackReport") -> str:
@@ -52,16 +51,12 @@ def tracked(result: "SyncResult") -> str:
 
 
 def summary(outcome: "Outcome") -> str:
-    """The closing table of a run."""
+    """The closing screen of a run: its results, alarms and speed, and how to review it."""
     run, experiment = outcome.run, outcome.experiment
     state = "was already finished" if outcome.already_finished else "finished"
     lines = [f"run {experiment.name} {state}: {experiment.schedule.total_nimg / 1000:g} kimg in {run.url}"]
-    evaluations = outcome.evaluations()
-    if evaluations:
-        lines += ["", *_comparison(evaluations), ""]
-        figures = {key: f"{run.url}/{path}" for key, path in evaluations[-1].figures.items()}
-        lines += [f"{key:<24} {path}" for key, path in figures.items()]
-    lines += [f"alarm {alarm.name} {alarm}" for alarm in read_alarms(run.url)]
+    lines += closing.results(run.url, experiment, outcome.evaluations())
+    lines += _alarms(run.url)
     lines += _rates(outcome)
     if experiment.tracking.uri:
         if not outcome.tracked:
@@ -70,27 +65,13 @@ def summary(outcome: "Outcome") -> str:
     return "\n".join(lines)
 
 
-def _comparison(evaluations: Sequence[Evaluation]) -> Iterable[str]:
-    """The last evaluation beside the first of images of its resolution, if there is one: others are not like it."""
-    last = evaluations[-1]
-    size = last.metrics.get(RESOLUTION)
-    alike = [each for each in evaluations if each.metrics.get(RESOLUTION) == size]
-    columns = {"first of its size": alike[0], "last checkpoint": last} if len(alike) > 1 else {"last checkpoint": last}
-    yield _line("", columns)
-    yield _line("kimg", [f"{each.nimg / 1000:g}" for each in columns.values()])
-    for name in last.metrics:
-        # A standard error stands beside its number.
-        if name.removesuffix("_se") == name or name.removesuffix("_se") not in last.metrics:
-            yield _line(name.removeprefix("eval/"), [_with_error(each, name) for each in columns.values()])
-
-
-def _line(name: str, cells: Iterable[str]) -> str:
-    return f"{name:<32}" + "".join(f" {cell:>17}" for cell in cells)
-
-
-def _with_error(evaluation: Evaluation, name: str) -> str:
-    value, error = evaluation.metrics.get(name), evaluation.metrics.get(f"{name}_se")
-    return _number(value) if value is None or error is None else str(Estimate(value, error, 0))
+def _alarms(run_url: str) -> list[str]:
+    found = [f"alarm {alarm.name} {alarm}" for alarm in read_alarms(run_url)]
+    more = len(found) - MOST_ALARMS
+    return [
+        *found[:MOST_ALARMS],
+        *([f"{more} more alarms: alae runs {run_url.rpartition('/')[0]}"] if more > 0 else []),
+    ]
 
 
 def _rates(outcome: "Outcome") -> Sequence[str]:
@@ -101,10 +82,6 @@ def _rates(outcome: "Outcome") -> Sequence[str]:
     rates = [value for tick in last_level if (value := tick.metrics.get("time/images_per_s"))]
     waits = [value for tick in ticks[1:] if (value := tick.metrics.get("time/data_wait_frac")) is not None]
     return (
-        f"{'images/s at the last level':<32}{statistics.median(rates or [0.0]):>18.0f}",
-        f"{'data-wait fraction (median)':<32}{statistics.median(waits or [0.0]):>18.2%}",
+        f"{statistics.median(rates or [0.0]):.0f} images/s at the last level; "
+        f"{statistics.median(waits or [0.0]):.1%} of the time waited for data",
     )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"

@@ -35,45 +35,18 @@ def outcome(folder: Path, *overrides: str, tracked: bool = True, already_finishe
     return Outcome(Run(str(folder)), experiment, already_finished, tracked)
 
 
-def evaluate(folder: Path, nimg: int, **metrics: float) -> None:
-    (folder / "evaluations").mkdir(exist_ok=True)
-    record = {"nimg": nimg, "metrics": metrics, "figures": {"samples": f"figures/samples_{nimg}.png"}}
-    (folder / "evaluations" / f"{nimg:012d}.json").write_text(json.dumps(record))
+def test_the_summary_gives_the_rate_of_the_last_level_and_the_waiting_after_the_first_tick(tmp_path: Path) -> None:
+    last = tables.summary(outcome(tmp_path)).splitlines()[-1]
+    assert last == "5 images/s at the last level; 37.5% of the time waited for data"
 
 
-def cells(text: str) -> list[list[str]]:
-    return [line.split() for line in text.splitlines()]
-
-
-def test_the_summary_compares_the_first_checkpoint_with_the_last(tmp_path: Path) -> None:
-    evaluate(tmp_path, 64, **{"eval/fd": 12.3456, "eval/old": 1.0})
-    evaluate(tmp_path, 256, **{"eval/fd": 9.0})
-    evaluate(tmp_path, 480, **{"eval/fd": 3.0, "eval/new": 0.5})
-    rows = cells(tables.summary(outcome(tmp_path)))
-    assert ["kimg", "0.064", "0.48"] in rows
-    assert ["fd", "12.35", "3"] in rows
-    assert ["new", "-", "0.5"] in rows
-    assert ["samples", f"{tmp_path}/figures/samples_480.png"] in rows
-
-
-def test_the_summary_compares_only_what_the_run_measured_itself_of_images_of_one_resolution(tmp_path: Path) -> None:
-    for nimg, size in ((64, 4.0), (256, 8.0), (480, 8.0)):
-        evaluate(tmp_path, nimg, **{"eval/fd": 1000.0 / nimg, "eval/resolution": size})
-    own = tmp_path / "evaluations" / f"{480:012d}.json"
-    added = own.with_name(f"{480:012d}_0123456789abcdef.json")
-    added.write_text(json.dumps({"nimg": 480, "metrics": {"eval/added": 1.0}}))
-    rows = cells(tables.summary(outcome(tmp_path)))
-    assert ["kimg", "0.256", "0.48"] in rows and ["fd", "3.906", "2.083"] in rows
-    assert not any("added" in row for row in rows)
-    evaluate(tmp_path, 480, **{"eval/fd": 2.0, "eval/resolution": 16.0})
-    rows = cells(tables.summary(outcome(tmp_path)))
-    assert ["kimg", "0.48"] in rows and ["fd", "2"] in rows
-
-
-def test_the_summary_tells_the_rate_of_the_last_level_and_the_waiting_after_the_first_tick(tmp_path: Path) -> None:
-    text = tables.summary(outcome(tmp_path))
-    assert ["images/s", "at", "the", "last", "level", "5"] in cells(text)
-    assert text.splitlines()[-1].split()[-1] == "37.50%"
+def test_of_many_alarms_three_are_shown_and_the_command_that_lists_all(tmp_path: Path) -> None:
+    alarms = [{"name": f"alarm{n}", "nimg": 8, "sentence": "is low", "stops": False} for n in range(5)]
+    finished = outcome(tmp_path / "run")
+    (tmp_path / "run" / "alarms.json").write_text(json.dumps({"alarms": alarms}))
+    lines = tables.summary(finished).splitlines()
+    assert sum(line.startswith("alarm ") for line in lines) == 3
+    assert f"2 more alarms: alae runs {tmp_path}" in lines
 
 
 @pytest.mark.parametrize(("finished", "words"), [(True, "was already finished"), (False, "finished")])
