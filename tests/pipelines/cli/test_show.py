@@ -34,9 +34,7 @@ def test_what_differs_from_the_default_is_marked_with_the_default_beside_it() ->
 def test_each_setting_is_followed_by_its_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     lines = show(presets.load("mnist32_alae")).splitlines()
-    assert lines[lines.index("  storage = runs") + 1].strip() == (
-        "Folder or URL that holds the runs, each in a folder of its name."
-    )
+    assert lines[lines.index("  storage = runs") + 1].strip() == ("Folder or URL of the runs.")
 
 
 @pytest.mark.parametrize("option", [["--name", "foo"], ["--name=foo"]])

@@ -193,7 +193,7 @@ def test_what_compares_translations_of_one_image_needs_an_algorithm_that_draws_s
         ("fd_pixels1k_test_to_b", "needs the split 'test', and a has train and validation; pack it with images held out, or "
          "take fd_pixels1k_to_b"),
         ("diversity100x19_validation_to_b", "give evaluation.alexnet_weights=<path or URL of alexnet-owt-7be5be79.pth>, or "
-         "take lite0's features in their place"),
+         "use lite0's features instead"),
         ("lpips1k_validation_to_b_paired", "give evaluation.vgg16_weights=<path"),
         ("pd_vgg1k_validation_to_b_paired", "cannot be taken by vgg; use lite0"),
         ("diversity_pixels9x9_to_b", "cannot be taken by pixels; use lite0 or vgg16 or alexnet"),
