@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipelines.experiment import Experiment
@@ -17,16 +17,16 @@ _JOB_FOLDERS = "runtime_resources"
 """Folder of a Ray session in which each job's copy of its working directory lies until Ray deletes it."""
 
 
-def reachable(experiment: Experiment) -> Experiment:
+def reachable(experiment: Experiment, join: Callable[[], object] = connect) -> Experiment:
     """The experiment with absolute paths, on the driver.
 
-    Connects to the cluster in use, if there is one. Raises ValueError, a line per field, for a place that a job or the other
-    machines of the cluster cannot reach.
+    Connects by `join` to the cluster in use, if there is one. Raises ValueError, a line per field, for a place that a job
+    or the other machines of the cluster cannot reach.
     """
     job = _JOB_VARIABLE in os.environ
     refuse(experiment, job=job, several=False)
     if local_places(experiment) and (job or on_cluster()):
-        connect()
+        join()
         refuse(experiment, job=job, several=_several_machines())
     return with_absolute_paths(experiment)
 

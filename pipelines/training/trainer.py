@@ -80,7 +80,7 @@ def train(
     first. Raises ValueError for a mistake that the user can correct, before resources are taken, RuntimeError if the
     training fails, and KeyboardInterrupt with a sentence if a signal ends it.
     """
-    experiment = places.reachable(experiment)
+    experiment = places.reachable(experiment, partial(_join, on_phase))
     on_phase(f"checking the experiment and the dataset {experiment.data.path}")
     run = Run.of(experiment)
     experiment = run.with_start(experiment)
@@ -113,12 +113,16 @@ def train(
     return Outcome(run, experiment, finished, _track(experiment, run, "FINISHED"))
 
 
-def _connect(on_phase: phases.Say) -> None:
-    """Connect to Ray, saying so, and name its dashboard where it has one."""
+def _join(on_phase: phases.Say) -> None:
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS")
         on_phase(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine")
         connect()
+
+
+def _connect(on_phase: phases.Say) -> None:
+    """Connect to Ray, saying so, and name its dashboard where it has one."""
+    _join(on_phase)
     if ray.is_initialized() and (dashboard := ray._private.worker.get_dashboard_url()):
         on_phase(f"Ray dashboard: http://{dashboard}")
 

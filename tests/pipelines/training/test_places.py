@@ -9,6 +9,7 @@ import ray
 
 from pipelines import presets
 from pipelines.cli import check
+from pipelines.experiment import Experiment
 from pipelines.experiment.override import override
 from pipelines.training import places
 
@@ -120,17 +121,21 @@ def test_a_driver_refuses_its_own_paths_only_if_the_cluster_has_another_machine(
 ) -> None:
     nodes: list[dict[str, Any]] = [{"Alive": True, "NodeManagerHostname": places.socket.gethostname()}] * 2
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    monkeypatch.setattr(places, "connect", lambda: None)
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     experiment = presets.load(PRESET)
-    assert places.reachable(experiment).training.storage == f"{tmp_path}/runs"
+    joined: list[int] = []
+
+    def reachable(experiment: Experiment) -> Experiment:
+        return places.reachable(experiment, lambda: joined.append(1))
+
+    assert reachable(experiment).training.storage == f"{tmp_path}/runs"
     nodes.append({"Alive": False, "NodeManagerHostname": "gone"})
-    places.reachable(experiment)
+    reachable(experiment)
     nodes.append({"Alive": True, "NodeManagerHostname": "other"})
     with pytest.raises(
         ValueError, match=r"training\.storage=runs is a path of one machine, and the cluster has others"
     ):
-        places.reachable(experiment)
+        reachable(experiment)
     remote = replace(experiment, data=replace(experiment.data, path="s3://b/d"))
     remote = replace(remote, training=replace(remote.training, storage="s3://b/runs"))
-    assert places.reachable(remote) == remote
+    assert reachable(remote) == remote and len(joined) == 3
