@@ -145,8 +145,16 @@ def at(place: str) -> str:
         return place
     newest = latest(place)
     if newest is None:
-        raise ValueError(f"{place} is neither a checkpoint nor a run that has a finished one; name one of the two")
+        other = folder_of_runs(place) or "neither a checkpoint nor a run that has a finished one; name one of the two"
+        raise ValueError(f"{place} is {other}")
     return newest.url
+
+
+def folder_of_runs(url: str) -> str:
+    """Words for a folder that holds runs where one run is expected, with the first of them; "" for any other place."""
+    url = url.rstrip("/")
+    runs = [name for name in storage.list_dir(url) if storage.exists(f"{url}/{name}/{layout.EXPERIMENT}")]
+    return f"a folder of {len(runs)} runs; name one of them, such as {url}/{runs[0]}" if runs else ""
 
 
 def latest_for_all_ranks(run_url: str) -> CheckpointRef | None:

@@ -55,7 +55,8 @@ def _side(place: str) -> _Side:
     """The measurements of a checkpoint, or of a run's newest measured one; the run's own evaluation takes precedence."""
     is_run = storage.exists(f"{place}/{layout.EXPERIMENT}")
     if not is_run and not storage.exists(f"{place}/{layout.MANIFEST}"):
-        raise ValueError(f"{place} is neither a run nor a checkpoint; name one of the two")
+        other = checkpoint.folder_of_runs(place) or "neither a run nor a checkpoint; name one of the two"
+        raise ValueError(f"{place} is {other}")
     evaluations = [each for each in read_evaluations(place if is_run else layout.run_of(place)) if each.measured]
     nimg = None if is_run else checkpoint.read_manifest(place)["nimg"]
     if is_run and evaluations:

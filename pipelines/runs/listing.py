@@ -41,6 +41,9 @@ def runs(place: str, metric: str | None = None) -> list[RunState]:
     """
     place = place.rstrip("/")
     names = [name for name in storage.list_dir(place) if storage.exists(f"{place}/{name}/{layout.EXPERIMENT}")]
+    if storage.exists(f"{place}/{layout.EXPERIMENT}"):
+        folder = place.rpartition("/")[0] or "."
+        raise ValueError(f"{place} is a run; name the folder that holds it, as in alae runs {folder}")
     if not names:
         raise ValueError(f"{place} holds no runs; name the folder or URL that training.storage named")
     return [_run_state(Run(f"{place}/{name}"), name, metric) for name in names]

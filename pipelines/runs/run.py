@@ -65,8 +65,20 @@ class Run:
         """The experiment this run was started with, named as its folder is now; ValueError if the folder is not a run."""
         path = f"{self.url}/{layout.EXPERIMENT}"
         if not storage.exists(path):
-            raise ValueError(f"{self.url} is not a run: it has no {layout.EXPERIMENT}")
-        return replace(Experiment.from_json(storage.read_bytes(path).decode()), name=self.name)
+            raise ValueError(
+                f"{self.url} is {checkpoint.folder_of_runs(self.url) or f'not a run: it has no {layout.EXPERIMENT}'}"
+            )
+        return replace(self._read_experiment(path), name=self.name)
+
+    def _read_experiment(self, path: str) -> Experiment:
+        data = storage.read_bytes(path)
+        try:
+            return Experiment.from_json(data.decode())
+        except ValueError as error:  # also text that is not UTF-8
+            raise ValueError(
+                f"{path} does not read as an experiment: {str(error).strip().splitlines()[0]}; restore the file, or start "
+                "under another name=..."
+            ) from error
 
     def claim(
         self, experiment: Experiment, datasets: Sequence[Dataset], files: Mapping[str, str] | None = None

@@ -4,6 +4,7 @@ Writes are verified by reading them back, operations wait for a store that does 
 failure that a user can repair is reported in one sentence.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -72,7 +73,7 @@ def pyarrow_filesystem(url: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 @patiently
 def exists(url: str) -> bool:
-    """Whether a file or folder exists; False if its bucket does not exist."""
+    """Whether a file or folder exists; False if its bucket does not exist, or if it would lie under a file."""
     fs, path = open_filesystem(url)
     try:
         fs.info(path)
@@ -249,7 +250,12 @@ def check_writable(url: str) -> None:
     if is_local(url):
         _make_folder(url)
     fs, path = open_filesystem(probe)
-    fs.pipe_file(path, data, **_limit(url, len(data)))
+    try:
+        fs.pipe_file(path, data, **_limit(url, len(data)))
+    except OSError as error:
+        if error.errno == errno.ENOSPC:  # the error of a write that finds no space names no file
+            raise OSError(error.errno, error.strerror, url) from error
+        raise
     stored = fs.cat_file(path)
     fs.rm_file(path)
     if stored != data:

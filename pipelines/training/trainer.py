@@ -152,7 +152,10 @@ def _forget_deleted_checkpoints(run: Run) -> None:
 
 
 def _fit(
-    experiment: Experiment, run: Run, following: Callable[[], AbstractContextManager[None]], on_phase: phases.Say
+    experiment: Experiment,
+    run: Run,
+    following: Callable[[], AbstractContextManager[None]],
+    on_phase: phases.Say = phases.silently,
 ) -> None:
     try:
         keep_best(run.url, experiment)

@@ -137,6 +137,6 @@ def test_what_cannot_be_compared_at_all_is_refused(tmp_path: Path, capsys: pytes
     a = measured(tmp_path / "a", 240, fd_pixels1k=3.0)
     measured(tmp_path / "b", 240, reciprocity1k=1.0)
     begin(tmp_path / "c")
-    assert "is neither a run nor a checkpoint" in refused(capsys, "compare", a, str(tmp_path))
+    assert "is a folder of 3 runs; name one of them" in refused(capsys, "compare", a, str(tmp_path))
     assert "nothing was measured of" in refused(capsys, "compare", a, str(tmp_path / "c"))
     assert f"was measured by {KEY} and" in refused(capsys, "compare", a, str(tmp_path / "b"))
