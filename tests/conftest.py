@@ -29,7 +29,8 @@ def _one_thread() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make test` runs two processes: one has all that starts Ray or a store, and files stay whole."""
+    """`make test` runs two processes. Files stay whole; those that start Ray share a process, and so do those with a store."""
+    starts = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("ray", "store")}
     for item in items:
-        starts_servers = item.get_closest_marker("ray") or item.get_closest_marker("store")
-        item.add_marker(pytest.mark.xdist_group("servers" if starts_servers else item.path.name))
+        group = next((mark for mark, files in starts.items() if item.path in files), str(item.path))
+        item.add_marker(pytest.mark.xdist_group(group))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from alae_core.metrics.estimate import Estimate, differ
 from pipelines.experiment import Experiment, metric_choice
+from pipelines.runs import layout
 from pipelines.runs.best import place_of
 from pipelines.runs.compare import Z
 from pipelines.runs.evaluations import RESOLUTION, Evaluation
@@ -97,7 +98,7 @@ def _pages(run_url: str, last: Evaluation) -> list[str]:
     known = [key for word in PAGES for key in last.figures if key.partition("_")[0] == word]
     whole = [key for key in known if key in PAGES or "_to_" in key or key.startswith("reconstructions")]
     chosen = [last.figures[key] for key in (whole or known or list(last.figures))[:MOST_PAGES]]
-    charts = {nimg: path for (key, nimg), path in list_charts(run_url).items() if key == f"charts/{METRICS}"}
+    charts = {nimg: path for (key, nimg), path in list_charts(run_url).items() if key == f"{layout.CHARTS}/{METRICS}"}
     if charts:
         chosen.append(charts[max(charts)])
     return [f"look at {run_url}/{path}" for path in chosen]
