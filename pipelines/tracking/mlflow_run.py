@@ -3,12 +3,14 @@
 Nothing here is written twice: MLflow's own history, asked on opening, says what is there.
 """
 
+import fcntl
 import json
 import logging
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -194,10 +196,20 @@ def connect(uri: str) -> "MlflowClient":
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     from mlflow import MlflowClient
 
-    database = sqlite_file(uri)
-    if database:
-        database.parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    with _alone(sqlite_file(uri)):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def _alone(database: Path | None) -> Iterator[None]:
+    """One process at a time opens a SQLite file: two that create its tables at the same moment leave it broken for ever."""
+    if database is None:
+        yield
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with open(database.with_name(f".{database.name}.lock"), "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def get_run(client: "MlflowClient", run_id: str | None) -> "Run | None":

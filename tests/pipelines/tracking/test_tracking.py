@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import multiprocessing
 import pickle
 import shutil
 import threading
@@ -362,3 +363,24 @@ def test_a_password_reaches_the_server_and_nothing_that_is_printed_or_logged(
     assert base64.b64decode(Server.authorizations[-1].removeprefix("Basic ")) == b"user:hunter2"
     printed = capfd.readouterr()
     assert "hunter2" not in printed.out + printed.err + caplog.text
+
+
+@pytest.mark.distributed
+def test_processes_that_open_a_new_database_at_the_same_moment_all_find_it_whole(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(2)
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    processes = [context.Process(target=_open_database, args=(uri, together)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert mlflow_run.connect(uri).search_experiments()
+
+
+def _open_database(uri: str, together: Any) -> None:
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  the slow part, before the start
+
+    together.wait(100)
+    mlflow_run.connect(uri).search_experiments()
