@@ -12,6 +12,7 @@ from pipelines import presets
 from pipelines.cli import main, tables
 from pipelines.data.format.shards import Dataset
 from pipelines.experiment import Experiment
+from pipelines.runs import layout
 from pipelines.runs.run import Run
 from pipelines.training import progress, trainer
 from tests.support.commands import refused
@@ -69,7 +70,11 @@ def test_a_resume_with_changed_settings_is_refused(
 ) -> None:
     settings = ["debug_mnist32_alae", f"data.path={tiny_dataset}", f"training.storage={tmp_path}"]
     begun = Experiment.from_json(printed(capsys, "show", "--json", *settings))
-    Run.of(begun).claim(begun, [Dataset.open(str(tiny_dataset))])
+    run = Run.of(begun)
+    run.claim(begun, [Dataset.open(str(tiny_dataset))])
+    saved = Path(run.url) / layout.checkpoint_name(8)
+    saved.mkdir()
+    (saved / layout.MANIFEST).write_text("{}")
     message = refused(capsys, "train", *settings, "seed=5")
     assert "was started with other settings: seed: 0 -> 5. Repeat the earlier settings" in message
 

@@ -16,7 +16,7 @@ from pipelines.experiment.override import override
 from pipelines.experiment.paths import with_absolute_paths
 from pipelines.runs.history import History, Tick, read_history
 from pipelines.runs.run import Run
-from pipelines.training import trainer
+from pipelines.training import phases, trainer
 
 BASE = presets.load("debug_mnist32_alae")
 PACKED: Any = (SimpleNamespace(identity={"train": "abc"}),)
@@ -214,7 +214,7 @@ def test_the_ticks_of_a_last_checkpoint_that_was_never_reported_are_in_the_finis
         checkpoint_at(run, total, [Tick(total, {"a/b": 1.0}, 5.0)])
 
     monkeypatch.setattr(trainer, "_trainer", lambda *_: SimpleNamespace(fit=fit))
-    trainer._fit(experiment, run, nullcontext)
+    trainer._fit(experiment, run, nullcontext, phases.silently)
     assert [(tick.nimg, tick.metrics) for tick in read_history(run.history)[0]] == [(total, {"a/b": 1.0})]
 
 
