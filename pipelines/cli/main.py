@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 
-from pipelines.cli import data, overview, results, signals, training, use
+from pipelines.cli import data, overview, results, review, signals, training, use
 from pipelines.cli.parser import Parser
 
 COMMANDS = "alae.commands"
@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
     outer = _Alae(prog="alae")
     outer.add_argument("--version", action="store_true")
     commands = outer.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for module in (data, training, results, use):
+    for module in (data, training, results, review, use):
         module.add(commands)
     for point in entry_points(group=COMMANDS):
         point.load()(commands)

@@ -88,8 +88,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _runs(arguments: argparse.Namespace) -> None:
     from pipelines.runs.listing import runs, runs_table
+    from pipelines.tracking import links
 
-    print(runs_table(runs(arguments.storage, arguments.metric)))
+    found = runs(arguments.storage, arguments.metric)
+    print(runs_table(found))
+    if pages := links.of_runs(arguments.storage, [run.name for run in found]):
+        print(f"\n{pages}")
 
 
 def _compare(arguments: argparse.Namespace) -> None:

@@ -1,9 +1,7 @@
 """Text for the terminal about a packing, a synchronisation with MLflow and a finished run."""
 
 import statistics
-import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alae_core.metrics.estimate import Estimate
@@ -11,7 +9,7 @@ from pipelines.data.format.pyramid import DUPLICATES, REJECTED
 from pipelines.runs.evaluations import Evaluation
 from pipelines.runs.history import read_history
 from pipelines.runs.monitor import read_alarms
-from pipelines.storage.address import redact
+from pipelines.tracking import links
 
 if TYPE_CHECKING:
     from pipelines.data.pack.pack import PackReport
@@ -68,7 +66,7 @@ def summary(outcome: "Outcome") -> str:
     if experiment.tracking.uri:
         if not outcome.tracked:
             lines.append(f"MLflow lacks a part of this run; bring it up to date with: alae track {run.url}")
-        lines.append(_review(experiment.tracking.uri))
+        lines.append(links.sentence(run, experiment.tracking.uri))
     return "\n".join(lines)
 
 
@@ -106,15 +104,6 @@ def _rates(outcome: "Outcome") -> Sequence[str]:
         f"{'images/s at the last level':<32}{statistics.median(rates or [0.0]):>18.0f}",
         f"{'data-wait fraction (median)':<32}{statistics.median(waits or [0.0]):>18.2%}",
     )
-
-
-def _review(uri: str) -> str:
-    """How to look at the run: a server's own page, or the command that serves a local file."""
-    if uri.startswith("http"):
-        return f"review it at: {redact(uri)}"
-    command = Path(sys.executable).parent / "mlflow"
-    shown = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
-    return f"review it with: {shown} ui --backend-store-uri {uri}"
 
 
 def _number(value: float | None) -> str:

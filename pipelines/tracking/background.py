@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 
 from pipelines.storage.address import redact
 from pipelines.tracking.replica import MLflowReplica
@@ -36,6 +37,7 @@ class BackgroundSync:
         """Syncs a last time and stops; `status` also ends the MLflow run. True if MLflow has everything."""
         if not self._closing.is_set():
             self._final_status = status
+            self.replica.ended_at = time.time()
             self._closing.set()
             self._work.set()
         self._thread.join(timeout_s)

@@ -7,24 +7,25 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from io import BytesIO
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.runs import layout
 from pipelines.runs.evaluations import Evaluation
 from pipelines.runs.history import Tick
 from pipelines.storage.address import is_s3, redact
+from pipelines.tracking import names, pages
+from pipelines.tracking.names import EVALUATION_MARKER, TICK_MARKER
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Dataset, Metric, Run
     from PIL.Image import Image
 
     from pipelines.tracking.models import Models
 
-TICK_MARKER = "progress/nimg"
-EVALUATION_MARKER = "eval/nimg"
 RUN_TAG = "alae.run"
 CONTEXT_TAG = "mlflow.data.context"
 
@@ -39,18 +40,28 @@ HTTP_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIME
 log = logging.getLogger(__name__)
 
 
-class FigureError(ValueError):
-    """Bytes that are not an image."""
-
-
 class RemoteRun:
     """The part of one run that MLflow has already, asked once, and the pushes that add to it."""
 
     def __init__(self, client: "MlflowClient", run: "Run", models: "Models") -> None:
         self.client, self.run, self.run_id, self.models = client, run, run.info.run_id, models
-        self.ticks = self._steps(TICK_MARKER)
-        self.evaluations = self._steps(EVALUATION_MARKER)
-        self.figures = set(_logged_figures(client, self.run_id))
+        earlier = names.EARLIER_MARKERS if self._steps(names.EARLIER_MARKERS[TICK_MARKER]) else {}
+        # A run that was tracked under the earlier names keeps them: half a curve under each would be none.
+        self._metric_name: Callable[[str], str] = str if earlier else names.metric
+        self._image_key: Callable[[str], str] = str if earlier else names.figure
+        self.tick_marker = earlier.get(TICK_MARKER, TICK_MARKER)
+        self.evaluation_marker = earlier.get(EVALUATION_MARKER, EVALUATION_MARKER)
+        self.ticks = self._steps(self.tick_marker)
+        self.evaluations = self._steps(self.evaluation_marker)
+        self.figures: set[tuple[str, int]] = set()
+        self.overview: int | None = None
+        """nimg of the pages in the note's picture, where this writer has pushed it."""
+        self.opening: dict[str, int] = {}
+        """Key -> Unix time in ms of its picture at step 0, where MLflow's slider begins."""
+        for key, step, stamp in _logged_figures(client, self.run_id):
+            self.figures.add((key, step))
+            if step == 0:
+                self.opening[key] = max(stamp, self.opening.get(key, 0))
         inputs = run.inputs.dataset_inputs if run.inputs else []
         self.datasets = {(each.dataset.name, each.dataset.digest) for each in inputs}
         self.tags = dict(run.data.tags)
@@ -58,8 +69,11 @@ class RemoteRun:
     def _steps(self, marker: str) -> set[int]:
         return {point.step for point in self.client.get_metric_history(self.run_id, marker)}
 
-    def describe(self, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        """Adds what is new; a param keeps its first value for ever, so a changed one is warned about."""
+    def describe(self, params: Mapping[str, str], tags: Mapping[str, str], source: Mapping[str, str]) -> None:
+        """Adds what is new; a param keeps its first value for ever, so a changed one is warned about.
+
+        `source` holds tags that stay as they were first set.
+        """
         from mlflow.entities import Param
 
         logged = self.run.data.params
@@ -69,7 +83,7 @@ class RemoteRun:
             log.warning("MLflow keeps the first value of params that have changed: %s", ", ".join(changed))
         new_params = [Param(name, value) for name, value in params.items() if name not in logged]
         self.client.log_batch(self.run_id, params=new_params)
-        self.label(tags)
+        self.label({name: value for name, value in source.items() if name not in self.tags} | dict(tags))
 
     def label(self, tags: Mapping[str, str]) -> None:
         """Sets the tags that are not so yet."""
@@ -81,14 +95,15 @@ class RemoteRun:
             self.tags |= new
 
     def has_figure(self, key: str, nimg: int) -> bool:
-        return (_name(key), nimg) in self.figures
+        return (_name(names.figure(key)), nimg) in self.figures
 
     def push_ticks(self, ticks: Iterable[Tick]) -> int:
         missing = [tick for tick in ticks if tick.nimg not in self.ticks]
-        groups = (_metrics(tick.metrics, TICK_MARKER, tick.nimg, tick.time) for tick in missing)
+        marker = self.tick_marker
+        groups = (_metrics(self._named(tick.metrics), marker, tick.nimg, tick.time) for tick in missing)
         for batch in _batches(groups):
             self.client.log_batch(self.run_id, metrics=batch)
-            self.ticks |= {metric.step for metric in batch if metric.key == TICK_MARKER}
+            self.ticks |= {metric.step for metric in batch if metric.key == marker}
         return len(missing)
 
     def push_evaluation(self, evaluation: Evaluation) -> int:
@@ -96,14 +111,14 @@ class RemoteRun:
 
         One that was taken beside the run's own adds what is not known of its checkpoint yet.
         """
-        nimg, metrics = evaluation.nimg, evaluation.metrics
+        nimg, metrics = evaluation.nimg, self._named(evaluation.metrics)
         if nimg in self.evaluations and evaluation.own:
             return 0
         if not evaluation.own:
             metrics = {name: value for name, value in metrics.items() if nimg not in self._steps(_name(name))}
             if not any(value is not None for value in metrics.values()):
                 return 0
-        marker = EVALUATION_MARKER if evaluation.own else None
+        marker = self.evaluation_marker if evaluation.own else None
         model_id = self.models.id_of(nimg) if evaluation.checkpoint else None
         found = _metrics(metrics, marker, nimg, evaluation.time, model_id, self._dataset(evaluation))
         for batch in _batches([found]):
@@ -112,27 +127,62 @@ class RemoteRun:
             self.evaluations.add(nimg)
         return 1
 
+    def _named(self, metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+        return {self._metric_name(name): value for name, value in metrics.items()}
+
     def _dataset(self, evaluation: Evaluation) -> tuple[str, str] | None:
         """Name and digest of the dataset, which becomes an input of the run."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.entities import Dataset
 
         if evaluation.dataset is None:
             return None
         name, digest = _name(evaluation.dataset["name"]), evaluation.dataset["digest"]
-        if (name, digest) not in self.datasets:
-            url = redact(evaluation.dataset["url"])
-            packed = Dataset(name, digest, "s3" if is_s3(url) else "local", json.dumps({"uri": url}))
-            self.client.log_inputs(self.run_id, [DatasetInput(packed, [InputTag(CONTEXT_TAG, "evaluation")])])
-            self.datasets.add((name, digest))
-        return name, digest
+        url = redact(evaluation.dataset["url"])
+        packed = Dataset(name, digest, "s3" if is_s3(url) else "local", json.dumps({"uri": url}))
+        return self.push_dataset(packed, "evaluation")
+
+    def push_dataset(self, dataset: "Dataset", context: str) -> tuple[str, str]:
+        """Makes a dataset an input of the run, unless it is one; returns its name and digest."""
+        from mlflow.entities import DatasetInput, InputTag
+
+        key = dataset.name, dataset.digest
+        if key not in self.datasets:
+            self.client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag(CONTEXT_TAG, context)])])
+            self.datasets.add(key)
+        return key
 
     def push_figure(self, key: str, nimg: int, seconds: float, png: bytes) -> None:
         """Adds one step of the figure's slider, of `seconds` Unix time; raises FigureError if the bytes are no image."""
-        image, stamp = _decode(png), round(seconds * 1000)
-        self.client.log_image(self.run_id, image, key=_name(key), step=nimg, timestamp=stamp, synchronous=True)
-        self.figures.add((_name(key), nimg))
+        self._log_image(key, nimg, seconds, pages.decode(png))
+        self.figures.add((_name(names.figure(key)), nimg))
+
+    def push_opening(self, key: str, nimg: int, seconds: float, png: bytes) -> None:
+        """Puts a figure where the slider begins, which is step 0; the newest one there is the one that is shown."""
+        chart = key.startswith(f"{layout.CHARTS}/")
+        self._log_image(key, 0, seconds, pages.tile(pages.decode(png), f"newest: {nimg / 1000:g} kimg", whole=chart))
+        self.opening[_name(names.figure(key))] = round(seconds * 1000)
+
+    def _log_image(self, key: str, step: int, seconds: float, image: "Image") -> None:
+        key, stamp = _name(self._image_key(key)), round(seconds * 1000)
+        self.client.log_image(self.run_id, image, key=key, step=step, timestamp=stamp, synchronous=True)
+
+    def opens_with(self, key: str, seconds: float) -> bool:
+        """Whether the picture at step 0 is of this time, or of a later one."""
+        return self.opening.get(_name(names.figure(key)), -1) >= round(seconds * 1000)
+
+    def push_artifact(self, path: str, data: bytes) -> None:
+        """Writes a file among the run's artifacts, over the one of that path."""
+        folder, _, name = path.rpartition("/")
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / name
+            file.write_bytes(data)
+            self.client.log_artifact(self.run_id, str(file), folder or None)
 
     def end(self, status: str, seconds: float) -> None:
+        """Ends the run at a Unix time, or now if that is 0; one that has ended so keeps its time."""
+        info = self.client.get_run(self.run_id).info
+        if info.status == status and info.end_time:
+            return
         self.client.set_terminated(self.run_id, status, round(seconds * 1000) or None)
 
 
@@ -144,7 +194,7 @@ def connect(uri: str) -> "MlflowClient":
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     from mlflow import MlflowClient
 
-    database = _sqlite_file(uri)
+    database = sqlite_file(uri)
     if database:
         database.parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -194,14 +244,15 @@ def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
     return experiment.experiment_id
 
 
-def _sqlite_file(uri: str) -> Path | None:
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite store; None for another one."""
     match = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
     return Path(match[1]) if match else None
 
 
 def _artifact_location(uri: str) -> str | None:
     # MLflow's own choice for a bare database is ./mlruns in whatever folder the process happens to be.
-    database = _sqlite_file(uri)
+    database = sqlite_file(uri)
     return str(database.parent / "mlartifacts") if database else None
 
 
@@ -237,24 +288,14 @@ def _batches(groups: Iterable[list["Metric"]]) -> Iterator[list["Metric"]]:
     yield batch
 
 
-def _logged_figures(client: "MlflowClient", run_id: str) -> Iterator[tuple[str, int]]:
+def _logged_figures(client: "MlflowClient", run_id: str) -> Iterator[tuple[str, int, int]]:
+    """Key, step and time in ms of each image; those of earlier versions under their new keys."""
     for artifact in client.list_artifacts(run_id, "images"):
-        match = re.match(r"images/(.+)\+step\+(\d+)\+timestamp\+.*\.png$", artifact.path)
+        match = re.match(r"images/(.+)\+step\+(\d+)\+timestamp\+(\d+).*\.png$", artifact.path)
         if match:
-            yield match[1].replace("~", "/"), int(match[2])
+            yield names.figure(match[1].replace("~", "/")), int(match[2]), int(match[3])
 
 
 def _name(name: str) -> str:
     # One name that MLflow refuses would keep a whole batch out for ever.
     return re.sub(r"[^A-Za-z0-9_\-. /]", "_", name)[:NAME_LENGTH]
-
-
-def _decode(png: bytes) -> "Image":
-    import PIL.Image
-
-    try:
-        image = PIL.Image.open(BytesIO(png))
-        image.load()
-        return image
-    except (OSError, ValueError, SyntaxError) as error:
-        raise FigureError(repr(error)) from error

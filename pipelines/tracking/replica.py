@@ -9,12 +9,13 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alae_core.alarms import Raised
 from pipelines import storage
 from pipelines.runs import layout
 from pipelines.runs.best import place_of
@@ -24,9 +25,12 @@ from pipelines.runs.monitor import list_charts, read_alarms
 from pipelines.runs.results import best, series
 from pipelines.storage.address import redact
 from pipelines.storage.files import modified
-from pipelines.tracking import mlflow_run
-from pipelines.tracking.mlflow_run import RUN_TAG, FigureError, RemoteRun
+from pipelines.tracking import inputs, links, mlflow_run, pages
+from pipelines.tracking.mlflow_run import RUN_TAG, RemoteRun
 from pipelines.tracking.models import Best, Models
+from pipelines.tracking.note import OURS, Progress, Story, note
+from pipelines.tracking.origin import Origin
+from pipelines.tracking.pages import FigureError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
 Param = str | int | float | bool | None
 MODEL_PAGES = ("samples", "reconstructions", "translations_to_a", "translations_to_b")
 """Pages of an evaluation that a registered model shows."""
+NOTE_TAG = "mlflow.note.content"
+OVERVIEW = f"{layout.FIGURES}/overview.png"
+"""The picture in a note, of the first two of MODEL_PAGES that a run has, else of its first two pages."""
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +76,7 @@ class MLflowReplica:
         parent_run_id: str | None = None,
         best_metric: str | None = None,
         registered_as: str | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self._uri = uri
         self.best_metric = best_metric
@@ -82,10 +90,17 @@ class MLflowReplica:
         self.tags = {**tags, RUN_TAG: redact(self.run_url)}
         if parent_run_id:
             self.tags["mlflow.parentRunId"] = parent_run_id
+        self.origin = origin
+        self.ended_at: float | None = None
+        """Unix time at which the command ends; by default the run ends with its last record."""
+        self._began = time.time()
+        self._dataset = ""
+        self._status = "RUNNING"
         self._name = uuid.uuid4().hex
         self._remote: RemoteRun | None = None
         self._reopened = False
         self._offset = 0
+        self._progress = Progress(0, ())
         self._evaluations = Evaluations(self.run_url)
         self._evaluated: set[str] = set()
         self._own: dict[int, Evaluation] = {}
@@ -106,6 +121,7 @@ class MLflowReplica:
             "_evaluations": Evaluations(self.run_url),
             "_evaluated": set(),
             "_own": {},
+            "_progress": Progress(0, ()),
         }
 
     def sync(self, final: bool = False, status: str | None = None, register: bool | None = None) -> SyncResult:
@@ -116,11 +132,11 @@ class MLflowReplica:
         with self._only_writer():
             try:
                 remote = self._remote or self._open(reopen=not final)
-                result = self._push(remote)
-                if final:
-                    status = status or "FINISHED"
-                    remote.end(status, self._last_time)
-                    if register or (register is None and status == "FINISHED" and not self.nested):
+                ending = (status or "FINISHED") if final else None
+                result = self._push(remote, ending)
+                if ending:
+                    remote.end(ending, self.ended_at or self._last_time)
+                    if register or (register is None and ending == "FINISHED" and not self.nested):
                         self._register(remote)
                 return result
             except BaseException:
@@ -144,15 +160,26 @@ class MLflowReplica:
     def _open(self, reopen: bool) -> RemoteRun:
         client = mlflow_run.connect(self._uri)
         run = self._find_or_create(client)
-        self._remember(run.info.run_id)
+        self._remember(run)
         # Once: a late sync must not reopen what another writer has ended.
+        self._status = run.info.status
         if reopen and not self._reopened and run.info.status != "RUNNING":
             client.update_run(run.info.run_id, status="RUNNING")
+            self._status = "RUNNING"
         self._reopened = True
-        self._offset, self._evaluated, self._own = 0, set(), {}
+        self._offset, self._evaluated, self._own, self._progress = 0, set(), {}, Progress(0, ())
         self._remote = RemoteRun(client, run, Models(client, run))
-        self._remote.describe(self.params, self.tags)
+        self._remote.describe(self.params, self.tags, self.origin.source() if self.origin else {})
+        if self.origin:
+            self._describe_origin(self._remote, self.origin)
         return self._remote
+
+    def _describe_origin(self, remote: RemoteRun, origin: Origin) -> None:
+        remote.push_artifact(layout.EXPERIMENT, redact(origin.experiment.to_json()).encode())
+        datasets = inputs.open_all(origin.experiment)
+        if datasets:
+            remote.push_dataset(inputs.described(datasets), "training")
+            self._dataset = inputs.sentence(datasets)
 
     def _find_or_create(self, client: "MlflowClient") -> "Run":
         run = mlflow_run.get_run(client, self._remembered())
@@ -174,22 +201,27 @@ class MLflowReplica:
 
     def _started_ms(self) -> int:
         ticks, _ = read_history(self.spool / layout.HISTORY)
-        return round(min((tick.time for tick in ticks), default=time.time()) * 1000)
+        first = min(ticks, key=lambda tick: tick.time, default=None)
+        before = first.metrics.get("time/total_s") or 0.0 if first else 0.0
+        return round(min(first.time - before if first else self._began, self._began) * 1000)
 
     def _remembered(self) -> str | None:
-        try:
-            return json.loads((self.spool / layout.TRACKING).read_text())["run_id"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return links.read(self.spool / layout.TRACKING).get("run_id")
 
-    def _remember(self, run_id: str) -> None:
-        record = {"run_id": run_id, "experiment": self.experiment, "uri": redact(self._uri)}
+    def _remember(self, run: "Run") -> None:
+        record = {
+            "run_id": run.info.run_id,
+            "experiment_id": run.info.experiment_id,
+            "experiment": self.experiment,
+            "uri": redact(self._uri),
+        }
         draft = self.spool / f"{layout.TRACKING}.tmp"
         draft.write_text(json.dumps(record, indent=2) + "\n")
         os.replace(draft, self.spool / layout.TRACKING)
 
-    def _push(self, remote: RemoteRun) -> SyncResult:
+    def _push(self, remote: RemoteRun, ending: str | None) -> SyncResult:
         ticks, self._offset = read_history(self.spool / layout.HISTORY, self._offset)
+        self._progress = self._progress.after(ticks)
         result = SyncResult(remote.run_id, ticks=remote.push_ticks(ticks))
         self._last_time = max([self._last_time, *(tick.time for tick in ticks)])
         for path in list_evaluations(self.run_url):
@@ -202,21 +234,91 @@ class MLflowReplica:
             self._last_time = max(self._last_time, evaluation.time)
             if evaluation.own:
                 self._own[evaluation.nimg] = evaluation
-        self._mark_best(remote)
-        remote.label({f"alarm/{alarm.name}": str(alarm) for alarm in read_alarms(self.run_url)})
-        return replace(result, figures=result.figures + self._push_charts(remote))
+        best_place = self._mark_best(remote)
+        alarms = read_alarms(self.run_url)
+        remote.label({f"alarm/{alarm.name}": str(alarm) for alarm in alarms})
+        result = replace(result, figures=result.figures + self._push_charts(remote))
+        self._push_note(remote, alarms, best_place, self._push_newest(remote), ending)
+        return result
+
+    def _push_newest(self, remote: RemoteRun) -> dict[str, int]:
+        """The newest pages under plain names, and where MLflow's sliders begin; artifact -> nimg."""
+        newest = {key: each for each in self._own.values() for key in each.figures}
+        pushed = {}
+        for key, each in newest.items():
+            path = f"{layout.FIGURES}/{key}.png"
+            if remote.opens_with(key, each.time) or self._push_opening(remote, key, each, path):
+                pushed[path] = each.nimg
+        if pushed and remote.overview != max(pushed.values()):
+            self._push_overview(remote, newest)
+        return pushed
+
+    def _push_opening(self, remote: RemoteRun, key: str, evaluation: Evaluation, path: str) -> bool:
+        try:
+            png = storage.read_bytes(storage.join(self.run_url, evaluation.figures[key]))
+            remote.push_artifact(path, pages.encode(pages.decode(png)))
+            remote.push_opening(key, evaluation.nimg, evaluation.time, png)
+            return True
+        except (FileNotFoundError, FigureError):
+            return False  # it was complained about where its step was pushed
+
+    def _push_overview(self, remote: RemoteRun, newest: Mapping[str, Evaluation]) -> None:
+        keys = ([key for key in MODEL_PAGES if key in newest] or list(newest))[:2]
+        found = []
+        for key in keys:
+            with suppress(FileNotFoundError, FigureError):
+                found.append(pages.decode(storage.read_bytes(storage.join(self.run_url, newest[key].figures[key]))))
+        if found:
+            remote.push_artifact(OVERVIEW, pages.encode(pages.side_by_side(found)))
+            remote.overview = max(each.nimg for each in newest.values())
+
+    def _push_note(
+        self,
+        remote: RemoteRun,
+        alarms: Sequence[Raised],
+        best_place: str | None,
+        pictures: Mapping[str, int],
+        ending: str | None,
+    ) -> None:
+        if OURS not in remote.tags.get(NOTE_TAG, OURS):
+            return  # a person has written it
+        story = Story(
+            run_url=redact(self.run_url),
+            run_id=remote.run_id,
+            experiment_id=remote.run.info.experiment_id,
+            origin=self.origin,
+            dataset=self._dataset,
+            progress=self._progress,
+            evaluations=[self._own[nimg] for nimg in sorted(self._own)],
+            deciding=self.best_metric,
+            best_place=best_place and redact(best_place),
+            alarms=alarms,
+            pictures=pictures,
+            overview=OVERVIEW if pictures else None,
+            status=ending or self._status,
+        )
+        remote.label({NOTE_TAG: note(story)})
 
     def _push_charts(self, remote: RemoteRun) -> int:
-        missing = {place: path for place, path in list_charts(self.run_url).items() if not remote.has_figure(*place)}
-        return sum(
+        charts = list_charts(self.run_url)
+        missing = {place: path for place, path in charts.items() if not remote.has_figure(*place)}
+        pushed = sum(
             self._push_figure(remote, key, nimg, modified(storage.join(self.run_url, path)), path)
             for (key, nimg), path in missing.items()
         )
+        for key, nimg in dict(sorted(missing)).items():
+            url = storage.join(self.run_url, charts[key, nimg])
+            with suppress(FileNotFoundError, FigureError):
+                remote.push_opening(key, nimg, modified(url), storage.read_bytes(url))
+        return pushed
 
-    def _mark_best(self, remote: RemoteRun) -> None:
+    def _mark_best(self, remote: RemoteRun) -> str | None:
+        """Mark the best of the checkpoints that the run has evaluated itself; returns where it lies."""
         found = self._best()
-        if found is not None:
-            remote.models.mark_best(found)
+        if found is None:
+            return None
+        remote.models.mark_best(found)
+        return found.place
 
     def _best(self) -> Best | None:
         """The best of the checkpoints that the run has evaluated itself."""
@@ -230,8 +332,8 @@ class MLflowReplica:
         if found is not None and mlflow_run.has_registry(self._uri):
             figures = found.evaluation.figures
             paths = {page: f"{self.run_url}/{figures[page]}" for page in MODEL_PAGES if page in figures}
-            pages = {page: storage.read_bytes(path) for page, path in paths.items() if storage.exists(path)}
-            remote.models.register(self.registered_as, found, pages)
+            shown = {page: storage.read_bytes(path) for page, path in paths.items() if storage.exists(path)}
+            remote.models.register(self.registered_as, found, shown)
 
     def _read(self, path: str) -> Evaluation | None:
         try:

@@ -8,6 +8,7 @@ from pipelines.experiment.metric_choice import best_metric
 from pipelines.runs import checkpoint as checkpoints
 from pipelines.runs.run import Run
 from pipelines.storage.address import absolute_uri, redact
+from pipelines.tracking.origin import Origin
 from pipelines.tracking.replica import MLflowReplica, SyncResult
 
 
@@ -16,18 +17,29 @@ def replica(experiment: Experiment, run: Run, registered_as: str | None = None) 
     config = experiment.tracking
     if config.uri is None:
         return None
+    origin = Origin.of(experiment, run.url, _commit(run))
     return MLflowReplica(
         uri=config.uri,
         experiment=config.experiment,
         run_name=experiment.name,
-        params=experiment.flatten(),
-        tags={"alae.algorithm": experiment.algorithm.kind},
+        params=origin.params(),
+        tags=origin.tags(),
         spool=run.spool,
         run_url=run.url,
         parent_run_id=config.parent_run_id,
         best_metric=best_metric(experiment),
         registered_as=registered_as,
+        origin=origin,
     )
+
+
+def _commit(run: Run) -> str | None:
+    """The commit that wrote the run's newest checkpoint; None if there is none, or it cannot be read."""
+    try:
+        newest = checkpoints.latest(run.url)
+        return checkpoints.read_manifest(newest.url).get("commit") if newest else None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def replay(run_url: str, uri: str | None) -> SyncResult:

@@ -70,7 +70,7 @@ ROOMS_MAY_IMPORT: dict[str, set[str]] = {
     "data": {"ray_connection", "storage", "experiment", "sources"},
     "pictures": {"sources"},
     "runs": {"storage", "experiment", "data", "pictures"},
-    "tracking": {"storage", "experiment", "runs"},
+    "tracking": {"storage", "experiment", "presets", "data", "runs"},
     "evaluation": {"ray_connection", "storage", "experiment", "sources", "data", "pictures", "runs"},
     "training": {"ray_connection", "storage", "experiment", "data", "runs", "tracking", "evaluation"},
     "apply": {"storage", "experiment", "sources", "data", "pictures", "runs", "evaluation"},

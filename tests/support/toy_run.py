@@ -83,8 +83,9 @@ def steps(client: MlflowClient, run_id: str, name: str) -> list[int]:
 
 
 def figures(client: MlflowClient, run_id: str) -> list[str]:
+    """Key and step of each image, less those where the slider begins."""
     names = [artifact.path for artifact in client.list_artifacts(run_id, "images")]
-    return sorted(name.split("+timestamp")[0] for name in names if name.endswith(".png"))
+    return sorted(name.split("+timestamp")[0] for name in names if name.endswith(".png") and "+step+0+" not in name)
 
 
 def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:

@@ -15,7 +15,7 @@ from pipelines.experiment import Experiment
 from pipelines.experiment.override import override
 from pipelines.runs import checkpoint, layout
 from pipelines.runs.history import read_history
-from pipelines.tracking import mlflow_run
+from pipelines.tracking import mlflow_run, names
 from pipelines.training import trainer
 from pipelines.training.trainer import Outcome, train
 from pipelines.training.worker import engine
@@ -92,7 +92,7 @@ def test_a_dead_mlflow_does_not_stop_a_run_and_track_brings_every_tick_exactly_o
     runs = client.search_runs([client.get_experiment_by_name("alae").experiment_id])
     assert [(run.info.run_name, run.info.status) for run in runs] == [("run", "FINISHED")]
     for name in ("progress/kimg", "discriminator/real"):
-        logged = client.get_metric_history(runs[0].info.run_id, name)
+        logged = client.get_metric_history(runs[0].info.run_id, names.metric(name))
         assert [(m.step, m.value) for m in logged] == [(t.nimg, t.metrics[name]) for t in ticks]
 
 

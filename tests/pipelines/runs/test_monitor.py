@@ -194,8 +194,8 @@ def test_mlflow_has_alarms_as_tags_and_charts_at_their_steps_each_once(toy: Toy,
     second, third = replica.sync(), replica.sync()
     assert (first.figures, second.figures, third.figures, toy.replica().sync().figures) == (1, 1, 0, 0)
     assert client.get_run(first.run_id).data.tags["alarm/below"] == str(BELOW)
-    assert figures(client, first.run_id) == [f"images/charts~kl_in_nats+step+{nimg}" for nimg in (3000, 6000)]
-    assert steps(client, first.run_id, "a/kl") == [1000 * kimg for kimg in range(1, 7)]
+    assert figures(client, first.run_id) == [f"images/figures~charts_kl_in_nats+step+{nimg}" for nimg in (3000, 6000)]
+    assert steps(client, first.run_id, "loss/a/kl") == [1000 * kimg for kimg in range(1, 7)]
 
 
 def test_an_alarm_of_a_later_level_needs_that_level(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_long_backlog_is_sent_in_batches_mlflow_accepts(
     run_id = toy.replica().sync().run_id
     assert max(sizes) <= 7
     assert steps(client, run_id, "loss") == list(range(1000, 9000, 1000))
-    assert steps(client, run_id, "progress/nimg") == list(range(1000, 10000, 1000))
+    assert steps(client, run_id, "tracking/nimg") == list(range(1000, 10000, 1000))
     assert steps(client, run_id, "term_19") == [9000]
 
 
@@ -73,8 +73,8 @@ def test_figures_appear_once_with_their_step(toy: Toy, client: MlflowClient) -> 
     assert (result.evaluations, result.figures) == (2, 2)
     assert replica.sync().figures == toy.replica().sync().figures == 0
     assert figures(client, result.run_id) == [
-        "images/reconstructions+step+1000",
-        "images/reconstructions+step+2000",
+        "images/figures~reconstructions+step+1000",
+        "images/figures~reconstructions+step+2000",
     ]
     assert steps(client, result.run_id, "eval/fid") == [1000, 2000]
 
@@ -122,7 +122,7 @@ def test_artifacts_of_a_sqlite_store_lie_next_to_it_and_not_in_the_working_folde
     toy.evaluate(1000)
     run_id = toy.replica().sync().run_id
     store = Path(toy.uri.removeprefix("sqlite:///")).parent
-    assert list((store / "mlartifacts" / run_id / "artifacts" / "images").glob("reconstructions*.png"))
+    assert list((store / "mlartifacts" / run_id / "artifacts" / "images").glob("figures~reconstructions*.png"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["spool", "storage"]
 
 
@@ -155,9 +155,9 @@ def test_a_crash_between_push_and_remember_leaves_no_gap_and_no_duplicate(
         dies_after(name)
     result = survivor.sync()
     assert (result.run_id, result.ticks, result.evaluations, result.figures) == (run_id, 0, 0, 0)
-    for name in ("loss", "progress/nimg"):
+    for name in ("loss", "tracking/nimg"):
         assert steps(client, run_id, name) == [1000, 2000, 3000, 4000]
-    assert steps(client, run_id, "eval/fid") == steps(client, run_id, "eval/nimg") == [2000, 4000]
+    assert steps(client, run_id, "eval/fid") == steps(client, run_id, "tracking/evaluation_nimg") == [2000, 4000]
     assert len(figures(client, run_id)) == 2
 
 

@@ -64,7 +64,8 @@ def test_models_show_and_sort_by_a_metric_with_its_dataset_and_error_bar(toy: To
     for model in models:
         linked = {metric.key: (metric.dataset_name, metric.dataset_digest) for metric in model.metrics}
         assert linked == dict.fromkeys(
-            (f"eval/{KEY}", f"eval/{KEY}_se", "eval/resolution", "eval/nimg"), tuple(FACES.values())
+            (f"eval/{KEY}", f"standard_error/{KEY}", "tracking/evaluation_resolution", "tracking/evaluation_nimg"),
+            tuple(FACES.values()),
         )
     (packed,) = run.inputs.dataset_inputs
     assert (packed.dataset.name, packed.dataset.digest) == tuple(FACES.values())
@@ -179,7 +180,7 @@ def test_a_registry_that_refuses_keeps_nothing_else_out_and_is_asked_again(
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr(MlflowClient, "create_model_version", refuses)
         run = client.get_run(replica.sync(final=True).run_id)
-    assert run.info.status == "FINISHED" and "eval/nimg" in run.data.metrics
+    assert run.info.status == "FINISHED" and "tracking/evaluation_nimg" in run.data.metrics
     assert caplog.text.count("MLflow's registry does not take the best checkpoint") == 1
     assert "hunter2" not in caplog.text
     assert best_of(client, toy, sync(toy))[0] == ["at_1_kimg"]
@@ -224,4 +225,8 @@ def test_an_added_evaluation_adds_what_is_not_known_and_keeps_the_run_s_own_not_
         own()
         assert replica.sync() == SyncResult(first.run_id, evaluations=1)
     assert toy.replica(best_metric=KEY).sync() == SyncResult(first.run_id)
-    assert steps(client, first.run_id, "eval/l1_1k_recon") == steps(client, first.run_id, "eval/nimg") == [1000]
+    assert (
+        steps(client, first.run_id, "eval/l1_1k_recon")
+        == steps(client, first.run_id, "tracking/evaluation_nimg")
+        == [1000]
+    )

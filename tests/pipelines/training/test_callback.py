@@ -3,7 +3,6 @@
 import logging
 import os
 import pickle
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,14 +134,16 @@ def test_track_of_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
         track.replay(str(tmp_path), "sqlite:///x.db")
 
 
-def test_a_replica_takes_the_runs_settings_as_parameters(tmp_path: Path) -> None:
-    experiment = presets.load("debug_mnist32_alae")
-    tracked = replace(experiment, tracking=replace(experiment.tracking, uri="http://127.0.0.1:1"))
-    replica = track.replica(tracked, Run(str(tmp_path)))
-    assert replica is not None
+def test_a_replica_takes_what_differs_from_the_preset_as_params_and_all_of_it_as_origin(tmp_path: Path) -> None:
+    changed = ["algorithm.loss.latent_reconstruction_weight=2.5", "evaluation.samples=8", "scaling.workers=2"]
+    experiment = override(presets.load("debug_mnist32_alae"), [*changed, "tracking.uri=http://127.0.0.1:1"])
+    replica = track.replica(experiment, Run(str(tmp_path)))
+    assert replica is not None and replica.origin is not None
     assert replica.run_name == "debug_mnist32_alae"
-    assert replica.params["algorithm.loss.latent_reconstruction_weight"] == "1.0"
-    assert replica.tags["alae.algorithm"] == "alae"
+    assert replica.params == {"algorithm.loss.latent_reconstruction_weight": "2.5"}
+    assert replica.tags["alae.algorithm"] == "alae" and replica.tags["alae.preset"] == "debug_mnist32_alae"
+    assert replica.tags["alae.overrides"] == "algorithm.loss.latent_reconstruction_weight=2.5 evaluation.samples=8"
+    assert replica.origin.source()["mlflow.source.name"] == f"alae train {tmp_path}/experiment.json"
 
 
 def test_track_judges_a_run_by_what_its_newest_checkpoint_measured(
