@@ -41,8 +41,7 @@ MODEL_PAGES = ("samples", "reconstructions", "translations_to_a", "translations_
 """Pages of an evaluation that a registered model shows."""
 NOTE_TAG = "mlflow.note.content"
 OVERVIEW = f"{layout.FIGURES}/overview.png"
-IN_OVERVIEW = ("samples", "reconstructions")
-"""Pages that a note shows, where a run has them; else it shows the first two."""
+"""The picture in a note, of the first two of MODEL_PAGES that a run has, else of its first two pages."""
 
 log = logging.getLogger(__name__)
 
@@ -269,7 +268,7 @@ class MLflowReplica:
             return False  # it was complained about where its step was pushed
 
     def _push_overview(self, remote: RemoteRun, newest: Mapping[str, Evaluation]) -> None:
-        keys = [key for key in IN_OVERVIEW if key in newest] or list(newest)[:2]
+        keys = ([key for key in MODEL_PAGES if key in newest] or list(newest))[:2]
         found = []
         for key in keys:
             with suppress(FileNotFoundError, FigureError):
@@ -338,8 +337,8 @@ class MLflowReplica:
         if found is not None and mlflow_run.has_registry(self._uri):
             figures = found.evaluation.figures
             paths = {page: f"{self.run_url}/{figures[page]}" for page in MODEL_PAGES if page in figures}
-            pages = {page: storage.read_bytes(path) for page, path in paths.items() if storage.exists(path)}
-            remote.models.register(self.registered_as, found, pages)
+            shown = {page: storage.read_bytes(path) for page, path in paths.items() if storage.exists(path)}
+            remote.models.register(self.registered_as, found, shown)
 
     def _read(self, path: str) -> Evaluation | None:
         try:
