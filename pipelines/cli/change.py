@@ -12,7 +12,7 @@ def add(commands: Commands) -> None:
         "change",
         _change,
         group="Train",
-        help="train a run longer, or go on with another batch size, rate or loss weight",
+        help="train a run longer, or with another batch, rate or loss weight",
         more="The change holds from the run's newest checkpoint on; alae train goes on with it. Stop the run before. "
         "Without settings, the changes so far are listed.",
         example="alae change runs/mnist32_style_alae schedule.stable_kimg=200 schedule.lr=0.001",

@@ -1,4 +1,4 @@
-"""`alae presets`, `alae explain`, `alae show` and `alae train`: from a preset to a run."""
+"""`alae presets`, `alae explain`, `alae show`, `alae init` and `alae train`: from a preset to a run."""
 
 import argparse
 import json
@@ -31,11 +31,12 @@ def add(commands: Commands) -> None:
         "show",
         _show,
         group=CHOOSE,
-        help="check an experiment and print all its settings, with those that are not the defaults marked",
+        help="check an experiment and print all its settings",
         example="alae show mnist32_style_alae training.tick_kimg=2",
     )
     add_preset(show)
     show.add_argument("--json", action="store_true", help="print JSON, which alae train takes in place of a preset")
+    _add_init(commands)
     train = add_command(
         commands,
         "train",
@@ -75,6 +76,27 @@ def _add_explain(commands: Commands) -> None:
     )
 
 
+def _add_init(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "init",
+        _init,
+        group=CHOOSE,
+        help="write an experiment file that fits your dataset and machine",
+        more="The file NAME.py is Python with comments; alae train takes it in place of a preset. The length of the run is "
+        "an estimate from rough rates.",
+        example="alae init photos data/photos128 --hours 2",
+    )
+    parser.add_argument("name", metavar="NAME", help="name of the run and of the file")
+    parser.add_argument("dataset", metavar="DATASET", help="folder or s3:// URL of a dataset that alae pack wrote")
+    parser.add_argument(
+        "--algorithm", metavar="KIND", help="one that takes the dataset; default: the first; an unknown one lists them"
+    )
+    parser.add_argument(
+        "--hours", type=float, default=1.0, metavar="H", help="how long the run may take here; default: %(default)s"
+    )
+
+
 def _presets(arguments: argparse.Namespace) -> None:
     from pipelines.cli import preset_table
 
@@ -105,6 +127,13 @@ def _show(arguments: argparse.Namespace) -> None:
     from pipelines.cli.show import show
 
     print(show(experiment))
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from pipelines.cli.init import init
+
+    file = init(arguments.name, arguments.dataset, algorithm=arguments.algorithm, hours=arguments.hours)
+    print(f"wrote {file}; next: alae train {file}")
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -95,7 +95,7 @@ def test_the_overview_has_one_line_for_each_command_below_what_it_is_for(
     assert sorted(name for names in listed.values() for name in names) == sorted(
         name for name in NAMES if " " not in name
     )
-    assert listed["Prepare images"] == ["pack", "data"] and listed["Train"] == ["train"]
+    assert listed["Prepare images"] == ["pack", "data"] and listed["Train"] == ["train", "change"]
     assert listed["Search for better settings"] == ["tune"] and listed["Run on a cluster"] == ["submit"]
     for line in blocks["Start here"]:
         main.parser().parse_args(shlex.split(line.split("   ")[0])[1:])
