@@ -15,12 +15,11 @@ from pipelines.experiment.metric_choice import Deciding
 from pipelines.runs.monitor import Watch
 from pipelines.runs.run import Run
 from pipelines.storage.address import redact
-from pipelines.tracking.mlflow_run import connect as connect_mlflow
-from pipelines.tracking.mlflow_run import experiment_id
 from pipelines.tracking.track import replica
 from pipelines.training import places, preflight
 from pipelines.training.trainer import connect
 from tuning import space, summary
+from tuning.parent import parent_run
 from tuning.trial import PROGRESS, alarmed, run_name, trial
 
 log = logging.getLogger(__name__)
@@ -54,19 +53,21 @@ def search(
     decides = _deciding(experiment, config)
     # Tune runs every trial in a folder of its own.
     experiment = places.reachable(experiment)
-    sampled = space.parse(experiment, tuple(spaces) or space.default(experiment))
+    spaces = tuple(spaces) or space.default(experiment)
+    sampled = space.parse(experiment, spaces)
     datasets = preflight.check(experiment)
     requirements.prepare(metric_choice.metric_names(experiment.evaluation, len(datasets)), datasets)
     connect()
     preflight.check_capacity(experiment, runs=config.concurrent)
-    experiment = _with_parent_run(experiment)
-    results = _tuner(experiment, sampled, config, decides).fit()
-    trials = summary.ranked(results, decides)
-    for found in trials:
-        best = found is trials[0] and found.value is not None and found.alarm is None
-        _complete_tracking(
-            Run.of(replace(experiment, name=run_name(experiment, found.name))), experiment.name if best else None
-        )
+    with parent_run(experiment, list(spaces), config.trials, decides) as (experiment, parent):
+        results = _tuner(experiment, sampled, config, decides).fit()
+        trials = summary.ranked(results, decides)
+        for found in trials:
+            best = found is trials[0] and found.value is not None and found.alarm is None
+            _complete_tracking(
+                Run.of(replace(experiment, name=run_name(experiment, found.name))), experiment.name if best else None
+            )
+        parent.result(trials)
     return trials
 
 
@@ -130,16 +131,3 @@ def _complete_tracking(run: Run, promoted_as: str | None) -> None:
             mlflow.sync(final=True, status=status, register=promoted_as is not None)
     except Exception as error:
         log.warning("MLflow lacks a part of the trial %s: %s", run.url, redact(str(error)))
-
-
-def _with_parent_run(experiment: Experiment) -> Experiment:
-    """The MLflow run that the trials are nested under."""
-    tracking = experiment.tracking
-    if tracking.uri is None:
-        return experiment
-    client = connect_mlflow(tracking.uri)
-    parent = client.create_run(
-        experiment_id(client, tracking.experiment, tracking.uri), run_name=f"{experiment.name} search"
-    )
-    client.set_terminated(parent.info.run_id)
-    return replace(experiment, tracking=replace(tracking, parent_run_id=parent.info.run_id))

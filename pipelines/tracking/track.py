@@ -37,9 +37,12 @@ def replica(experiment: Experiment, run: Run, registered_as: str | None = None) 
 
 
 def _commit(run: Run) -> str | None:
-    """The commit that wrote the run's newest checkpoint."""
-    newest = checkpoints.latest(run.url)
-    return checkpoints.read_manifest(newest.url).get("commit") if newest else None
+    """The commit that wrote the run's newest checkpoint; None if there is none, or it cannot be read."""
+    try:
+        newest = checkpoints.latest(run.url)
+        return checkpoints.read_manifest(newest.url).get("commit") if newest else None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def replay(run_url: str, uri: str | None) -> SyncResult:
