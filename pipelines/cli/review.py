@@ -1,7 +1,6 @@
 """`alae review`: MLflow's pages of a run."""
 
 import argparse
-import signal
 import time
 
 from pipelines.cli.parser import Commands, add_command
@@ -38,9 +37,6 @@ def _review(arguments: argparse.Namespace) -> None:
         print(redact(place.page(place.uri)))
         return
     print(f"serving {redact(place.uri)} on this machine ...", flush=True)
-    # Ended by SIGTERM, it ends its server too; started in the background of a script, Ctrl-C would be ignored.
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, signal.default_int_handler)
     try:
         with review.server(place.uri, arguments.port) as address:
             print(f"{place.page(address)}\nCtrl-C ends it", flush=True)
