@@ -36,7 +36,7 @@ class Parent:
             best = next((trial for trial in trials if trial.value is not None and trial.alarm is None), None)
             self._client.set_tag(self._run_id, NOTE_TAG, f"{self._question}\n\n{table(trials, self._decides)}")
             if best and best.value is not None:
-                self._client.log_metric(self._run_id, f"best/{self._decides.key}", best.value)
+                self._client.log_metric(self._run_id, f"best_trial/{self._decides.key}", best.value)
                 self._client.set_tag(self._run_id, "alae.best_trial", best.name)
         except Exception as error:
             log.warning("MLflow lacks the result of the search: %s", redact(str(error)))

@@ -42,7 +42,7 @@ def _nothing_starts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("tuning.search.tune.Tuner", Tuner)
     monkeypatch.setattr(search, "connect", lambda: None)
     monkeypatch.setattr("pipelines.training.preflight.check_capacity", lambda *_, **__: None)
-    monkeypatch.setattr(search, "_complete_tracking", lambda run: None)
+    monkeypatch.setattr(search, "_complete_tracking", lambda run, promoted_as: None)
     yield
     assert not ray.is_initialized()
 

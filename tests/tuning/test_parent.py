@@ -31,7 +31,7 @@ def test_the_parent_runs_while_trials_run_and_then_names_the_winner(uri: str, cl
     assert "loguniform(0.1,10)" in during.data.tags["mlflow.note.content"]
     note = after.data.tags["mlflow.note.content"]
     assert f"**Best: t1** with `{WEIGHT}=2.0`" in note and "lowest `fd_pixels1k`" in note and "| t0 |" in note
-    assert after.data.metrics == {"best/fd_pixels1k": 3.5}
+    assert after.data.metrics == {"best_trial/fd_pixels1k": 3.5}
 
 
 def test_a_search_that_fails_leaves_a_failed_parent(uri: str, client: MlflowClient) -> None:

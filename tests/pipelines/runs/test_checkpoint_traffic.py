@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -168,9 +167,7 @@ def test_what_is_wrong_with_a_checkpoint_is_raised_by_both_ranks_at_once(
         other = tiny.brief(presets.load("debug_mnist32_style_alae"))
         url = str(tiny.checkpointed(tmp_path / "other", tiny.build(other), other))
         sentence = "does not fit this experiment"
-    began = time.monotonic()
     answers: list[Any] = pair(restored, url, False)
-    assert time.monotonic() - began < 10
     assert [sentence in error for _, _, error in answers] == [True, True], answers
     url = saved(trained, tmp_path / "whole")
     assert [error for _, _, error in pair(restored, url, False)] == ["", ""], "the ranks are still in step"
