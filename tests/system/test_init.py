@@ -25,7 +25,7 @@ def test_the_file_trains_on_unlabelled_photos(tmp_path: Path, monkeypatch: pytes
     for index, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (40, 20, 24, 3), np.uint8)):
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.jpg")
     assert main.main(["pack", "photos", "one", "--resolution", "16", "--validation", "0.1"]) == 0
-    experiment = presets.load(str(init("mine", "one", machine=Machine(2, 0))))
+    experiment = presets.load(str(init("trained_photos", "one", machine=Machine(2, 0))))
     with prompt_ray():
         outcome = trainer.train(override(experiment, SHORTER))
     newest = checkpoint.latest(outcome.run.url)

@@ -37,12 +37,12 @@ def fits(file: Path) -> Experiment:
 
 
 def test_a_file_for_unlabelled_photos_passes_preflight(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["init", "mine", "one", "--hours", "0.5"]) == 0
-    assert "next: alae train mine.py" in capsys.readouterr().out
-    experiment = fits(here / "mine.py")
-    assert (experiment.name, experiment.algorithm.resolution, experiment.algorithm.channels) == ("mine", 16, 3)
+    assert main.main(["init", "from_photos", "one", "--hours", "0.5"]) == 0
+    assert "next: alae train from_photos.py" in capsys.readouterr().out
+    experiment = fits(here / "from_photos.py")
+    assert (experiment.name, experiment.algorithm.resolution, experiment.algorithm.channels) == ("from_photos", 16, 3)
     assert experiment.evaluation.extractor == "pixels" and experiment.scaling.gpus_per_worker == 0
-    text = (here / "mine.py").read_text()
+    text = (here / "from_photos.py").read_text()
     assert "is an estimate" in text and "# Side of the generated images in pixels." in text
     assert max(map(len, text.splitlines())) <= 120
 
