@@ -35,6 +35,8 @@ from tests.support import tiny
 from tests.support.offers import EXPERIMENTS, PROTOCOLS, batch_at, claims, fresh, moments_in_time, offering
 from tuning import space
 
+pytestmark = pytest.mark.slow
+
 EVERY = pytest.mark.parametrize("name", EXPERIMENTS)
 ROWS = slice(2, 5)
 

@@ -15,6 +15,8 @@ from pipelines.cli import main
 from pipelines.experiment.override import override
 from pipelines.training import preflight
 
+pytestmark = pytest.mark.slow
+
 DIGITS = ("mnist5k", "mnist.npz")
 """Documented sources whose images have labels; the others are folders without labels."""
 SETTING = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)+=[^\s;]+")

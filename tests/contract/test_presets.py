@@ -14,6 +14,8 @@ from pipelines.experiment import Experiment
 from pipelines.experiment.override import differences, override
 from pipelines.presets.lookup import catalogue
 
+pytestmark = pytest.mark.slow
+
 SMALLEST = {"nice_gan": 64}
 """Algorithms whose networks do not accept images of 8 px, with their smallest resolution in pixels."""
 NAMES = sorted(catalogue.ours())

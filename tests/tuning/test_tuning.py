@@ -23,6 +23,8 @@ from tuning.search import SearchConfig
 from tuning.summary import TrialResult
 from tuning.trial import Reports, alarmed
 
+pytestmark = pytest.mark.slow
+
 BASE = presets.load("debug_mnist32_alae")
 FD = Deciding("fd", higher=False)
 WEIGHT = "algorithm.loss.latent_reconstruction_weight"

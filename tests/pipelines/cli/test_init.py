@@ -13,6 +13,8 @@ from pipelines.experiment import Experiment
 from pipelines.training import preflight
 from tests.support.commands import refused
 
+pytestmark = pytest.mark.slow
+
 
 def photos(folder: Path, seed: int = 0) -> None:
     """Forty JPEGs of 20x24 px."""
