@@ -93,7 +93,7 @@ def translate(
     return done
 
 
-def told(done: Translated) -> str:
+def summary(done: Translated) -> str:
     """Return a message with the checkpoint, the notes, and the number of files."""
     lines = [f"{done.checkpoint} at {done.nimg / 1000:g} kimg", *done.notes]
     return "\n".join([*lines, f"{len(done.files):,} files in {done.out}"])

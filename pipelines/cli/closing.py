@@ -8,7 +8,7 @@ from pipelines.runs import layout
 from pipelines.runs.best import place_of
 from pipelines.runs.compare import Z
 from pipelines.runs.evaluations import RESOLUTION, Evaluation
-from pipelines.runs.listing import _aligned
+from pipelines.runs.listing import aligned
 from pipelines.runs.monitor import METRICS, list_charts
 from pipelines.runs.results import Reading, best, readable, series
 
@@ -48,7 +48,7 @@ def _table(first: Evaluation, last: Evaluation, top: Evaluation | None, deciding
         rows.append((name, _better(readable(last).get(name)), *(_value(each, name) for each in columns), *change))
     hidden += max(0, len(names) - MOST_ROWS)
     more = [f"{hidden} more values are in the run's folder evaluations/ and in MLflow"] if hidden else []
-    return [*_aligned(rows).splitlines(), *more]
+    return [*aligned(rows).splitlines(), *more]
 
 
 def _names(last: Evaluation, deciding: str | None) -> tuple[list[str], int]:

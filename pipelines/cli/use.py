@@ -69,13 +69,13 @@ def _directions(arguments: argparse.Namespace) -> None:
 
 
 def _translate(arguments: argparse.Namespace) -> int:
-    from pipelines.apply.translate import How, told, translate
+    from pipelines.apply.translate import How, summary, translate
 
     names = ("to", "styles", "example", "seed", "shared", "size", "grid")
     how = How(**{name: getattr(arguments, name) for name in names})
     with Bar("translating") as bar:
         done = translate(arguments.place, arguments.images, arguments.out, how, bar)
-    print(told(done))
+    print(summary(done))
     for reason in done.rejected:
         print(f"alae translate: {reason}", file=sys.stderr)
     return 1 if done.rejected else 0

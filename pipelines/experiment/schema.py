@@ -111,10 +111,6 @@ def choices(name: str, known: Iterable[str], prefix: str = "") -> str:
     return f"{guess}Known: {', '.join(ranked)}"
 
 
-def _is_group(plain: Any) -> bool:
-    return isinstance(plain, type) and dataclasses.is_dataclass(plain)
-
-
 def _bounds(hint: Any) -> str:
     words = {Ge: "at least {0.ge}", Gt: "above {0.gt}", Le: "at most {0.le}", Lt: "below {0.lt}"}
     notes = get_args(hint)[1:] if get_origin(hint) is Annotated else ()

@@ -7,7 +7,7 @@ from pipelines import storage
 from pipelines.runs import checkpoint, layout
 from pipelines.runs.changes import read_changes
 from pipelines.runs.evaluations import EvaluationError, read_evaluations
-from pipelines.runs.listing import UNKNOWN, _aligned
+from pipelines.runs.listing import UNKNOWN, aligned
 from pipelines.runs.results import Reading, readings
 
 Z = 2.0
@@ -39,7 +39,7 @@ def compare(first: str, second: str) -> str:
         for change in read_changes(layout.run_of(side.url))
         if change.nimg < side.nimg
     ]
-    return "\n".join([*heads, "", _aligned(rows)])
+    return "\n".join([*heads, "", aligned(rows)])
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def runs_table(found: Sequence[RunState]) -> str:
     ]
     notes = [f"{run.name}: changed {change}" for run in found for change in run.changes]
     notes += [f"{run.name}: {alarm.name} {alarm}" for run in found for alarm in run.alarms]
-    return "\n".join([_aligned(rows), *([""] if notes else []), *notes])
+    return "\n".join([aligned(rows), *([""] if notes else []), *notes])
 
 
 def _run_state(run: Run, name: str, metric: str | None) -> RunState:
@@ -101,7 +101,8 @@ def _state(run: Run, newest: checkpoint.CheckpointRef | None, experiment: Experi
     return "unfinished" if newest else "new"
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+def aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """The rows as lines of text whose columns are padded to one width each."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.runs import layout
+from tests.repo.trees import files
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("alae_core", "pipelines", "tuning", "cluster")
@@ -29,11 +30,9 @@ OTHERS = {
 
 def spelled(root: Path) -> Iterator[str]:
     """The places at which a module other than the owner spells a name, or builds one from the images seen."""
-    for folder in PACKAGES:
-        for path in sorted((root / folder).rglob("*.py")):
-            name = path.relative_to(root).as_posix()
-            if name != OWNER:
-                yield from _spelled(name, ast.parse(path.read_text()))
+    for name, tree in files(root, *PACKAGES):
+        if name != OWNER:
+            yield from _spelled(name, tree)
 
 
 def _spelled(name: str, tree: ast.Module) -> Iterator[str]:

@@ -132,10 +132,10 @@ def test_a_packing_tells_its_images_and_nothing_else_where_all_is_well() -> None
 
 
 def test_a_packing_tells_what_was_rejected_what_is_double_and_what_was_lost() -> None:
-    told = tables.packed(
+    output = tables.packed(
         packing_report(rejected=2, duplicates={"exact": 1, "near": 3}, notes={"one frame is taken": 7})
     )
-    assert told.splitlines()[1:] == [
+    assert output.splitlines()[1:] == [
         "  2 files rejected, listed in d/rejected.jsonl",
         "  1 exact and 3 near duplicates of other images, kept and listed in d/duplicates.jsonl",
         "  7 images: one frame is taken",
@@ -143,24 +143,24 @@ def test_a_packing_tells_what_was_rejected_what_is_double_and_what_was_lost() ->
 
 
 def test_packings_of_two_domains_are_told_one_after_the_other() -> None:
-    told = tables.packed(packing_report(rejected=2), replace(packing_report(), dest="e"))
-    assert [line.split()[-1] for line in told.splitlines()] == ["d", "d/rejected.jsonl", "e"]
+    output = tables.packed(packing_report(rejected=2), replace(packing_report(), dest="e"))
+    assert [line.split()[-1] for line in output.splitlines()] == ["d", "d/rejected.jsonl", "e"]
 
 
 def test_a_packing_of_two_domains_as_classes_says_how_they_are_packed_apart() -> None:
-    told = tables.packed(packing_report(labels=Labels(3, ("testA", "trainA", "trainB"))))
-    assert told.endswith("trainA and trainB: for a translator pack them with --domains folders")
+    output = tables.packed(packing_report(labels=Labels(3, ("testA", "trainA", "trainB"))))
+    assert output.endswith("trainA and trainB: for a translator pack them with --domains folders")
     assert "domains" not in tables.packed(packing_report(labels=Labels(2, ("trainA", "trainC"))))
 
 
 def test_a_packing_tells_what_was_there_already() -> None:
     assert "resumed after 3 finished shards" in tables.packed(replace(packing_report(), resumed_shards=3))
-    told = tables.packed(replace(packing_report(), discarded_shards=3))
-    assert "3 shards of an unfinished packing of other images or options were deleted" in told
-    told = tables.packed(replace(packing_report(), already_done=True))
-    assert told == "d is already packed from these images: 1,200 train, 30 validation"
+    output = tables.packed(replace(packing_report(), discarded_shards=3))
+    assert "3 shards of an unfinished packing of other images or options were deleted" in output
+    output = tables.packed(replace(packing_report(), already_done=True))
+    assert output == "d is already packed from these images: 1,200 train, 30 validation"
 
 
 def test_a_sync_tells_what_was_added() -> None:
-    told = tables.tracked(SyncResult("abc", ticks=4, evaluations=2, figures=1))
-    assert told == "MLflow run abc: 4 ticks, 2 evaluations and 1 figures added"
+    output = tables.tracked(SyncResult("abc", ticks=4, evaluations=2, figures=1))
+    assert output == "MLflow run abc: 4 ticks, 2 evaluations and 1 figures added"
